@@ -1,0 +1,110 @@
+"""The plain files that the stages hand to each other: their columns, how they are read, and how they are written.
+
+ques_urls.csv            title, url
+ques_details.csv         title, description, tags (a JSON array), url
+ques_filtered.csv        the same columns, only frequent tags left
+split.csv                url, split (train, validation or test)
+tag_types_encoded.json   {tag: index}
+"""
+
+import json
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+URL_COLUMNS = ["title", "url"]
+QUESTION_COLUMNS = ["title", "description", "tags", "url"]
+SPLITS = ("train", "validation", "test")
+
+
+@contextmanager
+def atomic_path(path: str | Path) -> Iterator[Path]:
+    """Yield a temporary path beside ``path`` that becomes ``path`` when the block succeeds, and vanishes otherwise."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        yield temporary
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_json(path: str | Path, content: object) -> None:
+    """Write JSON for people to read, whole or not at all."""
+    with atomic_path(path) as temporary:
+        temporary.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def refuse_overwrite(*paths: str | Path, force: bool) -> None:
+    """Stop with one line if a result is already there and ``--force`` was not given."""
+    existing = [str(path) for path in paths if Path(path).exists()]
+    if existing and not force:
+        sys.exit(f"{', '.join(existing)} already there: give --force to replace, or name another place")
+
+
+def require(path: str | Path, made_by: str) -> Path:
+    """Return ``path`` if it is a file, or stop with one line that says which command makes it."""
+    path = Path(path)
+    if not path.is_file():
+        sys.exit(f"{path} not found: run  {made_by}  first")
+    return path
+
+
+def read_table(path: str | Path, columns: list[str]):
+    """Read a CSV file that must have ``columns`` and at least one row; every cell is a string, an empty one ''.
+
+    Raises
+    ------
+    ValueError : the file is no CSV in UTF-8, lacks a column, or has no row; the message names file and column
+    """
+    import pandas as pd
+
+    try:
+        table = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8")
+    except (pd.errors.EmptyDataError, pd.errors.ParserError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path}: not a readable CSV file in UTF-8 ({error})") from error
+    missing = [column for column in columns if column not in table.columns]
+    if missing:
+        raise ValueError(f"{path}: column {', '.join(missing)} missing; found {', '.join(table.columns)}")
+    if table.empty:
+        raise ValueError(f"{path}: no rows; run the stage before this one again")
+    return table
+
+
+def read_questions(path: str | Path):
+    """Read ques_details.csv or ques_filtered.csv into a DataFrame; ``tags`` become lists of str.
+
+    Raises
+    ------
+    ValueError : as in :func:`read_table`, or a cell of ``tags`` is no JSON array of strings, or a url comes twice;
+        the message names the line
+    """
+    questions = read_table(path, QUESTION_COLUMNS)
+    questions["tags"] = [parse_tags(cell, f"{path}, row {row}") for row, cell in enumerate(questions["tags"], start=1)]
+    repeated = questions["url"].duplicated()
+    if repeated.any():
+        row = repeated.to_numpy().argmax() + 1
+        raise ValueError(f"{path}, row {row}: url {questions['url'].iloc[row - 1]!r} comes twice")
+    return questions
+
+
+def parse_tags(cell: str, where: str) -> list[str]:
+    """Parse a cell of the column ``tags``, e.g. '["python", "pandas"]'; ``where`` goes into the ValueError."""
+    try:
+        tags = json.loads(cell)
+    except ValueError:
+        tags = None
+    if not isinstance(tags, list) or not all(isinstance(tag, str) and tag for tag in tags):
+        raise ValueError(f'{where}: tags must be a JSON array such as ["python", "pandas"], found {cell[:60]!r}')
+    return tags
+
+
+def write_questions(path: str | Path, questions) -> None:
+    """Write a DataFrame of questions with ``tags`` as JSON arrays, whole or not at all."""
+    with atomic_path(path) as temporary:
+        questions.assign(tags=[json.dumps(tags, ensure_ascii=False) for tags in questions["tags"]]).to_csv(
+            temporary, columns=QUESTION_COLUMNS, index=False
+        )

@@ -1,0 +1,229 @@
+"""The tagging path: question in, tags out.
+
+Training, evaluation and both apps go through the functions of this file, so that what is evaluated is what is served.
+It needs tokenizers, onnxruntime and numpy, and nothing else of the repository: the folder works when copied out alone.
+
+A model folder holds
+
+    model_quantized.onnx (or model.onnx)   input_ids, attention_mask[, token_type_ids] -> logits (n, num_labels)
+    tokenizer.json                         with its truncation (max_length) and padding set by training
+    tag_types_encoded.json                 {tag: index of its logit}
+    thresholds_quantized.json              {"global": t, "per_tag": {tag: t}}, tuned on validation scores of this model
+    (thresholds.json for model.onnx)
+"""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+MAX_TAGS = 5  # a Stack Exchange question carries one to five tags
+
+THRESHOLD_FILES = {"model_quantized.onnx": "thresholds_quantized.json", "model.onnx": "thresholds.json"}
+
+
+class ModelFolderError(ValueError):
+    """A model folder lacks a file, or its files do not belong together. The message says which, and what to run."""
+
+
+def load_tokenizer(path: str | Path):
+    """Return the ``tokenizers.Tokenizer`` of a tokenizer.json whose truncation and padding training has set."""
+    from tokenizers import Tokenizer
+
+    return Tokenizer.from_file(str(path))
+
+
+def encode(tokenizer, titles: Sequence[str], descriptions: Sequence[str]) -> list:
+    """Tokenize questions as (title, description) pairs, truncated to the tokenizer's max_length, unpadded.
+
+    A question with an empty title or description is encoded as the single text that it has.
+
+    Returns
+    -------
+    list of ``tokenizers.Encoding``, one per question
+    """
+    tokenizer.no_padding()
+    pairs = []
+    for title, description in zip(titles, descriptions, strict=True):
+        title, description = title.strip(), description.strip()
+        pairs.append((title, description) if title and description else title or description)
+    return tokenizer.encode_batch(pairs)
+
+
+def sigmoid(logits: np.ndarray) -> np.ndarray:
+    """Return probabilities for logits of any shape; large magnitudes do not overflow."""
+    return np.exp(-np.logaddexp(0.0, -logits))
+
+
+def suggest(probabilities: np.ndarray, thresholds: np.ndarray, max_tags: int = MAX_TAGS) -> np.ndarray:
+    """Choose each question's tags by the site's rule: one to ``max_tags`` tags, never none.
+
+    Tags at or above their threshold are chosen; of more than ``max_tags`` those that clear it by the largest ratio.
+    Where no tag reaches its threshold, the one that comes nearest by the same ratio is chosen.
+
+    Parameters
+    ----------
+    probabilities : float array of shape (n, num_labels)
+    thresholds : float array of shape (num_labels,), each in (0, 1]
+
+    Returns
+    -------
+    bool array of shape (n, num_labels), one to ``max_tags`` True per row
+    """
+    ratio = probabilities / thresholds
+    best_first = np.argsort(-ratio, axis=1, kind="stable")[:, :max_tags]
+    chosen = np.zeros(probabilities.shape, dtype=bool)
+    np.put_along_axis(chosen, best_first, np.take_along_axis(ratio, best_first, axis=1) >= 1.0, axis=1)
+    chosen[np.arange(len(chosen)), best_first[:, 0]] = True
+    return chosen
+
+
+def read_json(path: Path) -> dict:
+    """Read a JSON object, or raise :class:`ModelFolderError` that names the file."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, OSError) as error:
+        raise ModelFolderError(f"{path}: cannot be read as JSON ({error})") from error
+    if not isinstance(content, dict):
+        raise ModelFolderError(f"{path}: a JSON object was expected, found {type(content).__name__}")
+    return content
+
+
+def read_tags(path: Path) -> list[str]:
+    """Return the tags of a tag_types_encoded.json in the order of their indices, which must be 0 .. n-1."""
+    tag_to_index = read_json(path)
+    tags = sorted(tag_to_index, key=lambda tag: str(tag_to_index[tag]).zfill(9))
+    if not tags or [tag_to_index[tag] for tag in tags] != list(range(len(tags))):
+        raise ModelFolderError(f"{path}: expected {{tag: index}} with the indices 0 to n-1, each once")
+    return tags
+
+
+def read_thresholds(path: Path, tags: Sequence[str]) -> np.ndarray:
+    """Return the per-tag thresholds of ``tags``, a float array of shape (num_labels,)."""
+    per_tag = read_json(path).get("per_tag")
+    if not isinstance(per_tag, dict) or set(per_tag) != set(tags):
+        raise ModelFolderError(f"{path}: its 'per_tag' thresholds are not those of the model's {len(tags)} tags")
+    thresholds = np.array([per_tag[tag] for tag in tags], dtype=float)
+    if not ((thresholds > 0) & (thresholds <= 1)).all():
+        raise ModelFolderError(f"{path}: a threshold lies outside (0, 1]")
+    return thresholds
+
+
+class Tagger:
+    """Suggests tags for questions with an ONNX model and the thresholds tuned for it.
+
+    Parameters
+    ----------
+    folder : the model folder (see the module's docstring)
+    model_file : "model_quantized.onnx" (int8, the one that is served) or "model.onnx" (fp32)
+    num_threads : threads of one inference; 0 lets onnxruntime take every core
+
+    Attributes
+    ----------
+    tags : list of str, length num_labels, in the order of the logits
+    thresholds : float array of shape (num_labels,)
+
+    Raises
+    ------
+    ModelFolderError : a file is missing or damaged, or model, tag list and thresholds do not match
+    """
+
+    def __init__(self, folder: str | Path, model_file: str = "model_quantized.onnx", num_threads: int = 0):
+        import onnxruntime
+
+        folder = Path(folder)
+        needed = [model_file, "tokenizer.json", "tag_types_encoded.json", THRESHOLD_FILES[model_file]]
+        missing = [name for name in needed if not (folder / name).is_file()]
+        if missing:
+            raise ModelFolderError(
+                f"{folder} is no model folder: {', '.join(missing)} missing. "
+                "Make one with onnx_export/export.py and onnx_export/quantize.py, or name another with TAGGER_MODEL."
+            )
+        self.tags = read_tags(folder / "tag_types_encoded.json")
+        self.thresholds = read_thresholds(folder / THRESHOLD_FILES[model_file], self.tags)
+        try:
+            self.tokenizer = load_tokenizer(folder / "tokenizer.json")
+        except Exception as error:  # tokenizers raises bare Exception for every kind of damage
+            raise ModelFolderError(f"{folder / 'tokenizer.json'}: not a tokenizer ({error})") from error
+        self._pad_id = (self.tokenizer.padding or {}).get("pad_id", 0)
+
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = num_threads
+        try:
+            self._session = onnxruntime.InferenceSession(
+                str(folder / model_file), options, providers=["CPUExecutionProvider"]
+            )
+        except Exception as error:  # onnxruntime's exceptions share no public base class
+            raise ModelFolderError(
+                f"{folder / model_file}: not a readable ONNX model ({str(error).splitlines()[0]})"
+            ) from error
+        self._inputs = {model_input.name for model_input in self._session.get_inputs()}
+        num_labels = self._session.get_outputs()[0].shape[-1]
+        if num_labels != len(self.tags):
+            raise ModelFolderError(
+                f"{folder}: the model gives {num_labels} labels, but tag_types_encoded.json names {len(self.tags)} tags"
+            )
+
+    def probabilities(self, titles: Sequence[str], descriptions: Sequence[str], batch_size: int = 1) -> np.ndarray:
+        """Return the tags' probabilities, a float32 array of shape (n, num_labels).
+
+        An int8 model quantizes its activations by the range that it meets in a batch, so its scores depend, in the
+        third decimal, on the questions and the padding beside them. ``batch_size=1`` is what the apps serve and what
+        the figures are measured with; larger batches, sorted by length, give some speed for that difference.
+        """
+        return sigmoid(self.logits(titles, descriptions, batch_size))
+
+    def logits(self, titles: Sequence[str], descriptions: Sequence[str], batch_size: int = 1) -> np.ndarray:
+        """Return the model's raw outputs, a float32 array of shape (n, num_labels). Batches as in probabilities."""
+        encodings = encode(self.tokenizer, titles, descriptions)
+        logits = np.empty((len(encodings), len(self.tags)), dtype=np.float32)
+        by_length = np.argsort([len(encoding.ids) for encoding in encodings], kind="stable")
+        for start in range(0, len(encodings), batch_size):
+            rows = by_length[start : start + batch_size]
+            logits[rows] = self._forward([encodings[row] for row in rows])
+        return logits
+
+    def _forward(self, encodings: list) -> np.ndarray:
+        """Run the model over encodings padded to the longest of them."""
+        length = max(len(encoding.ids) for encoding in encodings)
+        feed = {
+            "input_ids": np.full((len(encodings), length), self._pad_id, dtype=np.int64),
+            "attention_mask": np.zeros((len(encodings), length), dtype=np.int64),
+            "token_type_ids": np.zeros((len(encodings), length), dtype=np.int64),
+        }
+        for row, encoding in enumerate(encodings):
+            feed["input_ids"][row, : len(encoding.ids)] = encoding.ids
+            feed["attention_mask"][row, : len(encoding.ids)] = 1
+            feed["token_type_ids"][row, : len(encoding.ids)] = encoding.type_ids
+        return self._session.run(None, {name: feed[name] for name in self._inputs})[0]
+
+    def tag(self, title: str, description: str, top_k: int | None = None) -> list[tuple[str, float]]:
+        """Return (tag, probability) pairs of one question, the most probable first.
+
+        ``top_k=None`` gives the one to five suggested tags (see :func:`suggest`); a number gives that many of the most
+        probable tags whatever their thresholds.
+
+        Raises
+        ------
+        ValueError : title and description are both blank, or ``top_k`` is not positive
+        """
+        return self.tag_batch([title], [description], top_k)[0]
+
+    def tag_batch(
+        self, titles: Sequence[str], descriptions: Sequence[str], top_k: int | None = None, batch_size: int = 1
+    ) -> list[list[tuple[str, float]]]:
+        """Tag many questions: :meth:`tag` for each, in order. Raises as it does, naming the row of a blank question."""
+        if top_k is not None and top_k < 1:
+            raise ValueError(f"top_k is {top_k}; it must be 1 or more")
+        for row, (title, description) in enumerate(zip(titles, descriptions, strict=True)):
+            if not title.strip() and not description.strip():
+                where = f"question {row}" if len(titles) > 1 else "the question"
+                raise ValueError(f"{where} is empty: give it a title or a description")
+        probabilities = self.probabilities(titles, descriptions, batch_size)
+        chosen = suggest(probabilities, self.thresholds) if top_k is None else np.ones(probabilities.shape, dtype=bool)
+        tagged = []
+        for row_probabilities, row_chosen in zip(probabilities, chosen, strict=True):
+            ranked = [index for index in np.argsort(-row_probabilities, kind="stable") if row_chosen[index]]
+            tagged.append([(self.tags[index], float(row_probabilities[index])) for index in ranked[:top_k]])
+        return tagged
