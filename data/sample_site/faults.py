@@ -1,0 +1,56 @@
+"""Faults that the sample site shows on demand, decided by the count of page requests alone, so that runs repeat."""
+
+import threading
+import time
+from dataclasses import dataclass
+from itertools import count
+
+from flask import Flask, Response, render_template, request
+
+UNFAULTED = ("/robots.txt", "/favicon.ico", "/static/")
+
+
+@dataclass(frozen=True)
+class Faults:
+    """Switches; 0 or False is off. "Every k-th" counts page requests from 1, whatever the page and the client.
+
+    Where several apply to one request, the challenge goes before 429 and 429 before 500.
+    """
+
+    too_many_requests_every: int = 0
+    """Every k-th page request is answered 429 with a Retry-After header."""
+    retry_after_s: int = 1
+    """Seconds that the Retry-After header of a 429 asks for."""
+    error_every: int = 0
+    """Every k-th page request is answered 500."""
+    slow_s: float = 0.0
+    """Seconds that every page request waits before it is answered."""
+    challenge_after: int = 0
+    """From the k-th page request on, every page is a challenge page with status 403."""
+    robots_disallow_all: bool = False
+    """robots.txt forbids the whole site."""
+    crawl_delay_s: int = 0
+    """Seconds of the Crawl-delay line in robots.txt."""
+
+
+def install_faults(app: Flask, faults: Faults) -> None:
+    """Let ``app`` answer page requests with ``faults``; robots.txt and static files are never touched."""
+    counter = count(1)
+    lock = threading.Lock()
+
+    @app.before_request
+    def fault() -> Response | None:
+        if request.path.startswith(UNFAULTED):
+            return None
+        with lock:
+            number = next(counter)
+        time.sleep(faults.slow_s)
+        if faults.challenge_after and number >= faults.challenge_after:
+            return Response(render_template("challenge.html"), status=403, headers={"cf-mitigated": "challenge"})
+        if faults.too_many_requests_every and number % faults.too_many_requests_every == 0:
+            page = render_template("error.html", title="Too Many Requests", text="Slow down and come back later.")
+            return Response(page, status=429, headers={"Retry-After": str(faults.retry_after_s)})
+        if faults.error_every and number % faults.error_every == 0:
+            page = render_template("error.html", title="Oops! Something Bad Happened!", text="The server stumbled.")
+            return Response(page, status=500)
+        return None

@@ -1,0 +1,304 @@
+"""Invents the sample site's questions: the same seed gives the same questions, and their text tells their tags.
+
+The hand-written banks lie in banks/: common.toml holds what any question may say (scenes, openings, closings, rare
+tags), the other files hold topics. A topic is a tag with its cases (titles and the problem), code, things tried and
+answers. In the banks, «name» stands for a value of the scene or a number drawn for the question.
+"""
+
+import html
+import random
+import re
+import tomllib
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from functools import cache
+from itertools import cycle
+from pathlib import Path
+from typing import Any
+
+BANKS = Path(__file__).with_name("banks")
+FIRST_ID = 40_000
+FIRST_ASKED = datetime(2023, 1, 9, 8, 30)
+MAX_TAGS = 5
+REPOSTS = 2
+QUESTIONS_PER_CLOSED, QUESTIONS_PER_DUPLICATE = 30, 45
+DELETED_POSITION, QUESTIONS_PER_DELETED = 6, 250  # the seventh newest and every 250th after it
+QUESTIONS_PER_RARE_TAG = 16
+SUFFIXES = {"": "", "closed": " [closed]", "duplicate": " [duplicate]"}
+LANGUAGES = {"python": "lang-py", "r": "lang-r", "sql": "lang-sql"}
+
+
+@dataclass(frozen=True)
+class Question:
+    """A question as asked, with what the site shows around it."""
+
+    id: int
+    title: str
+    """Without the suffix of closed questions."""
+    body_html: str
+    tags: tuple[str, ...]
+    answers_html: tuple[str, ...]
+    comments_html: tuple[str, ...]
+    asked: datetime
+    author: str
+    score: int
+    views: int
+    closed: str = ""
+    """'', 'closed' or 'duplicate'."""
+    duplicate_of: int | None = None
+    """The id of the original of a 'duplicate'."""
+    deleted: bool = False
+    """Listed, but its page answers 404."""
+
+    @property
+    def title_on_page(self) -> str:
+        """The title with " [closed]" or " [duplicate]"."""
+        return self.title + SUFFIXES[self.closed]
+
+    @property
+    def slug(self) -> str:
+        """The title as the end of an address: at most 80 of a-z, 0-9 and hyphens."""
+        return re.sub(r"[^a-z0-9]+", "-", self.title.lower())[:80].strip("-")
+
+    @property
+    def path(self) -> str:
+        """The canonical address below the site's base url."""
+        return f"/questions/{self.id}/{self.slug}"
+
+
+def make_questions(n: int = 450, seed: int = 42) -> list[Question]:
+    """Return ``n`` questions, newest first.
+
+    Two are asked twice (same title, body and tags under another id), some are closed, duplicates or deleted, and
+    some carry a tag that occurs once to three times.
+
+    Raises:
+        ValueError: ``n`` is below 1, or more than the banks can tell apart.
+    """
+    if n < 1:
+        raise ValueError(f"n is {n}: the sample site needs at least one question")
+    rng = random.Random(seed)
+    reposts = REPOSTS if n >= 10 * REPOSTS else 0
+    writer = _Writer(rng)
+    drafts = [writer.write(topic) for topic in _draw_topics(rng, n - reposts)]
+    _add_rare_tags(rng, drafts)
+    drafts += rng.sample(drafts, reposts)
+    rng.shuffle(drafts)
+    return _mark(rng, _publish(rng, drafts))
+
+
+@cache
+def _banks() -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """Return what is common to all questions, and the topics."""
+    files = {path.stem: tomllib.loads(path.read_text(encoding="utf-8")) for path in sorted(BANKS.glob("*.toml"))}
+    common = files.pop("common")
+    return common, [topic for bank in files.values() for topic in bank["topic"]]
+
+
+def _draw_topics(rng: random.Random, n: int) -> list[dict[str, Any]]:
+    """Return ``n`` topics in random order, each as often as its weight says, the remainder going to the heaviest."""
+    _, topics = _banks()
+    topics = sorted(topics, key=lambda topic: -topic["weight"])
+    total = sum(topic["weight"] for topic in topics)
+    drawn = [topic for topic in topics for _ in range(n * topic["weight"] // total)]
+    drawn += [topic for topic, _ in zip(cycle(topics), range(n - len(drawn)), strict=False)]
+    rng.shuffle(drawn)
+    return drawn
+
+
+class _Writer:
+    """Writes one question after the other; no two with one title."""
+
+    def __init__(self, rng: random.Random) -> None:
+        self.rng = rng
+        self.common, self.topics = _banks()
+        self.titles: set[str] = set()
+        self.cases = {topic["tag"]: cycle(rng.sample(topic["case"], len(topic["case"]))) for topic in self.topics}
+
+    def chance(self, probability: float) -> bool:
+        return self.rng.random() < probability
+
+    def write(self, topic: dict[str, Any]) -> dict[str, Any]:
+        """Return a draft: the title, body, tags, answers and comments of a question on ``topic``."""
+        case = next(self.cases[topic["tag"]])
+        values = self.draw_values()
+        companions = [tag for tag, probability in topic["often"].items() if self.chance(probability)]
+        aside = self.rng.choice(self.topics) if self.chance(0.16) else None
+        paragraphs = self.tell(topic, case, companions)
+        if aside and aside is not topic:
+            paragraphs.insert(-1, f"<p>{self.rng.choice(aside['aside'])}</p>")
+            companions.append(aside["tag"])
+        tags = [*([] if companions and self.chance(0.04) else [topic["tag"]]), *case.get("tags", []), *companions]
+        return {
+            "title": self.draw_title(case, values),
+            "body": fill("\n\n".join(paragraphs), values),
+            "tags": list(dict.fromkeys(tags))[:MAX_TAGS],
+            "answers": tuple(fill(answer, values) for answer in self.answer(topic)),
+            "comments": tuple(self.rng.sample(self.common["comments"], self.rng.choice((0, 0, 1, 2)))),
+        }
+
+    def draw_values(self) -> dict[str, str]:
+        """Return what the «names» of the banks stand for in one question."""
+        numbers = {name: self.rng.choice(choices) for name, choices in self.common["numbers"].items()}
+        return {**self.rng.choice(self.common["scene"]), **numbers}
+
+    def draw_title(self, case: dict[str, Any], values: dict[str, str]) -> str:
+        """Return a title that no question has had yet."""
+        titles = [fill(title, values) for title in case["titles"]]
+        self.rng.shuffle(titles)
+        tails = [fill(tail, values) for tail in self.rng.sample(self.common["tails"], len(self.common["tails"]))]
+        longer = [with_tail(title, tail) for tail in tails for title in titles]
+        for title in [*longer[:1], *titles, *longer] if self.chance(0.2) else [*titles, *longer]:
+            if title not in self.titles:
+                self.titles.add(title)
+                return title
+        raise ValueError("more questions asked for than the banks can tell apart: ask for fewer")
+
+    def tell(self, topic: dict[str, Any], case: dict[str, Any], companions: list[str]) -> list[str]:
+        """Return the body's blocks of HTML; the last one asks."""
+        rng, common = self.rng, self.common
+        blocks = [f"<p>{rng.choice(common['openings'])}</p>"] if self.chance(0.65) else []
+        blocks += [f"<p>{paragraph}</p>" for paragraph in case["text"].strip().split("\n\n")]
+        if "code" in case or (topic.get("code") and self.chance(0.3)):
+            blocks.append(self.code_block(case.get("code") or rng.choice(topic["code"]), topic))
+        if "error" in case:
+            blocks.append(f"<p>{rng.choice(common['failures'])}</p>\n\n<pre><code>{escape(case['error'])}</code></pre>")
+        if "formula" in topic and self.chance(0.3):
+            blocks.append(f"<p>{rng.choice(topic['formula'])}</p>")
+        if self.chance(0.4):
+            blocks.append(self.list_of_tries(topic))
+        blocks += [f"<p>{block}</p>" for block in self.remarks(topic, companions)]
+        ask = rng.choice([*topic["asks"], *common["closings"]])
+        blocks.append(f"<p>{ask}</p>")
+        return self.decorate(blocks)
+
+    def remarks(self, topic: dict[str, Any], companions: list[str]) -> list[str]:
+        """Return sentences beside the problem: hints at the companion tags, a source read, a detail."""
+        rng, common = self.rng, self.common
+        sentences = [
+            rng.choice(common["cues"][tag]) for tag in companions if tag in common["cues"] and self.chance(0.6)
+        ]
+        sentences += rng.sample(common["details"], rng.choice((0, 0, 1, 1, 2)))
+        blocks = [" ".join(sentences)] if sentences else []
+        if self.chance(0.3):
+            name, url = rng.choice(topic["links"])
+            blocks.append(
+                rng.choice(common["sources"]).replace("«link»", f'<a href="{url}" rel="nofollow noreferrer">{name}</a>')
+            )
+        return blocks
+
+    def list_of_tries(self, topic: dict[str, Any]) -> str:
+        """Return what the asker tried, as a list or as a sentence."""
+        tries = self.rng.sample(topic["tried"], self.rng.choice((2, 3)))
+        heading = self.rng.choice(self.common["tried"])
+        if self.chance(0.3):
+            return f"<p>{heading} {'; '.join(tries)}.</p>"
+        kind = self.rng.choice(("ul", "ol"))
+        items = "\n".join(f"<li>{item}</li>" for item in tries)
+        return f"<p>{heading}</p>\n\n<{kind}>\n{items}\n</{kind}>"
+
+    def decorate(self, blocks: list[str]) -> list[str]:
+        """Return ``blocks`` with now and then a headline, a quotation, a figure or a later edit."""
+        rng, common = self.rng, self.common
+        if self.chance(0.07):
+            blocks[-1:] = [
+                f"<{(level := rng.choice(('h2', 'h3')))}>{rng.choice(common['headlines'])}</{level}>",
+                blocks[-1],
+            ]
+        if self.chance(0.07):
+            blocks.insert(-1, f"<blockquote>\n<p>{rng.choice(common['quotations'])}</p>\n</blockquote>")
+        if self.chance(0.08):
+            source = rng.choice(common["figures"])
+            image = f'<img src="{source}" alt="{rng.choice(common["captions"])}">'
+            blocks.insert(-1, f'<p><a href="{source}" rel="nofollow noreferrer">{image}</a></p>')
+        if self.chance(0.07):
+            blocks.append(f"<hr>\n<p><strong>Edit:</strong> {rng.choice(common['edits'])}</p>")
+        return blocks
+
+    def code_block(self, code: str, topic: dict[str, Any]) -> str:
+        """Return ``code`` in one of the two ways that the real sites mark it up."""
+        language = LANGUAGES.get(topic.get("language", "python"))
+        opening = f'<pre class="{language} s-code-block">' if self.chance(0.5) else "<pre>"
+        return f"{opening}<code>{escape(code)}</code></pre>"
+
+    def answer(self, topic: dict[str, Any]) -> list[str]:
+        """Return zero to two answers, some with code."""
+        answers = [f"<p>{text}</p>" for text in self.rng.sample(topic["answers"], self.rng.choice((0, 1, 1, 2)))]
+        if answers and topic.get("code"):
+            answers[0] += "\n\n" + self.code_block(self.rng.choice(topic["code"]), topic)
+        return answers
+
+
+def fill(text: str, values: dict[str, str]) -> str:
+    """Return ``text`` with each «name» replaced by its value."""
+    return re.sub(r"«(\w+)»", lambda match: values[match[1]], text)
+
+
+def escape(code: str) -> str:
+    """Return a code block's text as HTML."""
+    return html.escape(code.strip("\n"), quote=False) + "\n"
+
+
+def with_tail(title: str, tail: str) -> str:
+    """Return ``title`` with ``tail`` before its question mark, if it has one."""
+    return f"{title[:-1]} {tail}?" if title.endswith("?") else f"{title} {tail}"
+
+
+def _add_rare_tags(rng: random.Random, drafts: list[dict[str, Any]]) -> None:
+    """Give some drafts a tag of the long tail, and a sentence that goes with it."""
+    common, _ = _banks()
+    free = [draft for draft in drafts if len(draft["tags"]) < MAX_TAGS]
+    rng.shuffle(free)
+    for rare in common["rare"][: len(drafts) // QUESTIONS_PER_RARE_TAG]:
+        for _ in range(rare["times"]):
+            draft = free.pop()
+            draft["tags"].append(rare["tag"])
+            draft["body"] += f"\n\n<p>{rare['text']}</p>"
+
+
+def _publish(rng: random.Random, drafts: list[dict[str, Any]]) -> list[Question]:
+    """Return ``drafts`` as questions with ascending ids and times, newest first."""
+    common, _ = _banks()
+    questions = []
+    number, asked = FIRST_ID, FIRST_ASKED
+    for draft in drafts:
+        number += rng.randint(1, 40)
+        asked += timedelta(seconds=rng.randint(400, 90_000))
+        questions.append(
+            Question(
+                id=number,
+                title=draft["title"],
+                body_html=draft["body"],
+                tags=tuple(draft["tags"]),
+                answers_html=draft["answers"],
+                comments_html=draft["comments"],
+                asked=asked,
+                author=rng.choice(common["authors"]),
+                score=rng.choice((-1, 0, 0, 0, 1, 1, 2, 3, 5, 11)),
+                views=int(rng.paretovariate(0.8) * 14),
+            )
+        )
+    return questions[::-1]
+
+
+def _mark(rng: random.Random, questions: list[Question]) -> list[Question]:
+    """Return ``questions``, newest first as given, with some marked as closed, duplicate or deleted."""
+    n = len(questions)
+    asked_once = [i for i, question in enumerate(questions) if sum(question.title == q.title for q in questions) == 1]
+    deleted = [i for i in asked_once if i >= DELETED_POSITION][::QUESTIONS_PER_DELETED] if n > DELETED_POSITION else []
+    closable = rng.sample([i for i in asked_once if i not in deleted], (n // QUESTIONS_PER_CLOSED))
+    marked = list(questions)
+    for i in deleted:
+        marked[i] = replace(questions[i], deleted=True)
+    for i in closable:
+        marked[i] = replace(questions[i], closed="closed")
+    older = [i for i in asked_once if marked[i] is questions[i] and _original(questions, i)]
+    for i in rng.sample(older, min(len(older), n // QUESTIONS_PER_DUPLICATE)):
+        marked[i] = replace(questions[i], closed="duplicate", duplicate_of=_original(questions, i))
+    return marked
+
+
+def _original(questions: list[Question], position: int) -> int | None:
+    """Return the id of the next older answered question with the same first tag, or None."""
+    tag = questions[position].tags[0]
+    return next((q.id for q in questions[position + 1 :] if q.tags[0] == tag and q.answers_html), None)

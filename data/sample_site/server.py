@@ -1,0 +1,141 @@
+"""Serve the embedded sample site over HTTP, for the demo and the tests.
+
+In: nothing but a seed. Out: the site's address, printed and, with --port-file, written to a file.
+
+    python data/sample_site/server.py --port 8765
+"""
+
+import argparse
+import signal
+import threading
+import time
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Self
+
+from flask import Response, g, request
+from werkzeug.serving import WSGIRequestHandler, make_server
+
+from data.sample_site.app import create_app
+from data.sample_site.faults import Faults
+from data.sample_site.questions import make_questions
+
+HOST = "127.0.0.1"
+NO_FAULTS = Faults()
+
+
+@dataclass(frozen=True)
+class LogEntry:
+    """One answered request: arrival in seconds of time.monotonic, path with its query, User-Agent, status."""
+
+    time_s: float
+    path: str
+    user_agent: str
+    status: int
+
+
+class QuietHandler(WSGIRequestHandler):
+    """Werkzeug's handler without its line per request; SampleSite.log has them."""
+
+    def log_request(self, *_: object) -> None:
+        """Print nothing."""
+
+
+class SampleSite:
+    """The sample site on a thread of its own, served within a ``with`` block.
+
+    Attributes:
+        url: base address, without a slash at its end.
+        questions: the truth, newest first, as the site lists them.
+        deleted_ids: the questions that are listed, but whose pages answer 404.
+        log: one entry per answered request.
+    """
+
+    def __init__(self, port: int = 0, n: int = 450, seed: int = 42, faults: Faults = NO_FAULTS) -> None:
+        """Prepare ``n`` questions; port 0 picks a free one.
+
+        Raises:
+            SystemExit: the port is taken (werkzeug prints which).
+            ValueError: as make_questions.
+        """
+        self.questions = make_questions(n, seed)
+        self.deleted_ids = frozenset(question.id for question in self.questions if question.deleted)
+        self.log: list[LogEntry] = []
+        app = create_app(self.questions, faults)
+        app.before_request_funcs[None].insert(0, self._note_arrival)
+        app.after_request(self._log_response)
+        self._server = make_server(HOST, port, app, threaded=True, request_handler=QuietHandler)
+        self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
+        self.url = f"http://{HOST}:{self._server.server_port}"
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._server.shutdown()
+        self._thread.join()
+        self._server.server_close()
+
+    def _note_arrival(self) -> None:
+        g.arrival_s = time.monotonic()
+
+    def _log_response(self, response: Response) -> Response:
+        path = request.full_path if request.query_string else request.path
+        self.log.append(LogEntry(g.arrival_s, path, request.user_agent.string, response.status_code))
+        return response
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Write ``text`` to ``path`` so that a reader sees all of it or no file."""
+    temporary = path.with_name(path.name + ".tmp")
+    temporary.write_text(text)
+    temporary.replace(path)
+
+
+def parse_args(argv: list[str] | None) -> argparse.Namespace:
+    """Return the command line's arguments; every fault has its flag."""
+    parser = argparse.ArgumentParser(
+        description="Serve the embedded sample site.", formatter_class=argparse.ArgumentDefaultsHelpFormatter
+    )
+    parser.add_argument("--port", type=int, default=8765, help="port to listen on, 0 for a free one")
+    parser.add_argument("--port-file", type=Path, help="file that the site's address is written to once it listens")
+    parser.add_argument("--questions", type=int, default=450, help="number of questions")
+    parser.add_argument("--seed", type=int, default=42, help="seed of the questions")
+    for field in fields(Faults):
+        flag = "--" + field.name.replace("_", "-")
+        if field.type is bool:
+            parser.add_argument(flag, action="store_true", help=FAULT_HELP[field.name])
+        else:
+            parser.add_argument(flag, type=field.type, default=field.default, help=FAULT_HELP[field.name])
+    return parser.parse_args(argv)
+
+
+FAULT_HELP = {
+    "too_many_requests_every": "answer 429 to every k-th page request, 0 for none",
+    "retry_after_s": "seconds that a 429 asks the client to wait",
+    "error_every": "answer 500 to every k-th page request, 0 for none",
+    "slow_s": "seconds that every page waits",
+    "challenge_after": "show a challenge page from the k-th page request on, 0 for never",
+    "robots_disallow_all": "forbid the whole site in robots.txt",
+    "crawl_delay_s": "seconds of Crawl-delay in robots.txt, 0 for none",
+}
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Serve until Ctrl-C or SIGTERM."""
+    args = parse_args(argv)
+    faults = Faults(**{field.name: getattr(args, field.name) for field in fields(Faults)})
+    site = SampleSite(args.port, args.questions, args.seed, faults)
+    stop = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stop.set())
+    with site:
+        print(f"{len(site.questions)} questions at {site.url}", flush=True)
+        if args.port_file:
+            write_atomically(args.port_file, site.url)
+        stop.wait()
+
+
+if __name__ == "__main__":
+    main()
