@@ -1,0 +1,140 @@
+"""The class that serves: its rule, its batches, and what it says of a folder that is no model folder."""
+
+import json
+
+import numpy as np
+import pytest
+from tiny_model import MAX_LENGTH, TAGS, THRESHOLDS, WORDS, build_model_folder, write_json
+
+from deployment.tagger import ModelFolderError, Tagger, suggest
+
+
+@pytest.fixture(scope="module")
+def tagger(tmp_path_factory):
+    return Tagger(build_model_folder(tmp_path_factory.mktemp("model")))
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A model folder that a test may damage."""
+    return build_model_folder(tmp_path / "model")
+
+
+def names(tagged):
+    return [tag for tag, _ in tagged]
+
+
+def probability(logit):
+    return pytest.approx(1 / (1 + np.exp(-logit)), abs=1e-6)
+
+
+def test_tags_come_most_probable_first_with_their_probabilities(tagger):
+    assert tagger.tag("Python", "read a csv into a dataframe") == [
+        ("python", probability(WORDS["python"]["python"])),
+        ("pandas", probability(WORDS["dataframe"]["pandas"])),
+    ]
+
+
+@pytest.mark.parametrize("title, description", [("layers", ""), ("", "layers"), ("  ", "layers"), ("layers", "\n")])
+def test_title_or_description_is_enough(tagger, title, description):
+    assert names(tagger.tag(title, description)) == ["neural-network", "deep-learning"]
+
+
+def test_the_thresholds_of_the_folder_decide(tagger):
+    """csv gives pandas 0.38, above its own 0.3; gradient gives optimization 0.45, below 0.5."""
+    assert names(tagger.tag("csv", "")) == ["pandas"]
+    assert names(tagger.tag("gradient", "")) == ["deep-learning"]
+
+
+def test_never_no_tag(tagger):
+    """No word is known, so every tag has the same probability: pandas comes nearest its lower threshold."""
+    assert names(tagger.tag("words", "that the model never met")) == ["pandas"]
+
+
+def test_at_most_five_tags(tagger):
+    """Of the six above their thresholds, python clears its own by the smallest ratio."""
+    assert names(tagger.tag("everything", "")) == ["c++", "optimization", "neural-network", "deep-learning", "pandas"]
+
+
+def test_suggest_gives_one_to_five_tags_on_random_scores():
+    random = np.random.default_rng(0)
+    thresholds = random.uniform(0.01, 1, size=40)
+    chosen = suggest(random.uniform(0, 1, size=(500, 40)) ** 4, thresholds)
+    assert set(chosen.sum(axis=1)) == {1, 2, 3, 4, 5}
+    assert (suggest(np.zeros((3, 40)), thresholds).sum(axis=1) == 1).all()
+
+
+def test_top_k_ignores_thresholds(tagger):
+    assert names(tagger.tag("gradient", "", top_k=2)) == ["deep-learning", "optimization"]
+    assert len(tagger.tag("gradient", "", top_k=100)) == len(TAGS)
+    with pytest.raises(ValueError, match="top_k is 0"):
+        tagger.tag("gradient", "", top_k=0)
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 3, 100])
+def test_a_batch_gives_each_question_its_own_tags_in_order(tagger, batch_size):
+    titles = ["python", "gradient", "a much longer title that is all about layers", "csv", "everything"]
+    descriptions = ["", "of a function", "", "and a dataframe", ""]
+    expected = [tagger.tag(title, text) for title, text in zip(titles, descriptions, strict=True)]
+    assert tagger.tag_batch(titles, descriptions, batch_size=batch_size) == expected
+    assert tagger.tag_batch([], []) == []
+
+
+def test_long_text_is_truncated_not_refused(tagger):
+    words_that_fit = MAX_LENGTH - 3 - 1  # [CLS] title [SEP] description [SEP]
+    assert names(tagger.tag("python", "and " * (words_that_fit - 1) + "gradient")) == ["python", "deep-learning"]
+    assert names(tagger.tag("python", "and " * 100_000 + "gradient")) == ["python"]
+
+
+@pytest.mark.parametrize("text", ["\0", "\U0001f600", "‮ abc", "e\u0301", "<b>", "\ufeff"])
+def test_odd_characters_are_text_like_any_other(tagger, text):
+    assert names(tagger.tag("python", text)) == ["python"]
+
+
+def test_an_empty_question_is_a_value_error_that_names_it(tagger):
+    with pytest.raises(ValueError, match="the question is empty"):
+        tagger.tag(" ", "\n\t")
+    with pytest.raises(ValueError, match="question 1 is empty"):
+        tagger.tag_batch(["python", ""], ["", ""])
+
+
+@pytest.mark.parametrize(
+    "name", ["model_quantized.onnx", "tokenizer.json", "tag_types_encoded.json", "thresholds_quantized.json"]
+)
+def test_a_missing_file_is_named(folder, name):
+    (folder / name).unlink()
+    with pytest.raises(ModelFolderError, match=f"{name} missing.*TAGGER_MODEL"):
+        Tagger(folder)
+
+
+@pytest.mark.parametrize(
+    "name, content",
+    [
+        ("model_quantized.onnx", "no graph"),
+        ("model_quantized.onnx", ""),
+        ("tokenizer.json", "{}"),
+        ("tokenizer.json", "{"),
+        ("tag_types_encoded.json", "["),
+        ("tag_types_encoded.json", "[]"),
+        ("tag_types_encoded.json", "{}"),
+        ("tag_types_encoded.json", '{"python": 1}'),
+        ("tag_types_encoded.json", '{"python": "zero"}'),
+        ("thresholds_quantized.json", "nonsense"),
+        ("thresholds_quantized.json", '{"global": 0.5}'),
+        ("thresholds_quantized.json", json.dumps({"per_tag": {"python": 0.5}})),
+        ("thresholds_quantized.json", json.dumps({"per_tag": THRESHOLDS | {"python": 0}})),
+        ("thresholds_quantized.json", json.dumps({"per_tag": THRESHOLDS | {"python": 1.5}})),
+    ],
+)
+def test_a_damaged_file_is_named_in_one_line(folder, name, content):
+    (folder / name).write_text(content, encoding="utf-8")
+    with pytest.raises(ModelFolderError, match=name) as caught:
+        Tagger(folder)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_tag_list_of_another_model_is_refused(folder):
+    write_json(folder / "tag_types_encoded.json", {tag: index for index, tag in enumerate(TAGS[:-1])})
+    write_json(folder / "thresholds_quantized.json", {"per_tag": dict.fromkeys(TAGS[:-1], 0.5)})
+    with pytest.raises(ModelFolderError, match=f"gives {len(TAGS)} labels.*names {len(TAGS) - 1} tags"):
+        Tagger(folder)
