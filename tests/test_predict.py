@@ -1,0 +1,148 @@
+"""Bulk tagging as its user meets it: a command, a CSV file in, a CSV file out."""
+
+import csv
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from tiny_model import build_model_folder
+
+from deployment.tagger import Tagger
+
+SCRIPT = Path(__file__).parents[1] / "deployment" / "predict.py"
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    return build_model_folder(tmp_path_factory.mktemp("model"))
+
+
+@pytest.fixture
+def predict(model, tmp_path):
+    """Run predict.py in an empty folder on the bytes of its input, and return the finished process."""
+
+    def run(content: str | bytes | None, *options: str) -> subprocess.CompletedProcess:
+        if content is not None:
+            data = content if isinstance(content, bytes) else content.encode()
+            (tmp_path / "questions.csv").write_bytes(data)
+        return subprocess.run(
+            [sys.executable, SCRIPT, "--input", "questions.csv", "--output", "tagged.csv", *options],
+            cwd=tmp_path,
+            env=os.environ | {"TAGGER_MODEL": str(model), "COLUMNS": "500"},
+            capture_output=True,
+            text=True,
+        )
+
+    return run
+
+
+@pytest.fixture
+def tagged(tmp_path):
+    return tmp_path / "tagged.csv"
+
+
+def read_csv(path):
+    with path.open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_every_row_comes_back_with_the_tags_that_the_apps_give(predict, tagged, model):
+    """Order, other columns, line breaks, quotes and characters beyond ASCII stay; 100 rows make several chunks."""
+    words = ["python", "gradient", "layers", "csv", "everything"]
+    rows = [
+        {
+            "id": f"{number}é",
+            "title": f'{words[number % 5]}, "quoted"',
+            "description": f"two\nlines 漢字 {'x ' * (number % 7)}",
+        }
+        for number in range(100)
+    ]
+    lines = ["id,title,description"]
+    lines += [",".join('"' + cell.replace('"', '""') + '"' for cell in row.values()) for row in rows]
+    result = predict("\ufeff" + "\r\n".join(lines) + "\r\n\r\n")
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.endswith("100 questions tagged, 0 blank ones left without tags -> tagged.csv\n")
+
+    written = read_csv(tagged)
+    assert [{column: row[column] for column in rows[0]} for row in written] == rows
+    expected = Tagger(model).tag_batch([row["title"] for row in rows], [row["description"] for row in rows])
+    assert [json.loads(row["tags"]) for row in written] == [[tag for tag, _ in question] for question in expected]
+    for row, question in zip(written, expected, strict=True):
+        assert json.loads(row["scores"]) == pytest.approx([score for _, score in question], abs=1e-4)
+
+
+def test_one_text_column_is_enough(predict, tagged):
+    assert predict("title\npython\n").returncode == 0
+    assert read_csv(tagged) == [{"title": "python", "tags": '["python"]', "scores": "[0.982]"}]
+    assert predict("description,n\ncsv,1\n", "--force").returncode == 0
+    assert read_csv(tagged) == [{"description": "csv", "n": "1", "tags": '["pandas"]', "scores": "[0.3775]"}]
+
+
+def test_blank_questions_are_kept_and_counted(predict, tagged):
+    result = predict('title,description\npython,\n,\n" ","\n"\n,gradient\n')
+    assert [row["tags"] for row in read_csv(tagged)] == ['["python"]', "[]", "[]", '["deep-learning"]']
+    assert [row["scores"] for row in read_csv(tagged)][1:3] == ["[]", "[]"]
+    assert "2 questions tagged, 2 blank ones left without tags" in result.stdout
+
+
+def test_top_k(predict, tagged):
+    assert predict("title\ngradient\n", "--top-k", "2").returncode == 0
+    assert read_csv(tagged)[0]["tags"] == '["deep-learning", "optimization"]'
+    assert "--top-k is 0" in predict("title\ngradient\n", "--top-k", "0").stderr
+
+
+def test_an_existing_result_is_replaced_only_by_force(predict, tagged):
+    tagged.write_text("mine")
+    result = predict("title\npython\n")
+    assert result.returncode != 0
+    assert "tagged.csv already there: give --force" in result.stderr
+    assert tagged.read_text() == "mine"
+    assert predict("title\npython\n", "--force").returncode == 0
+    assert read_csv(tagged)[0]["tags"] == '["python"]'
+
+
+def test_the_input_is_never_the_output(predict, tmp_path):
+    result = predict("title\npython\n", "--force", "--output", "../" + tmp_path.name + "/questions.csv")
+    assert result.returncode != 0
+    assert "is the input itself" in result.stderr
+    assert (tmp_path / "questions.csv").read_text() == "title\npython\n"
+
+
+@pytest.mark.parametrize(
+    "content, complaint",
+    [
+        (None, "questions.csv not found"),
+        ("", "questions.csv: the file is empty"),
+        ("title,description\n", "questions.csv: no row below the header"),
+        ("question,body\na,b\n", "neither column title nor description; found question, body"),
+        ("title,tags\na,b\n", "the column 'tags' would be overwritten"),
+        ("title,title\na,b\n", "two columns are called 'title'"),
+        ('title,description\n"a\nb",c\n\nd\n', "questions.csv, line 5: 1 cells, but the header names 2 columns"),
+        ("title,description\na,b,c\n", "questions.csv, line 2: 3 cells, but the header names 2 columns"),
+        ('title\na\n"never closed\nb\nc\n', "questions.csv, the row from line 3 on: not readable as CSV"),
+        (b"title\nna\xc3\xafve\nna\xefve\n", "questions.csv, line 3: not UTF-8"),
+    ],
+)
+def test_broken_input_is_named_in_one_line_and_leaves_no_result(predict, tmp_path, content, complaint):
+    result = predict(content)
+    assert result.returncode != 0
+    assert result.stderr.count("\n") == 1
+    assert complaint in result.stderr
+    assert {path.name for path in tmp_path.iterdir()} <= {"questions.csv"}
+
+
+def test_a_missing_model_is_named_in_one_line(predict, tmp_path):
+    result = predict("title\npython\n", "--model", "nowhere")
+    assert result.returncode != 0
+    assert result.stderr.startswith("nowhere is no model folder: model_quantized.onnx")
+    assert result.stderr.count("\n") == 1
+    assert not (tmp_path / "tagged.csv").exists()
+
+
+def test_help_shows_the_defaults(predict, model):
+    result = predict(None, "--help")
+    assert result.returncode == 0
+    assert f"(default: {model})" in result.stdout
