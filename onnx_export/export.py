@@ -1,0 +1,103 @@
+"""Export a fine-tuned model to ONNX, and check that it gives the same logits.
+
+models/NAME/  ->  models/NAME/onnx/model.onnx, with all that deployment/tagger.py needs beside it
+
+python onnx_export/export.py --model distilroberta-base
+"""
+
+import argparse
+import os
+import shutil
+import sys
+import tempfile
+import warnings
+from pathlib import Path
+
+import numpy as np
+
+from data.files import refuse_overwrite, require
+from deployment.tagger import ModelFolderError, Tagger, encode, load_tokenizer
+from training.backbones import short_name
+from training.questions import Part, read_part
+
+MAX_ABSOLUTE_DIFFERENCE = 1e-4
+SHARED_FILES = ("tokenizer.json", "tag_types_encoded.json", "thresholds.json")
+
+
+def export(folder: Path, output: Path) -> None:
+    """Export the model in ``folder`` with dynamic batch and length, and put the tagger's other files beside it."""
+    from optimum.exporters.onnx import main_export
+    from torch.jit import TracerWarning
+
+    warnings.filterwarnings("ignore", category=TracerWarning)  # constants of the attention mask; the logits are checked
+    main_export(str(folder), output, task="text-classification", do_validation=False, local_files_only=True)
+    for name in SHARED_FILES:  # last: optimum saves a tokenizer of its own, without our truncation
+        shutil.copyfile(folder / name, output / name)
+
+
+def pytorch_logits(folder: Path, part: Part) -> np.ndarray:
+    """Return the PyTorch model's logits, shape (n, num_labels), question by question without padding."""
+    import torch
+    from transformers import AutoModelForSequenceClassification
+
+    model = AutoModelForSequenceClassification.from_pretrained(folder).eval()
+    takes_types = "token_type_ids" in model.forward.__code__.co_varnames
+    logits = []
+    with torch.inference_mode():
+        for encoding in encode(load_tokenizer(folder / "tokenizer.json"), part.titles, part.descriptions):
+            inputs = {"input_ids": encoding.ids, "attention_mask": encoding.attention_mask}
+            if takes_types:
+                inputs["token_type_ids"] = encoding.type_ids
+            logits.append(model(**{name: torch.tensor([ids]) for name, ids in inputs.items()}).logits[0].numpy())
+    return np.stack(logits)
+
+
+def largest_difference(folder: Path, exported: Path, part: Part) -> float:
+    """Return the largest absolute difference of a logit, ONNX one by one and in padded batches against PyTorch."""
+    expected = pytorch_logits(folder, part)
+    tagger = Tagger(exported, "model.onnx")
+    return max(
+        float(np.abs(tagger.logits(part.titles, part.descriptions, batch_size) - expected).max())
+        for batch_size in (1, 32)
+    )
+
+
+def parse_args(argv: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__.splitlines()[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter
+    )
+    parser.add_argument("--model", default="distilroberta-base", help="model that training/finetune.py has trained")
+    parser.add_argument("--data-dir", type=Path, default=Path("data"), help="folder of the validation questions")
+    parser.add_argument("--models-dir", type=Path, default=Path("models"), help="folder of the trained models")
+    parser.add_argument("--force", action="store_true", help="replace an existing result")
+    return parser.parse_args(argv)
+
+
+def main(argv: list[str] | None = None) -> None:
+    args = parse_args(argv)
+    folder = args.models_dir / short_name(args.model)
+    require(folder / "run.json", f"python training/finetune.py --model {args.model}")
+    output = folder / "onnx"
+    refuse_overwrite(output / "model.onnx", force=args.force)
+
+    os.environ["HF_HUB_OFFLINE"] = "1"  # everything is in the model's folder
+    with tempfile.TemporaryDirectory(dir=folder, prefix=".onnx.") as temporary:
+        exported = Path(temporary) / "onnx"
+        try:
+            validation = read_part(args.data_dir, "validation")
+            export(folder, exported)
+            difference = largest_difference(folder, exported, validation)
+        except (ModelFolderError, ValueError, OSError) as error:
+            sys.exit(f"cannot export {folder}: {error}")
+        if difference > MAX_ABSOLUTE_DIFFERENCE:
+            sys.exit(f"{folder}: ONNX and PyTorch differ by {difference:.1e} in a logit; nothing was written")
+        if output.exists():  # with what was made from the old export
+            output.rename(Path(temporary) / "replaced")
+        exported.rename(output)
+
+    print(f"logits differ from PyTorch's by at most {difference:.1e} over {len(validation)} validation questions")
+    print(f"written: {output / 'model.onnx'} ({(output / 'model.onnx').stat().st_size / 1e6:.1f} MB)")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,108 @@
+"""Train the baseline: TF-IDF and one logistic regression per tag, under the same split and thresholds.
+
+    data/ques_filtered.csv, data/tag_types_encoded.json, data/split.csv  ->  models/tfidf-baseline/
+
+    python training/baseline.py
+
+Every figure of a fine-tuned model is held against this one.
+"""
+
+import argparse
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from data.files import atomic_path, refuse_overwrite, write_json
+from deployment.tagger import read_tags, read_thresholds
+from training.questions import Part, read_part
+from training.thresholds import tune_thresholds
+
+NAME = "tfidf-baseline"
+ANALYZER = {"ngram_range": (1, 2), "sublinear_tf": True, "token_pattern": r"(?u)\b\w[\w+#.-]*\b"}  # keeps c++, k-means
+MAX_FEATURES = 100_000
+
+
+class TfidfTagger:
+    """The baseline, made of the arrays that :func:`fit` returns; gives probabilities as deployment.tagger.Tagger does."""
+
+    def __init__(self, arrays: Mapping[str, np.ndarray]):
+        from sklearn.feature_extraction.text import TfidfVectorizer
+
+        self._vectorizer = TfidfVectorizer(vocabulary={term: i for i, term in enumerate(arrays["terms"])}, **ANALYZER)
+        self._vectorizer.idf_ = arrays["idf"]
+        self._coefficients, self._intercepts = arrays["coefficients"], arrays["intercepts"]
+
+    @classmethod
+    def load(cls, folder: Path) -> "TfidfTagger":
+        """Read the folder that this script wrote. Its model.npz holds numbers and words, no pickled objects."""
+        with np.load(folder / "model.npz", allow_pickle=False) as arrays:
+            tagger = cls(arrays)
+        tagger.tags = read_tags(folder / "tag_types_encoded.json")
+        tagger.thresholds = read_thresholds(folder / "thresholds.json", tagger.tags)
+        return tagger
+
+    def probabilities(self, titles: Sequence[str], descriptions: Sequence[str], batch_size: int = 1) -> np.ndarray:
+        """Return the tags' probabilities, an array of shape (n, num_labels), the same for every ``batch_size``."""
+        features = self._vectorizer.transform(_texts(titles, descriptions))
+        return 1 / (1 + np.exp(-(features @ self._coefficients.T + self._intercepts)))
+
+
+def _texts(titles: Sequence[str], descriptions: Sequence[str]) -> list[str]:
+    return [f"{title}\n{description}" for title, description in zip(titles, descriptions, strict=True)]
+
+
+def fit(train: Part) -> dict[str, np.ndarray]:
+    """Fit terms and idf (num_terms,), coefficients (num_labels, num_terms) and intercepts (num_labels,).
+
+    A tag that none or all of the training questions carry gets its prior odds, by Laplace's rule.
+    """
+    from sklearn.feature_extraction.text import TfidfVectorizer
+    from sklearn.linear_model import LogisticRegression
+    from tqdm import tqdm
+
+    vectorizer = TfidfVectorizer(max_features=MAX_FEATURES, **ANALYZER)
+    features = vectorizer.fit_transform(_texts(train.titles, train.descriptions))
+    coefficients = np.zeros((len(train.tags), features.shape[1]), dtype=np.float32)
+    positives = train.targets.sum(axis=0)
+    intercepts = np.log((positives + 1) / (len(train) - positives + 1)).astype(np.float32)
+    # Weak regularization suits short, sparse texts; the dual form is the fast one with fewer questions than terms.
+    classifier = LogisticRegression(C=10, solver="liblinear", dual=True, tol=0.1, max_iter=1000, random_state=0)
+    for index in tqdm(np.flatnonzero((positives > 0) & (positives < len(train))), desc="baseline", unit="tag"):
+        classifier.fit(features, train.targets[:, index])
+        coefficients[index], intercepts[index] = classifier.coef_[0], classifier.intercept_[0]
+    terms = vectorizer.get_feature_names_out().astype(str)
+    return {"terms": terms, "idf": vectorizer.idf_, "coefficients": coefficients, "intercepts": intercepts}
+
+
+def parse_args(argv: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__.splitlines()[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter
+    )
+    parser.add_argument("--data-dir", type=Path, default=Path("data"), help="folder of the output of filter_tags.py")
+    parser.add_argument("--models-dir", type=Path, default=Path("models"), help=f"the result goes into its {NAME}/")
+    parser.add_argument("--force", action="store_true", help="replace an existing result")
+    return parser.parse_args(argv)
+
+
+def main(argv: list[str] | None = None) -> None:
+    args = parse_args(argv)
+    folder = args.models_dir / NAME
+    refuse_overwrite(folder / "model.npz", force=args.force)
+    try:
+        train, validation = read_part(args.data_dir, "train"), read_part(args.data_dir, "validation")
+    except ValueError as error:
+        sys.exit(str(error))
+
+    arrays = fit(train)
+    write_json(folder / "tag_types_encoded.json", {tag: index for index, tag in enumerate(train.tags)})
+    with atomic_path(folder / "model.npz") as temporary, temporary.open("wb") as file:
+        np.savez_compressed(file, **arrays)
+    probabilities = TfidfTagger(arrays).probabilities(validation.titles, validation.descriptions)
+    write_json(folder / "thresholds.json", tune_thresholds(validation.targets, probabilities, train.tags))
+    print(f"written: {folder}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,242 @@
+"""Fine-tune a pretrained encoder to tag questions.
+
+    data/ques_filtered.csv, data/tag_types_encoded.json, data/split.csv  ->  models/NAME/
+
+    python training/finetune.py --model distilroberta-base
+
+models/NAME/ then holds the weights (config.json, model.safetensors), the tokenizer, tag_types_encoded.json,
+thresholds.json (tuned on validation), training_log.csv, training_curve.png and run.json (how it was made).
+Several GPUs:  torchrun --nproc-per-node 4 training/finetune.py --model distilroberta-base
+"""
+
+import argparse
+import json
+import shutil
+import sys
+import time
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+
+from data.files import refuse_overwrite, write_json
+from deployment.tagger import encode, sigmoid
+from training.backbones import BackboneError, find_backbone, short_name
+from training.processor import cpu_flags
+from training.questions import Part, data_hash, read_part
+from training.thresholds import best_f1_threshold, tune_thresholds
+
+
+def load_tokenizer(backbone: Path, max_length: int):
+    """Return the backbone's fast tokenizer with truncation to ``max_length`` tokens and padding to the longest."""
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(backbone, use_fast=True)
+    limit = min(max_length, tokenizer.model_max_length)
+    tokenizer.backend_tokenizer.enable_truncation(limit, strategy="longest_first")
+    return tokenizer
+
+
+def load_model(backbone: Path, part: Part):
+    """Return the encoder under a fresh multi-label head whose bias starts at each tag's log odds in ``part``.
+
+    With hundreds of rare tags a head that starts at probability 0.5 spends its first epochs on unlearning that
+    (Lin et al. 2017, "Focal loss", section 3.3).
+    """
+    import torch
+    from transformers import AutoModelForSequenceClassification
+
+    model = AutoModelForSequenceClassification.from_pretrained(
+        backbone,
+        num_labels=len(part.tags),
+        problem_type="multi_label_classification",
+        id2label=dict(enumerate(part.tags)),
+        label2id={tag: index for index, tag in enumerate(part.tags)},
+        ignore_mismatched_sizes=True,  # a local folder may carry a head for other tags
+    )
+    head = [layer for layer in model.modules() if isinstance(layer, torch.nn.Linear)][-1]
+    prior = (part.targets.sum(axis=0) + 1) / (len(part) + 2)  # Laplace's rule, for a tag without a training question
+    head.bias.data = torch.tensor(np.log(prior / (1 - prior)), dtype=head.bias.dtype)
+    return model
+
+
+def make_dataset(tokenizer, part: Part) -> list[dict]:
+    """Return one dict of model inputs and float labels per question, tokenized as for serving, unpadded."""
+    return [
+        {
+            "input_ids": encoding.ids,
+            "attention_mask": encoding.attention_mask,
+            "labels": labels,
+            **({"token_type_ids": encoding.type_ids} if "token_type_ids" in tokenizer.model_input_names else {}),
+        }
+        for encoding, labels in zip(
+            encode(tokenizer.backend_tokenizer, part.titles, part.descriptions),
+            part.targets.astype(np.float32),
+            strict=True,
+        )
+    ]
+
+
+def validation_metrics(prediction) -> dict[str, float]:
+    """Return micro F1 at the best global threshold, which is what early stopping watches."""
+    threshold, f1_micro = best_f1_threshold(prediction.label_ids.astype(bool), sigmoid(prediction.predictions))
+    return {"f1_micro": f1_micro, "threshold": threshold}
+
+
+def training_arguments(args: argparse.Namespace, checkpoints: Path):
+    """Translate the options for transformers' Trainer, with mixed precision where the hardware has it."""
+    import torch
+    from transformers import TrainingArguments
+
+    cuda = torch.cuda.is_available()
+    bf16 = torch.cuda.is_bf16_supported() if cuda else "avx512_bf16" in cpu_flags()
+    return TrainingArguments(
+        output_dir=str(checkpoints),
+        num_train_epochs=args.epochs,
+        max_steps=args.max_steps,
+        per_device_train_batch_size=args.batch_size,
+        per_device_eval_batch_size=2 * args.batch_size,
+        learning_rate=args.learning_rate,
+        weight_decay=args.weight_decay,
+        warmup_ratio=args.warmup_ratio,
+        group_by_length=True,
+        eval_strategy="epoch",
+        save_strategy="epoch",
+        logging_strategy="epoch",
+        save_total_limit=1,
+        load_best_model_at_end=True,
+        metric_for_best_model="f1_micro",
+        bf16=bf16,
+        fp16=cuda and not bf16,
+        use_cpu=not cuda,
+        seed=args.seed,
+        report_to="none",
+        log_level="error",
+    )
+
+
+def make_trainer(args: argparse.Namespace, checkpoints: Path, tokenizer, model, train: Part, validation: Part):
+    from transformers import DataCollatorWithPadding, EarlyStoppingCallback, Trainer
+
+    return Trainer(
+        model=model,
+        args=training_arguments(args, checkpoints),
+        train_dataset=make_dataset(tokenizer, train),
+        eval_dataset=make_dataset(tokenizer, validation),
+        data_collator=DataCollatorWithPadding(tokenizer),
+        compute_metrics=validation_metrics,
+        callbacks=[EarlyStoppingCallback(args.patience)],
+    )
+
+
+def write_log(history: list[dict], folder: Path) -> None:
+    """Write training_log.csv, one row per epoch, and its picture training_curve.png."""
+    import pandas as pd
+
+    columns = {"epoch": "epoch", "loss": "train_loss", "eval_loss": "validation_loss", "eval_f1_micro": "f1_micro",
+               "eval_threshold": "threshold", "learning_rate": "learning_rate"}  # fmt: skip
+    log = pd.DataFrame(history).groupby("epoch", as_index=False).first()
+    log = log.reindex(columns=list(columns)).rename(columns=columns).dropna(subset="f1_micro")
+    log.to_csv(folder / "training_log.csv", index=False)
+
+    import matplotlib
+
+    matplotlib.use("agg")
+    axes = log.plot(x="epoch", y=["train_loss", "validation_loss"], ylabel="binary cross-entropy", figsize=(7, 4))
+    log.plot(x="epoch", y="f1_micro", ylabel="validation micro F1", secondary_y=True, style="k--", ax=axes)
+    axes.set_title(f"Fine-tuning {folder.name}")
+    axes.figure.savefig(folder / "training_curve.png", dpi=120, bbox_inches="tight")
+
+
+def describe_run(args: argparse.Namespace) -> dict:
+    """Return what decides the outcome of a run: options, data and versions."""
+    names = ("model", "max_length", "epochs", "max_steps", "batch_size", "learning_rate", "weight_decay",
+             "warmup_ratio", "patience", "seed")  # fmt: skip
+    return {
+        "arguments": {name: getattr(args, name) for name in names},
+        "data_sha256": data_hash(args.data_dir),
+        "versions": {name: version(name) for name in ("torch", "transformers", "tokenizers", "numpy")},
+    }
+
+
+def check_resume(args: argparse.Namespace, run: dict, checkpoints: Path) -> None:
+    """Stop with one line unless the checkpoints of an interrupted run and ``--resume`` agree."""
+    started = checkpoints / "run.json"
+    interrupted = any(checkpoints.glob("checkpoint-*"))
+    if interrupted and not args.resume and not args.force:
+        sys.exit(f"{checkpoints} holds an interrupted run: give --resume to go on with it, or --force to start anew")
+    if args.resume and interrupted and json.loads(started.read_text(encoding="utf-8")) != run:
+        sys.exit(
+            f"{started} tells of other options, data or versions than this run: give those, or --force, no --resume"
+        )
+
+
+def parse_args(argv: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__.splitlines()[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter
+    )
+    add = parser.add_argument
+    add("--model", default="distilroberta-base", help="distilroberta-base, roberta-base, bert-base-uncased, "
+        "all-minilm-l6-v2, another encoder's id on the Hugging Face Hub, or a local folder")  # fmt: skip
+    add("--data-dir", type=Path, default=Path("data"), help="folder of the output of training/filter_tags.py")
+    add("--models-dir", type=Path, default=Path("models"), help="the result goes into a folder of this one")
+    add("--max-length", type=int, default=256, help="tokens of title and description; longer text is truncated")
+    add("--epochs", type=float, default=10, help="most passes over the training part")
+    add("--max-steps", type=int, default=-1, help="stop after this many updates, whatever --epochs says; -1: no limit")
+    add("--batch-size", type=int, default=32, help="questions per update and process")
+    add("--learning-rate", type=float, default=1e-4, help="peak learning rate, after the warm-up")
+    add("--weight-decay", type=float, default=0.01, help="AdamW's weight decay")
+    add("--warmup-ratio", type=float, default=0.1, help="share of the updates over which the learning rate rises")
+    add("--patience", type=int, default=3, help="stop after this many epochs without a better validation micro F1")
+    add("--seed", type=int, default=42, help="seed of the head's weights, dropout and order")
+    add("--resume", action="store_true", help="go on from the last checkpoint of an interrupted run")
+    add("--force", action="store_true", help="replace an existing result")
+    return parser.parse_args(argv)
+
+
+def main(argv: list[str] | None = None) -> None:
+    args = parse_args(argv)
+    folder = args.models_dir / short_name(args.model)
+    checkpoints = folder / "checkpoints"
+    refuse_overwrite(folder / "run.json", force=args.force)
+    try:
+        train, validation = read_part(args.data_dir, "train"), read_part(args.data_dir, "validation")
+        backbone = find_backbone(args.model)
+    except (ValueError, BackboneError) as error:
+        sys.exit(str(error))
+    run = describe_run(args)
+    check_resume(args, run, checkpoints)
+
+    from transformers import logging, set_seed
+
+    logging.set_verbosity_error()
+    started = time.monotonic()
+    set_seed(args.seed)
+    tokenizer = load_tokenizer(backbone, args.max_length)
+    trainer = make_trainer(args, checkpoints, tokenizer, load_model(backbone, train), train, validation)
+    if trainer.is_world_process_zero() and not args.resume:
+        shutil.rmtree(checkpoints, ignore_errors=True)
+        write_json(checkpoints / "run.json", run)
+    trainer.train(resume_from_checkpoint=args.resume and any(checkpoints.glob("checkpoint-*")))
+    probabilities = sigmoid(trainer.predict(trainer.eval_dataset).predictions)
+    if not trainer.is_world_process_zero():
+        return
+
+    finished = checkpoints / folder.name
+    trainer.model.save_pretrained(finished)
+    tokenizer.save_pretrained(finished)
+    write_json(finished / "tag_types_encoded.json", {tag: index for index, tag in enumerate(train.tags)})
+    write_json(finished / "thresholds.json", tune_thresholds(validation.targets, probabilities, train.tags))
+    write_log(trainer.state.log_history, finished)
+    run["minutes"] = round((time.monotonic() - started) / 60, 2)
+    run["f1_micro_validation"] = trainer.state.best_metric
+    write_json(finished / "run.json", run)
+    for path in sorted(finished.iterdir(), key=lambda path: path.name == "run.json"):  # run.json last: it says "whole"
+        path.replace(folder / path.name)
+    shutil.rmtree(checkpoints)
+    print(f"best validation micro F1 {trainer.state.best_metric:.3f} after {run['minutes']} minutes")
+    print(f"written: {folder}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,63 @@
+"""Read one part of the split, with its targets, for training and evaluation."""
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from data.files import read_questions, read_table
+from deployment.tagger import ModelFolderError, read_tags
+from training.metrics import multi_hot
+
+FILES = ("ques_filtered.csv", "tag_types_encoded.json", "split.csv")
+
+
+@dataclass(frozen=True)
+class Part:
+    """Questions of one part of the split: n titles and descriptions, and targets of shape (n, num_labels)."""
+
+    titles: list[str]
+    descriptions: list[str]
+    targets: np.ndarray
+    tags: list[str]
+
+    def __len__(self) -> int:
+        return len(self.titles)
+
+
+def read_part(data_dir: Path, split: str) -> Part:
+    """Read the questions of ``split`` from the outputs of training/filter_tags.py.
+
+    ``split="test"`` is for onnx_export/compare.py alone: nothing is tuned or trained on the test part.
+
+    Raises
+    ------
+    ValueError : a file is missing or broken, or the files do not belong together; the message says what to run
+    """
+    missing = [name for name in FILES if not (data_dir / name).is_file()]
+    if missing:
+        raise ValueError(f"{', '.join(missing)} not found in {data_dir}: run  python training/filter_tags.py  first")
+    try:
+        tags = read_tags(data_dir / "tag_types_encoded.json")
+    except ModelFolderError as error:
+        raise ValueError(f"{error}: run  python training/filter_tags.py --force") from error
+    questions = read_questions(data_dir / "ques_filtered.csv")
+    splits = read_table(data_dir / "split.csv", ["url", "split"])
+    if set(splits["url"]) != set(questions["url"]) or not set(questions["tags"].explode()) <= set(tags):
+        raise ValueError(
+            f"the files {', '.join(FILES)} of {data_dir} do not belong together: make them anew with  "
+            "python training/filter_tags.py --force"
+        )
+    part = questions[questions["url"].isin(splits["url"][splits["split"] == split])]
+    if part.empty:
+        raise ValueError(f"{data_dir / 'split.csv'}: no question is in the part {split!r}; more questions are needed")
+    return Part(list(part["title"]), list(part["description"]), multi_hot(part["tags"].tolist(), tags), tags)
+
+
+def data_hash(data_dir: Path) -> str:
+    """Return the SHA-256 of the files that define the data, the same for the same questions, tags and split."""
+    digest = hashlib.sha256()
+    for name in FILES:
+        digest.update((data_dir / name).read_bytes())
+    return digest.hexdigest()
