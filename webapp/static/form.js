@@ -1,0 +1,46 @@
+// The form works without this file; it only makes waiting, copying and reading results by keyboard more pleasant.
+"use strict";
+
+const form = document.getElementById("question");
+const copy = document.getElementById("copy");
+
+// A new page says nothing by itself to a screen reader: move to what is new on it.
+document.querySelector("[data-focus]")?.focus();
+
+if (form) {
+  const buttons = document.querySelectorAll("button[form=question], #question button");
+  const setBusy = (busy) => buttons.forEach((button) => {
+    button.setAttribute("aria-disabled", busy);
+    button.dataset.label ??= button.textContent;
+    button.textContent = busy ? "Looking for tags…" : button.dataset.label;
+  });
+  form.addEventListener("submit", (event) => {
+    if (form.ariaBusy === "true") event.preventDefault();
+    form.ariaBusy = "true";
+    setBusy(true);
+  });
+  form.addEventListener("keydown", (event) => {
+    if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) form.requestSubmit();
+  });
+  // Coming back by the browser's back button shows the page as it was left.
+  window.addEventListener("pageshow", (event) => {
+    if (!event.persisted) return;
+    form.ariaBusy = "false";
+    setBusy(false);
+  });
+}
+
+if (copy && navigator.clipboard) {
+  const tags = document.getElementById("all-tags");
+  const status = document.getElementById("copied");
+  copy.hidden = false;
+  copy.addEventListener("click", async () => {
+    try {
+      await navigator.clipboard.writeText(tags.value);
+      status.textContent = "Copied.";
+    } catch {
+      tags.select();
+      status.textContent = "Press Ctrl+C to copy.";
+    }
+  });
+}
