@@ -1,0 +1,180 @@
+"""What the two scrapers share: their options, workers with a browser each, and an orderly end whatever happens."""
+
+import argparse
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import islice
+from typing import TYPE_CHECKING, Any, Self
+from urllib.parse import urlsplit
+
+from scraper.pages import PageError, is_challenge
+from scraper.politeness import (
+    ATTEMPTS,
+    FetchError,
+    HostGate,
+    RetryLater,
+    Robots,
+    StopRun,
+    check_status,
+    user_agent,
+)
+
+if TYPE_CHECKING:
+    from scraper.browser import Browser, Page
+
+FAILURES_IN_A_ROW = 10  # after so many the site is taken to be down, or to have had enough
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of an address: ``content`` as parsed, or the ``reason`` why there is none."""
+
+    url: str
+    content: Any = None
+    reason: str | None = None
+    site_failed: bool = False  # the site or the way to it failed, rather than this one page
+
+
+class Crawler:
+    """Fetches pages with ``workers`` browsers, politely, within a ``with`` block."""
+
+    def __init__(
+        self, parse: Callable[["Page", str], Any], ready: str, workers: int, delay_s: float, contact: str | None
+    ):
+        """Prepare the workers.
+
+        Args:
+            parse: turns a page and the address asked for into content, or raises PageError; runs in the workers.
+            ready: CSS selector of what a page shows once it is there.
+            workers: number of browsers.
+            delay_s: least seconds between two requests to a host.
+            contact: address or mail that the User-Agent carries.
+        """
+        self._parse = parse
+        self._ready = ready
+        self._workers = workers
+        self._agent = user_agent(contact)
+        self._gate = HostGate(delay_s)
+        self._robots = Robots(self._agent, self._gate)
+        self._executor = ThreadPoolExecutor(workers)
+        self._local = threading.local()
+        self._browsers: list[Browser] = []
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, error_type: type | None, *_: object) -> None:
+        self._gate.stop.set()
+        for browser in self._browsers:
+            browser.kill() if error_type else browser.close()
+        self._executor.shutdown(cancel_futures=True)
+
+    def crawl(self, urls: Iterable[str]) -> Iterator[Outcome]:
+        """Yield the outcome of each address as it comes.
+
+        Raises:
+            StopRun: a challenge page, no browser, an unreadable robots.txt, or a site that fails again and again.
+        """
+        waiting = iter(urls)
+        running = set()
+        failures = 0
+        while running := running | {
+            self._executor.submit(self._take, url) for url in islice(waiting, self._room(running))
+        }:
+            done, running = wait(running, return_when=FIRST_COMPLETED)
+            for future in done:
+                outcome = future.result()
+                failures = failures + 1 if outcome.site_failed else 0
+                yield outcome
+                if failures == FAILURES_IN_A_ROW:
+                    raise StopRun(f"{failures} pages in a row failed ({outcome.reason}): try again later")
+
+    def _room(self, running: set) -> int:
+        return 2 * self._workers - len(running)
+
+    def _take(self, url: str) -> Outcome:
+        try:
+            return Outcome(url, content=self._parse(self._fetch(url), url))
+        except RetryLater as error:
+            return Outcome(url, reason=f"{error}, {ATTEMPTS} times", site_failed=True)
+        except (FetchError, PageError) as error:
+            return Outcome(url, reason=str(error))
+
+    def _fetch(self, url: str) -> "Page":
+        host = urlsplit(url).netloc
+        if not self._robots.allow(url):
+            raise FetchError("robots.txt forbids it")
+        page = self._gate.retrying(host)(self._visit, url, host)
+        if urlsplit(page.url).netloc != host:
+            raise FetchError(f"leads to another site: {page.url}")
+        return page
+
+    def _visit(self, url: str, host: str) -> "Page":
+        with self._gate.turn(host):
+            page = self._browser().get(url, self._ready)
+        if "challenge" in page.headers.get("cf-mitigated", "") or is_challenge(page.html):
+            raise StopRun(
+                f"{host} asks for a proof of being human at {url}; stopped, and everything taken so far is kept. "
+                "Wait some hours, then run the same command with a longer --delay"
+            )
+        check_status(page.status, page.headers.get("Retry-After"))
+        return page
+
+    def _browser(self) -> "Browser":
+        from scraper.browser import Browser
+
+        if not hasattr(self._local, "browser"):
+            self._local.browser = Browser(self._agent)
+            self._browsers.append(self._local.browser)
+        return self._local.browser
+
+
+@contextmanager
+def orderly_end() -> Iterator[None]:
+    """Turn StopRun, a failing disk, Ctrl-C and SIGTERM into one line and an exit code other than 0."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    except StopRun as stop:
+        sys.exit(f"stopped: {stop}")
+    except OSError as error:
+        sys.exit(f"stopped: {error}")
+    except KeyboardInterrupt:
+        print("stopped; all that was taken is kept: run again, without --force, to go on from here", file=sys.stderr)
+        sys.exit(128 + signal.SIGINT)
+
+
+def add_crawl_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options that both scrapers have."""
+    parser.add_argument(
+        "--workers", type=at_least_one, default=2, help="browsers at work; they share each host's delay"
+    )
+    parser.add_argument(
+        "--delay",
+        type=_not_negative,
+        default=1.0,
+        help="seconds between two requests to a host; a longer Crawl-delay of its robots.txt wins",
+    )
+    parser.add_argument("--contact", help="address or mail for the User-Agent, so that the site can reach you")
+    parser.add_argument("--force", action="store_true", help="drop what is there and begin anew")
+
+
+def at_least_one(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above 0")
+    return int(text)
+
+
+def _not_negative(text: str) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        number = -1.0
+    if not 0 <= number < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds")
+    return number

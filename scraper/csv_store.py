@@ -1,0 +1,128 @@
+"""An append-only CSV file that survives SIGKILL: rows go in whole, and a torn end is cut off before going on."""
+
+import csv
+import fcntl
+import io
+import os
+import re
+import sys
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Self
+
+csv.field_size_limit(2**31 - 1)  # a cell may hold more than csv's default of 128 kB
+
+# A field, quoted or not, and what ends it: a comma or the record's end (RFC 4180).
+FIELD = re.compile(rb'(?:"[^"]*+(?:""[^"]*+)*+"[^,\r\n]*+|[^",\r\n][^,\r\n]*+|)(,|\r\n|\n|\r)')
+
+
+def complete_length(data: bytes) -> int:
+    """Return how many bytes of a CSV file are whole records; what follows is a record cut short.
+
+    Line breaks, commas and doubled quotes inside a quoted field end nothing.
+    """
+    end = position = 0
+    while field := FIELD.match(data, position):
+        position = field.end()
+        if field[1] != b",":
+            end = position
+    return end
+
+
+def to_csv(rows: Iterable[Iterable[str]]) -> bytes:
+    """Return rows as CSV in UTF-8, one line break after each."""
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    return text.getvalue().encode("utf-8")
+
+
+def parse_table(data: bytes, name: str) -> tuple[list[str], list[dict[str, str]]]:
+    """Return the columns and the rows of a CSV file.
+
+    Raises:
+        ValueError: not CSV in UTF-8, or a row with too few or too many cells; the message gives ``name`` and row.
+    """
+    try:
+        reader = csv.DictReader(io.StringIO(data.decode("utf-8-sig"), newline=""))
+        rows, columns = list(reader), list(reader.fieldnames or [])
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise ValueError(f"{name}: not a CSV file in UTF-8 ({error})") from error
+    for number, row in enumerate(rows, start=1):
+        if None in row or None in row.values():
+            raise ValueError(f"{name}, row {number}: not as many cells as columns ({len(columns)})")
+    return columns, rows
+
+
+class CsvStore:
+    """Holds the file for one run: locked against a second one, repaired, and appended to in whole rows.
+
+    Attributes:
+        urls: the column ``url`` of the rows that are there, in their order.
+    """
+
+    def __init__(self, path: Path, columns: list[str], force: bool) -> None:
+        """Open ``path``, empty it if ``force``, else cut off a torn end.
+
+        Raises:
+            SystemExit: another run holds the file, or it is not this table; it is then left as it was.
+        """
+        self.path = path
+        self._columns = columns
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._file = self._lock()
+        if force:
+            os.ftruncate(self._file, 0)
+        self.urls = self._repair()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if os.fstat(self._file).st_size == 0:
+            self.path.unlink()
+        os.close(self._file)
+
+    def append(self, rows: Iterable[Mapping[str, str]]) -> None:
+        """Add rows at the end, all of them by one write that reaches the disk before this returns.
+
+        Raises:
+            OSError: the disk is full; the file is as before.
+        """
+        rows = list(rows)
+        size = os.fstat(self._file).st_size
+        data = to_csv([] if size else [self._columns]) + to_csv([row[name] for name in self._columns] for row in rows)
+        try:
+            if os.write(self._file, data) < len(data):
+                raise OSError(f"{self.path}: the disk is full")
+            os.fsync(self._file)
+        except OSError:
+            os.ftruncate(self._file, size)
+            raise
+        self.urls += [row["url"] for row in rows]
+
+    def _lock(self) -> int:
+        while True:
+            file = os.open(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o644)
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                sys.exit(f"{self.path} is being written by another run: wait for its end, or name another --output")
+            # The run before may have removed its empty file between the two lines above.
+            if self.path.exists() and os.path.samestat(os.fstat(file), self.path.stat()):
+                return file
+            os.close(file)
+
+    def _repair(self) -> list[str]:
+        data = self.path.read_bytes()
+        length = complete_length(data)
+        mend = "give --force to replace it, or name another --output"
+        try:
+            columns, rows = parse_table(data[:length], str(self.path))
+        except ValueError as error:
+            sys.exit(f"{error}: {mend}")
+        torn_header = not length and to_csv([self._columns]).startswith(data)
+        if columns != self._columns and not torn_header:
+            found = ", ".join(columns) or "no header"
+            sys.exit(f"{self.path} has {found}, where {', '.join(self._columns)} is expected: {mend}")
+        os.ftruncate(self._file, length)
+        return [row["url"] for row in rows]

@@ -1,0 +1,168 @@
+"""Parsers of Stack Exchange pages: pure functions from HTML to plain Python, for the markups of 2012 to today."""
+
+import re
+from typing import TypedDict
+from urllib.parse import urljoin, urlsplit, urlunsplit
+
+from bs4 import BeautifulSoup
+from bs4.element import Tag
+
+from scraper.html_text import html_to_text
+
+# One question of a listing: `.s-post-summary` since 2022, `.question-summary` before.
+SUMMARY_LINKS = (
+    ".s-post-summary .s-post-summary--content-title a[href], "
+    ".question-summary h3 a[href], "
+    ".question-summary a.question-hyperlink[href]"
+)
+QUESTION = "#question, .question[data-questionid]"
+QUESTION_TITLES = ("#question-header h1 .question-hyperlink", "#question-header h1", 'h1[itemprop="name"]')
+QUESTION_BODIES = (".js-post-body", ".post-text", '[itemprop="text"]', '[itemprop="description"]', ".s-prose")
+PAGE_LINKS = ".s-pagination a[href], .pager a[href], .js-pagination a[href]"
+
+# What a page shows once it is there: the browser waits for one of these.
+LISTING_READY = ".s-post-summary, .question-summary"
+QUESTION_READY = "#question .js-post-body, #question .post-text"
+
+# /questions/ID/SLUG, its short form /q/ID, or with an answer's id after the slug.
+QUESTION_PATH = re.compile(r"^(?P<path>/(?:questions|q)/(?P<id>\d+)(?:/[^/]+)?)(?:/\d*)?$")
+
+# The site appends these to a title, in the site's language. Brackets with any other words are the author's.
+TITLE_STATUSES = (
+    *("closed", "duplicate", "on hold", "migrated", "locked", "protected"),
+    *("закрыт", "закрыто", "закрытый", "дубликат", "отложен", "отложено", "на удержании", "перенесён", "перенесено"),
+    *("cerrada", "cerrado", "duplicada", "duplicado", "en espera", "migrada", "migrado"),
+    *("fechada", "fechado", "em espera", "pendente", "encerrada"),
+    *("クローズ済み", "クローズ", "終了", "閉鎖", "重複", "保留", "保留中", "移行済み"),
+)
+STATUS_SUFFIX = re.compile(rf"\s+\[(?:{'|'.join(TITLE_STATUSES)})\]$")
+
+CHALLENGE_TITLE = re.compile(
+    r"^\s*(just a moment|attention required|human verification|access denied|are you (?:a )?human|checking your browser"
+    r"|verify(?:ing)? you are (?:a )?human|security check|one more step|ddos.guard)",
+    re.IGNORECASE,
+)
+CHALLENGE_MARKS = (
+    "#challenge-form, #challenge-running, #challenge-stage, #challenge-error-text, #cf-challenge-running, "
+    "#cf-wrapper, .cf-browser-verification, .cf-turnstile, .g-recaptcha, .h-captcha, form[action*=captcha], "
+    "script[src*='/cdn-cgi/challenge-platform/h/'], meta[http-equiv=refresh][content*='__cf_chl']"
+)
+
+
+class Link(TypedDict):
+    """A question in a listing."""
+
+    title: str
+    url: str
+
+
+class Question(TypedDict):
+    """A question page's content."""
+
+    title: str
+    description: str
+    tags: list[str]
+    url: str
+
+
+class PageError(ValueError):
+    """The page is not the page it was taken for; the message names its url and what it lacks."""
+
+
+def parse_question_list(html: str, base_url: str) -> list[Link]:
+    """Return the questions that a listing page shows, in its order, each once.
+
+    `base_url` is the page's own address (or the site's): links are resolved against it, and links to other sites are
+    left out. A page without questions gives an empty list.
+    """
+    links: dict[str, Link] = {}
+    for anchor in _soup(html).select(SUMMARY_LINKS):
+        url = _question_url(str(anchor["href"]), base_url)
+        if url and (title := clean_title(anchor.get_text())):
+            links.setdefault(question_key(url), Link(title=title, url=url))
+    return list(links.values())
+
+
+def parse_question(html: str, url: str) -> Question:
+    """Return title, description (plain text), tags and canonical url of a question page.
+
+    Answers, comments, notices and the sidebar are left out.
+
+    Raises:
+        PageError: the page has no question, or the question lacks its title, body or tags.
+    """
+    soup = _soup(html)
+    question = soup.select_one(QUESTION)
+    if question is None:
+        raise PageError(f"{url}: not a question page: no #question in it")
+    title = _title(soup)
+    body = next((body for selector in QUESTION_BODIES if (body := question.select_one(selector))), None)
+    tags = _tags(question)
+    found = {"title": bool(title), "body": body is not None, "tags": bool(tags)}
+    if missing := [name for name, there in found.items() if not there]:
+        raise PageError(f"{url}: the question has no {', no '.join(missing)}")
+    return Question(title=title, description=html_to_text(body.decode()), tags=tags, url=canonical_url(url))
+
+
+def page_count(html: str) -> int:
+    """Return the number of pages of a listing, read from its pagination; 1 where there is none."""
+    links = (str(anchor["href"]) for anchor in _soup(html).select(PAGE_LINKS))
+    return max((int(number) for link in links for number in re.findall(r"[?&]page=(\d+)", link)), default=1)
+
+
+def is_challenge(html: str) -> bool:
+    """Whether the page asks for a proof that its reader is human, in place of what was asked for."""
+    soup = _soup(html)
+    if soup.select_one(f"{QUESTION}, #question-header, {LISTING_READY}"):
+        return False
+    title = soup.title.get_text() if soup.title else ""
+    return bool(CHALLENGE_TITLE.match(title) or soup.select_one(CHALLENGE_MARKS))
+
+
+def clean_title(text: str) -> str:
+    """Return a title on one line, without the status (" [closed]" and the like) that the site appended."""
+    return STATUS_SUFFIX.sub("", re.sub(r"\s+", " ", text).strip())
+
+
+def canonical_url(url: str) -> str:
+    """Return the url without query and fragment; a question's url also without the answer id after its slug."""
+    scheme, host, path, _, _ = urlsplit(url.strip())
+    if question := QUESTION_PATH.match(path):
+        path = question["path"]
+    return urlunsplit((scheme.lower(), host.lower(), path, "", ""))
+
+
+def question_key(url: str) -> str:
+    """Return what tells a question from others: host and id, since its slug changes with its title."""
+    parts = urlsplit(canonical_url(url))
+    question = QUESTION_PATH.match(parts.path)
+    return f"{parts.netloc}/{question['id']}" if question else urlunsplit(parts)
+
+
+def _question_url(href: str, base_url: str) -> str | None:
+    """The canonical url behind a link if it leads to a question of the same site."""
+    try:
+        url = canonical_url(urljoin(base_url, href))
+        same_site = urlsplit(url).netloc == urlsplit(base_url).netloc.lower()
+    except ValueError:  # an address that is none, such as http://[
+        return None
+    return url if same_site and QUESTION_PATH.match(urlsplit(url).path) else None
+
+
+def _soup(html: str) -> BeautifulSoup:
+    # lxml stops at a null byte and refuses lone surrogates; neither belongs to a page.
+    return BeautifulSoup(re.sub(r"[\x00\ud800-\udfff]", "", html), "lxml")
+
+
+def _title(soup: BeautifulSoup) -> str:
+    for selector in QUESTION_TITLES:
+        if (heading := soup.select_one(selector)) and (title := clean_title(heading.get_text())):
+            return title
+    meta = soup.select_one('meta[property="og:title"][content]')
+    return clean_title(str(meta["content"])) if meta else ""
+
+
+def _tags(question: Tag) -> list[str]:
+    """The tags below the question, each once; a tag that the body links to is none of them."""
+    names = (anchor.get_text().strip() for anchor in question.select(".post-taglist a.post-tag"))
+    return list(dict.fromkeys(name for name in names if name))

@@ -1,0 +1,191 @@
+"""The manners of a good citizen: a name, robots.txt, a delay per host, Retry-After, backoff, and knowing when to stop.
+
+Rules: RFC 9309 (robots.txt), RFC 9110 section 10.2.3 (Retry-After). The first request of a host's robots.txt obeys the
+same delay and backoff as the pages.
+"""
+
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from urllib.parse import urlsplit
+
+import requests
+import tenacity
+from protego import Protego
+from tqdm import tqdm
+
+AGENT = "QuestionTagger"
+VERSION = "0.1"
+ATTEMPTS = 5
+TIMEOUT_S = 30
+LONGEST_PAUSE_S = 15 * 60
+RETRIED = {403, 408, 429, 500, 502, 503, 504, 520, 521, 522, 523, 524}
+SLOW_DOWN = {403, 429, 503}
+
+
+class StopRun(Exception):
+    """The whole run must stop; the message says why and what to do."""
+
+
+class FetchError(Exception):
+    """This address cannot be had; the message is the reason."""
+
+
+class RetryLater(FetchError):
+    """The address may be had later. ``pause_s`` is how long its host wants to be left alone, None if it did not say."""
+
+    def __init__(self, reason: str, slow_down: bool = False, pause_s: float | None = None) -> None:
+        super().__init__(reason)
+        self.slow_down = slow_down
+        self.pause_s = pause_s
+
+
+def user_agent(contact: str | None) -> str:
+    """Return the name that every request carries, with the place to complain at if there is one."""
+    return f"{AGENT}/{VERSION} (+{contact})" if contact else f"{AGENT}/{VERSION}"
+
+
+def parse_retry_after(value: str | None, now: datetime) -> float | None:
+    """Return the seconds that a Retry-After header asks for (it gives seconds or an HTTP date); None if unreadable."""
+    value = (value or "").strip()
+    if value.isdecimal():
+        return float(value)
+    try:
+        date = parsedate_to_datetime(value)
+    except ValueError:
+        return None
+    return max(0.0, (date.replace(tzinfo=date.tzinfo or UTC) - now).total_seconds())
+
+
+def check_status(status: int, retry_after: str | None) -> None:
+    """Raise RetryLater or FetchError unless the status says that the page is there."""
+    if status in RETRIED:
+        pause_s = parse_retry_after(retry_after, datetime.now(UTC))
+        raise RetryLater(f"HTTP {status}", slow_down=status in SLOW_DOWN, pause_s=pause_s)
+    if status in (404, 410):
+        raise FetchError(f"HTTP {status}: deleted, or never there")
+    if status >= 400:
+        raise FetchError(f"HTTP {status}")
+
+
+@dataclass
+class _Host:
+    delay_s: float
+    open_at: float = 0.0  # time.monotonic()
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+
+class HostGate:
+    """Lets the requests of all workers through to a host, one by one and ``delay_s`` apart, or not while it rests.
+
+    The delay counts from the end of one request to the start of the next, so a slow host is asked less. With a delay of
+    0 requests go out side by side.
+    """
+
+    def __init__(self, delay_s: float) -> None:
+        self.stop = threading.Event()
+        self._delay_s = delay_s
+        self._hosts: dict[str, _Host] = {}
+
+    @contextmanager
+    def turn(self, host: str) -> Iterator[None]:
+        """Wait for this worker's turn, and hold it for the block.
+
+        Raises:
+            FetchError: the run is being stopped.
+        """
+        state = self._host(host)
+        with state.lock if state.delay_s else nullcontext():
+            while (wait_s := state.open_at - time.monotonic()) > 0 and not self.stop.is_set():
+                self.stop.wait(wait_s)
+            if self.stop.is_set():
+                raise FetchError("the run was stopped")
+            try:
+                yield
+            finally:
+                state.open_at = max(state.open_at, time.monotonic() + state.delay_s)
+
+    def slow_down(self, host: str, delay_s: float) -> None:
+        """Raise a host's delay to at least ``delay_s``."""
+        state = self._host(host)
+        state.delay_s = max(state.delay_s, delay_s)
+
+    def pause(self, host: str, seconds: float) -> None:
+        """Let nobody ask the host for that long."""
+        state = self._host(host)
+        state.open_at = max(state.open_at, time.monotonic() + seconds)
+
+    def _host(self, host: str) -> _Host:
+        return self._hosts.setdefault(host, _Host(self._delay_s))
+
+    def retrying(self, host: str) -> tenacity.Retrying:
+        """Return the policy for one request: RetryLater is tried again with exponential backoff and jitter.
+
+        Raises:
+            StopRun: the host asks for a pause longer than LONGEST_PAUSE_S.
+        """
+
+        def rest(attempt: tenacity.RetryCallState) -> None:
+            error = attempt.outcome.exception()
+            pause_s = max(error.pause_s or 0.0, attempt.next_action.sleep)
+            if pause_s > LONGEST_PAUSE_S:
+                minutes = round(pause_s / 60)
+                raise StopRun(f"{host} asks to be left alone for {minutes} minutes ({error}): run again after that")
+            if error.slow_down:
+                self.pause(host, pause_s)
+                tqdm.write(f"{host} asks to slow down ({error}): pausing {pause_s:.0f} s", file=sys.stderr)
+
+        return tenacity.Retrying(
+            retry=tenacity.retry_if_exception_type(RetryLater),
+            wait=tenacity.wait_exponential_jitter(initial=1, max=60),
+            stop=tenacity.stop_after_attempt(ATTEMPTS) | tenacity.stop_when_event_set(self.stop),
+            sleep=tenacity.sleep_using_event(self.stop),
+            before_sleep=rest,
+            reraise=True,
+        )
+
+
+class Robots:
+    """What the hosts' robots.txt allow; each is read once, when first needed."""
+
+    def __init__(self, agent: str, gate: HostGate) -> None:
+        self._agent = agent
+        self._gate = gate
+        self._rules: dict[str, Protego] = {}
+        self._lock = threading.Lock()
+
+    def allow(self, url: str) -> bool:
+        """Whether the url may be fetched. A Crawl-delay is passed on to the gate.
+
+        Raises:
+            StopRun: robots.txt cannot be read, which forbids everything (RFC 9309, section 2.3.1.4).
+        """
+        scheme, host = urlsplit(url)[:2]
+        with self._lock:
+            if host not in self._rules:
+                self._rules[host] = self._read(f"{scheme}://{host}/robots.txt", host)
+        return self._rules[host].can_fetch(url, AGENT)
+
+    def _read(self, url: str, host: str) -> Protego:
+        try:
+            rules = Protego.parse(self._gate.retrying(host)(self._download, url, host))
+        except RetryLater as error:
+            raise StopRun(f"{url} cannot be read ({error}), so nothing may be fetched: try again later") from error
+        self._gate.slow_down(host, float(rules.crawl_delay(AGENT) or 0))
+        return rules
+
+    def _download(self, url: str, host: str) -> str:
+        with self._gate.turn(host):
+            try:
+                response = requests.get(url, headers={"User-Agent": self._agent}, timeout=TIMEOUT_S)
+            except requests.RequestException as error:
+                raise RetryLater(type(error).__name__) from error
+        if response.status_code == 429 or response.status_code >= 500:
+            check_status(response.status_code, response.headers.get("Retry-After"))
+        # RFC 9309, section 2.3.1.3: a robots.txt that is not there forbids nothing.
+        return response.content.decode("utf-8", errors="replace") if response.ok else ""

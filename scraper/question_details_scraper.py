@@ -1,0 +1,131 @@
+"""Fetch title, description and tags of every question whose address is known.
+
+In: data/ques_urls.csv. Out: data/ques_details.csv with the columns title, description, tags (a JSON array) and url, and
+beside it ques_failed.csv with url and reason. Run again, it goes on where it was cut and tries the failed ones again.
+
+    python scraper/question_details_scraper.py
+"""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tqdm import tqdm
+
+from data.files import QUESTION_COLUMNS, atomic_path, require
+from scraper.crawl import Crawler, add_crawl_options, orderly_end
+from scraper.csv_store import CsvStore, parse_table, to_csv
+from scraper.pages import QUESTION_READY, PageError, canonical_url, parse_question, question_key
+
+if TYPE_CHECKING:
+    from scraper.browser import Page
+
+FAILED_COLUMNS = ["url", "reason"]
+
+
+def parse_details(page: "Page", url: str) -> dict[str, str]:
+    """Return a row of ques_details.csv."""
+    if question_key(page.url) != question_key(url):
+        raise PageError(f"leads to another page: {page.url}")
+    question = parse_question(page.html, url)
+    return {**question, "tags": json.dumps(question["tags"], ensure_ascii=False)}
+
+
+def read_urls(path: Path) -> dict[str, str]:
+    """Return the urls of ques_urls.csv in their order as {key of the question: url}, or stop with one line."""
+    require(path, made_by="python scraper/question_url_scraper.py")
+    try:
+        columns, rows = parse_table(path.read_bytes(), str(path))
+    except ValueError as error:
+        sys.exit(str(error))
+    if "url" not in columns:
+        sys.exit(f"{path}: column url missing; found {', '.join(columns) or 'nothing'}")
+    if not rows:
+        sys.exit(f"{path}: no rows; run  python scraper/question_url_scraper.py  first")
+    urls: dict[str, str] = {}
+    for number, row in enumerate(rows, start=1):
+        url = row["url"].strip()
+        if not url.startswith(("http://", "https://")):
+            sys.exit(f"{path}, row {number}: url {url[:80]!r} does not start with https://")
+        urls.setdefault(question_key(url), canonical_url(url))
+    return urls
+
+
+def read_failures(path: Path) -> dict[str, str]:
+    """Return what failed in the run before; a file that cannot be read is written anew after this run."""
+    try:
+        columns, rows = parse_table(path.read_bytes(), str(path)) if path.exists() else ([], [])
+    except ValueError:
+        return {}
+    return {row["url"]: row["reason"] for row in rows} if columns == FAILED_COLUMNS else {}
+
+
+def write_failures(path: Path, failures: dict[str, str]) -> None:
+    """Write ques_failed.csv, whole or not at all."""
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(to_csv([FAILED_COLUMNS, *failures.items()]))
+
+
+def scrape(crawler: Crawler, store: CsvStore, urls: list[str], failures: dict[str, str]) -> None:
+    """Fetch the questions into ``store``; ``failures`` gets the reasons of those that failed and loses the others."""
+    total = len(store.urls) + len(urls)
+    with tqdm(desc="questions", unit="question", total=total, initial=len(store.urls)) as bar:
+        for outcome in crawler.crawl(urls):
+            if outcome.reason:
+                failures[outcome.url] = outcome.reason
+            else:
+                store.append([outcome.content])
+                failures.pop(outcome.url, None)
+            bar.update()
+            bar.set_postfix(failed=len(failures))
+
+
+def parse_args(argv: list[str] | None) -> argparse.Namespace:
+    """Return the command line's arguments."""
+    parser = argparse.ArgumentParser(
+        description="Fetch title, description and tags of the questions in a list of addresses.",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    parser.add_argument("--input", type=Path, default=Path("data/ques_urls.csv"), help="CSV file with a column url")
+    parser.add_argument(
+        "--output",
+        type=Path,
+        default=Path("data/ques_details.csv"),
+        help="CSV file to write or go on with; ques_failed.csv lies beside it",
+    )
+    add_crawl_options(parser)
+    return parser.parse_args(argv)
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Scrape the questions."""
+    args = parse_args(argv)
+    if args.input.resolve() == args.output.resolve():
+        sys.exit(f"--output {args.output} is the --input: name another")
+    urls = read_urls(args.input)
+    failed_path = args.output.with_name("ques_failed.csv")
+    with orderly_end(), CsvStore(args.output, QUESTION_COLUMNS, args.force) as store:
+        done = {question_key(url) for url in store.urls}
+        todo = [url for key, url in urls.items() if key not in done]
+        failed_before = read_failures(failed_path)
+        failures = {url: failed_before[url] for url in todo if url in failed_before}
+        before = len(store.urls)
+        try:
+            if todo:
+                with Crawler(parse_details, QUESTION_READY, args.workers, args.delay, args.contact) as crawler:
+                    scrape(crawler, store, todo, failures)
+        finally:
+            write_failures(failed_path, failures)
+        if not store.urls:
+            sys.exit(f"none of {len(todo)} questions could be had ({failures[todo[0]]}): see {failed_path}")
+        if not todo:
+            print(f"nothing to do: all {len(store.urls)} questions are in {args.output}; give --force to scrape anew")
+            return
+        failed = f"{len(failures)} failures in {failed_path}" if failures else "0 failures"
+        print(f"{len(store.urls)} questions ({len(store.urls) - before} new) in {args.output}, {failed}")
+
+
+if __name__ == "__main__":
+    main()
