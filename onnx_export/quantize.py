@@ -134,8 +134,8 @@ def main(argv: list[str] | None = None) -> None:
         drop = report["drop"]
         if drop["f1_micro"] > MAX_DROP and not args.allow_drop:
             sys.exit(
-                f"{folder}: int8 loses {drop['f1_micro']:.4f} micro F1 on validation with its best recipe, over the limit "
-                f"of {MAX_DROP}; nothing was written. Serve model.onnx, or give --allow-drop"
+                f"{folder}: int8 loses {drop['f1_micro']:.4f} micro F1 on validation with its best recipe, over the "
+                f"limit of {MAX_DROP}; nothing was written. Serve model.onnx, or give --allow-drop"
             )
         write_json(staging / "quantization.json", {"instruction_set": args.instruction_set, **report})
         for name in ("thresholds_quantized.json", "quantization.json", "model_quantized.onnx"):

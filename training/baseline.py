@@ -25,7 +25,7 @@ MAX_FEATURES = 100_000
 
 
 class TfidfTagger:
-    """The baseline, made of the arrays that :func:`fit` returns; gives probabilities as deployment.tagger.Tagger does."""
+    """The baseline, made of the arrays that :func:`fit` returns. It has the face of deployment.tagger.Tagger."""
 
     def __init__(self, arrays: Mapping[str, np.ndarray]):
         from sklearn.feature_extraction.text import TfidfVectorizer

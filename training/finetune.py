@@ -231,6 +231,7 @@ def main(argv: list[str] | None = None) -> None:
     run["minutes"] = round((time.monotonic() - started) / 60, 2)
     run["f1_micro_validation"] = trainer.state.best_metric
     write_json(finished / "run.json", run)
+    shutil.rmtree(folder / "onnx", ignore_errors=True)  # made from the weights that are replaced now
     for path in sorted(finished.iterdir(), key=lambda path: path.name == "run.json"):  # run.json last: it says "whole"
         path.replace(folder / path.name)
     shutil.rmtree(checkpoints)
