@@ -112,6 +112,7 @@ def plot(rows: list[dict], reports_dir: Path) -> list[Path]:
     quality.invert_yaxis()
     speed = table.plot.scatter("latency_p50_ms", "f1_micro", s=10 + 2 * table["size_mb"], alpha=0.6, figsize=(8, 5))
     speed.set(xlabel="median latency of one question, ms", ylabel="micro F1", title="Quality, speed and size (area)")
+    speed.set_xlim(0, 1.4 * table["latency_p50_ms"].max())  # room for the names
     for name, row in table.iterrows():
         speed.annotate(name, (row["latency_p50_ms"], row["f1_micro"]), xytext=(8, 0), textcoords="offset points")
     files = []

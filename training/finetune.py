@@ -112,6 +112,7 @@ def training_arguments(args: argparse.Namespace, checkpoints: Path):
         seed=args.seed,
         report_to="none",
         log_level="error",
+        disable_tqdm=False,
     )
 
 
@@ -145,6 +146,7 @@ def write_log(history: list[dict], folder: Path) -> None:
     axes = log.plot(x="epoch", y=["train_loss", "validation_loss"], ylabel="binary cross-entropy", figsize=(7, 4))
     log.plot(x="epoch", y="f1_micro", ylabel="validation micro F1", secondary_y=True, style="k--", ax=axes)
     axes.set_title(f"Fine-tuning {folder.name}")
+    axes.legend(loc="center left")
     axes.figure.savefig(folder / "training_curve.png", dpi=120, bbox_inches="tight")
 
 

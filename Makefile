@@ -1,0 +1,99 @@
+# Run `make help` for the targets. Each stage of the demo is remade only if what it is made from has changed.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint serve bench clean browser
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+PY := .venv/bin/python
+
+DATA := data/demo
+MODELS := models/demo
+REPORTS := reports/demo
+MODEL := all-minilm-l6-v2
+SITE_PORT ?= 8765
+# A trained model that is committed goes before the demo's.
+SERVED := $(if $(wildcard deployment/model/model_quantized.onnx),deployment/model,$(MODELS)/$(MODEL)/onnx)
+
+ifdef FORCE
+.PHONY: $(DATA)/ques_details.csv
+endif
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-7s %s\n", $$1, $$2}' Makefile
+
+demo: $(REPORTS)/comparison.json ## run every stage on the embedded sample site (FORCE=1: anew)
+	@cat $(REPORTS)/comparison.md
+	@$(PY) deployment/predict.py --model $(MODELS)/$(MODEL)/onnx \
+		--title "Loss becomes NaN when I train a CNN" \
+		--description "My Keras model on small images diverges after a few batches. Which learning rate should I try?"
+
+test: .venv/installed browser ## run the whole test suite
+	$(PY) -m pytest
+
+lint: .venv/installed ## check style and formatting
+	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
+
+serve: .venv/installed ## Gradio app on http://127.0.0.1:7860 and Flask form on http://127.0.0.1:8000
+	@test -f $(SERVED)/model_quantized.onnx || { echo "no trained model yet: run  make demo  first" >&2; exit 1; }
+	@echo "serving $(SERVED); Ctrl-C stops both apps"
+	@TAGGER_MODEL=$(SERVED) $(PY) deployment/app.py --port 7860 & gradio=$$!; \
+	TAGGER_SPACE=http://127.0.0.1:7860 .venv/bin/gunicorn --bind 127.0.0.1:8000 --threads 8 "webapp.app:create_app()" & \
+	flask=$$!; \
+	trap 'kill $$gradio $$flask 2>/dev/null; wait; exit 0' INT TERM; \
+	wait -n || true; kill $$gradio $$flask 2>/dev/null; wait; echo "an app stopped; so did the other" >&2; exit 1
+
+bench: $(REPORTS)/comparison.json ## measure serving side by side with its rivals, as ratios
+	$(PY) onnx_export/benchmark.py --data-dir $(DATA) --models-dir $(MODELS) --reports-dir $(REPORTS) --model $(MODEL)
+
+clean: ## remove what the demo made, and the virtual environment
+	rm -rf .venv $(DATA) $(MODELS) $(REPORTS) *.egg-info
+
+# --- set-up ---------------------------------------------------------------------------------------------------------
+
+.venv/installed: requirements.txt pyproject.toml
+	@"$(PYTHON)" -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || \
+		{ echo "Python 3.11 or newer with venv is needed (Debian: apt install python3-venv); or name one: make PYTHON=..." >&2; exit 1; }
+	"$(PYTHON)" -m venv .venv
+	$(PY) -m pip install --quiet --disable-pip-version-check --editable .
+	@touch $@
+
+browser:
+	@scraper/install_browser.sh
+
+# --- the demo's stages ----------------------------------------------------------------------------------------------
+
+SITE_SOURCES := $(shell find data/sample_site -type f -not -path '*/__pycache__/*')
+WHERE := --data-dir $(DATA) --models-dir $(MODELS)
+
+$(DATA)/ques_details.csv: $(SITE_SOURCES) $(wildcard scraper/*.py) | .venv/installed browser
+	@mkdir -p $(DATA) && rm -f $(DATA)/site_url
+	@$(PY) data/sample_site/server.py --port $(SITE_PORT) --port-file $(DATA)/site_url & server=$$!; \
+	trap 'kill $$server' EXIT; \
+	until test -f $(DATA)/site_url; do kill -0 $$server; sleep 0.1; done; site=$$(cat $(DATA)/site_url); \
+	$(PY) scraper/question_url_scraper.py --site $$site --workers 2 --delay 0 --output $(DATA)/ques_urls.csv --force; \
+	$(PY) scraper/question_details_scraper.py --workers 2 --delay 0 --input $(DATA)/ques_urls.csv --output $@ --force
+
+$(DATA)/split.csv: $(DATA)/ques_details.csv training/filter_tags.py training/splits.py
+	$(PY) training/filter_tags.py --data-dir $(DATA) --min-frequency 0.01 --force
+
+$(MODELS)/tfidf-baseline/thresholds.json: $(DATA)/split.csv training/baseline.py training/thresholds.py
+	$(PY) training/baseline.py $(WHERE) --force
+
+TRAINING := $(addprefix training/,finetune.py questions.py thresholds.py metrics.py backbones.py)
+$(MODELS)/$(MODEL)/run.json: $(DATA)/split.csv $(TRAINING) deployment/tagger.py
+	$(PY) training/finetune.py --model $(MODEL) $(WHERE) --force \
+		--max-length 128 --epochs 8 --batch-size 16 --learning-rate 5e-4
+
+$(MODELS)/$(MODEL)/onnx/model.onnx: $(MODELS)/$(MODEL)/run.json onnx_export/export.py
+	$(PY) onnx_export/export.py --model $(MODEL) $(WHERE) --force
+
+$(MODELS)/$(MODEL)/onnx/model_quantized.onnx: $(MODELS)/$(MODEL)/onnx/model.onnx onnx_export/quantize.py
+	$(PY) onnx_export/quantize.py --model $(MODEL) $(WHERE) --force
+
+$(REPORTS)/comparison.json: $(MODELS)/$(MODEL)/onnx/model_quantized.onnx $(MODELS)/tfidf-baseline/thresholds.json \
+		onnx_export/compare.py
+	$(PY) onnx_export/compare.py $(WHERE) --reports-dir $(REPORTS) --force
