@@ -36,6 +36,7 @@ PREFERENCES = {
     "profile.managed_default_content_settings.images": BLOCK,
     "profile.managed_default_content_settings.javascript": BLOCK,
 }
+NOT_NEEDED = ["*.css", "*.css?*", "*.woff", "*.woff2", "*.ico", "*.ico?*"]
 PR_SET_PDEATHSIG = 1  # from linux/prctl.h
 PRCTL = getattr(ctypes.CDLL(None), "prctl", None)
 INSTALL = "install Chromium and its driver, e.g. with: apt-get install chromium chromium-driver"
@@ -107,6 +108,7 @@ class Browser:
             self._folder.cleanup()
             raise StopRun(f"no browser could be started ({_first_line(error)}): {INSTALL}") from error
         self._driver.set_page_load_timeout(TIMEOUT_S)
+        self._driver.execute_cdp_cmd("Network.setBlockedURLs", {"urls": NOT_NEEDED})
         self._driver.command_executor.client_config.timeout = 2 * TIMEOUT_S
 
     def _load(self, url: str, ready: str) -> Page:

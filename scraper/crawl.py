@@ -5,7 +5,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
@@ -81,21 +81,20 @@ class Crawler:
             StopRun: a challenge page, no browser, an unreadable robots.txt, or a site that fails again and again.
         """
         waiting = iter(urls)
-        running = set()
+        running: set[Future[Outcome]] = set()
         failures = 0
-        while running := running | {
-            self._executor.submit(self._take, url) for url in islice(waiting, self._room(running))
-        }:
+        while True:
+            # Two a worker keep it busy, and leave little to throw away at a stop.
+            room = 2 * self._workers - len(running)
+            running |= {self._executor.submit(self._take, url) for url in islice(waiting, room)}
+            if not running:
+                return
             done, running = wait(running, return_when=FIRST_COMPLETED)
-            for future in done:
-                outcome = future.result()
-                failures = failures + 1 if outcome.site_failed else 0
+            for outcome in (future.result() for future in done):
                 yield outcome
+                failures = failures + 1 if outcome.site_failed else 0
                 if failures == FAILURES_IN_A_ROW:
                     raise StopRun(f"{failures} pages in a row failed ({outcome.reason}): try again later")
-
-    def _room(self, running: set) -> int:
-        return 2 * self._workers - len(running)
 
     def _take(self, url: str) -> Outcome:
         try:
@@ -117,12 +116,12 @@ class Crawler:
     def _visit(self, url: str, host: str) -> "Page":
         with self._gate.turn(host):
             page = self._browser().get(url, self._ready)
-        if "challenge" in page.headers.get("cf-mitigated", "") or is_challenge(page.html):
-            raise StopRun(
-                f"{host} asks for a proof of being human at {url}; stopped, and everything taken so far is kept. "
-                "Wait some hours, then run the same command with a longer --delay"
-            )
-        check_status(page.status, page.headers.get("Retry-After"))
+            if "challenge" in page.headers.get("cf-mitigated", "") or is_challenge(page.html):
+                raise StopRun(
+                    f"{host} asks for a proof of being human at {url}. All that was taken is kept: "
+                    "wait some hours, then run again with a longer --delay, and without --force, to go on from here"
+                )
+            check_status(page.status, page.headers.get("Retry-After"))
         return page
 
     def _browser(self) -> "Browser":
@@ -137,7 +136,7 @@ class Crawler:
 @contextmanager
 def orderly_end() -> Iterator[None]:
     """Turn StopRun, a failing disk, Ctrl-C and SIGTERM into one line and an exit code other than 0."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    previous = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         yield
     except StopRun as stop:
@@ -147,6 +146,8 @@ def orderly_end() -> Iterator[None]:
     except KeyboardInterrupt:
         print("stopped; all that was taken is kept: run again, without --force, to go on from here", file=sys.stderr)
         sys.exit(128 + signal.SIGINT)
+    finally:
+        signal.signal(signal.SIGTERM, previous)
 
 
 def add_crawl_options(parser: argparse.ArgumentParser) -> None:

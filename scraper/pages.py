@@ -9,15 +9,18 @@ from bs4.element import Tag
 
 from scraper.html_text import html_to_text
 
-# One question of a listing: `.s-post-summary` since 2022, `.question-summary` before.
+# A question's link in a listing: `.s-post-summary` since 2022, `.question-summary` before.
 SUMMARY_LINKS = (
-    ".s-post-summary .s-post-summary--content-title a[href], "
+    ".s-post-summary :is(h2, h3, h4) a[href], "
+    ".s-post-summary :is(.s-post-summary--content-title, .s-post-summary--title) a[href], "
+    ".s-post-summary a:is(.s-post-summary--content-title, .s-post-summary--title)[href], "
     ".question-summary h3 a[href], "
     ".question-summary a.question-hyperlink[href]"
 )
 QUESTION = "#question, .question[data-questionid]"
 QUESTION_TITLES = ("#question-header h1 .question-hyperlink", "#question-header h1", 'h1[itemprop="name"]')
 QUESTION_BODIES = (".js-post-body", ".post-text", '[itemprop="text"]', '[itemprop="description"]', ".s-prose")
+QUESTION_TAGS = (".post-taglist a.post-tag", ".post-taglist a.s-tag", ".js-post-tag-list-wrapper a[rel~=tag]")
 PAGE_LINKS = ".s-pagination a[href], .pager a[href], .js-pagination a[href]"
 
 # What a page shows once it is there: the browser waits for one of these.
@@ -164,5 +167,6 @@ def _title(soup: BeautifulSoup) -> str:
 
 def _tags(question: Tag) -> list[str]:
     """The tags below the question, each once; a tag that the body links to is none of them."""
-    names = (anchor.get_text().strip() for anchor in question.select(".post-taglist a.post-tag"))
+    anchors = next(filter(None, map(question.select, QUESTION_TAGS)), [])
+    names = (anchor.get_text().strip() for anchor in anchors)
     return list(dict.fromkeys(name for name in names if name))

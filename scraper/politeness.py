@@ -94,7 +94,7 @@ class HostGate:
 
     @contextmanager
     def turn(self, host: str) -> Iterator[None]:
-        """Wait for this worker's turn, and hold it for the block.
+        """Wait for this worker's turn, and hold it for the block; a pause that the answer asks for begins at once.
 
         Raises:
             FetchError: the run is being stopped.
@@ -107,6 +107,9 @@ class HostGate:
                 raise FetchError("the run was stopped")
             try:
                 yield
+            except RetryLater as error:
+                self.pause(host, error.pause_s or 0)
+                raise
             finally:
                 state.open_at = max(state.open_at, time.monotonic() + state.delay_s)
 
@@ -185,7 +188,7 @@ class Robots:
                 response = requests.get(url, headers={"User-Agent": self._agent}, timeout=TIMEOUT_S)
             except requests.RequestException as error:
                 raise RetryLater(type(error).__name__) from error
-        if response.status_code == 429 or response.status_code >= 500:
-            check_status(response.status_code, response.headers.get("Retry-After"))
+            if response.status_code == 429 or response.status_code >= 500:
+                check_status(response.status_code, response.headers.get("Retry-After"))
         # RFC 9309, section 2.3.1.3: a robots.txt that is not there forbids nothing.
         return response.content.decode("utf-8", errors="replace") if response.ok else ""
