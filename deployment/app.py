@@ -40,7 +40,7 @@ EXAMPLES = {
 }
 
 CSS = """
-.gradio-container > main { max-width: 1080px !important; margin: 0 auto; }
+.gradio-container > .main { max-width: 1080px !important; padding-inline: 1rem !important; }
 #intro h1 { margin-bottom: .2em; }
 #suggested textarea { font-family: var(--font-mono); font-size: var(--text-lg); }
 """
@@ -53,7 +53,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--port",
         type=int,
-        default=int(os.environ.get("GRADIO_SERVER_PORT") or 7860),
+        default=os.environ.get("GRADIO_SERVER_PORT") or 7860,
         help="port to listen on; the environment variable GRADIO_SERVER_PORT sets another default",
     )
     parser.add_argument(
@@ -100,14 +100,14 @@ def build_app(tagger):
     def show(title: str, description: str) -> tuple[str, dict[str, float]]:
         """Fill the page: the suggested tags in the site's form, and every shown tag's confidence."""
         if not title.strip() and not description.strip():
-            gr.Warning("Write a title or a description first, then ask for tags.")
+            gr.Warning("Write a title or a description first, then ask for tags.", duration=5)
             return "", {}
         ranked = rank(tagger, title, description)
         confidences = {f"✓ {row['tag']}": row["probability"] for row in ranked["suggested"]}
         confidences |= {row["tag"]: row["probability"] for row in ranked["others"]}
         return " ".join(row["tag"] for row in ranked["suggested"]), confidences
 
-    with gr.Blocks(title="Question tagger", analytics_enabled=False, fill_width=True) as app:
+    with gr.Blocks(title="Question tagger", analytics_enabled=False) as app:
         gr.Markdown(
             "# Question tagger\n"
             "Write a question as you would ask it. "
@@ -182,6 +182,7 @@ def main(argv: list[str] | None = None) -> None:
     theme = gr.themes.Soft(
         primary_hue="indigo", font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"]
     ).set(
+        background_fill_primary="*neutral_50",
         button_primary_background_fill="*primary_600",
         button_primary_background_fill_hover="*primary_700",
         block_title_text_color="*primary_700",

@@ -1,4 +1,4 @@
-"""Tag a CSV file of questions.
+"""Tag a CSV file of questions, or a single question.
 
 In:  a UTF-8 CSV file with a header and the columns title and description, or one of them; others are carried over
 Out: the same rows in the same order with two columns more:
@@ -6,6 +6,7 @@ Out: the same rows in the same order with two columns more:
          scores   a JSON array of the tags' probabilities in the same order
 
     python deployment/predict.py --input questions.csv --output tagged.csv
+    python deployment/predict.py --title "How many clusters for k-means?"    # prints its tags
 
 The file is read twice, row by row: once to check all of it before the work begins, once to tag it. Memory does not grow
 with its length, and questions are tagged one at a time as the apps do it, so the same question gets the same tags here.
@@ -31,9 +32,10 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__.partition("\n")[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter
     )
-    required = {"type": Path, "required": True, "default": argparse.SUPPRESS}
-    parser.add_argument("--input", **required, help="CSV file with the columns title, description")
-    parser.add_argument("--output", **required, help="CSV file to write: the input plus tags, scores")
+    parser.add_argument("--input", type=Path, help="CSV file with the columns title, description")
+    parser.add_argument("--output", type=Path, help="CSV file to write: the input plus tags, scores")
+    parser.add_argument("--title", default="", help="title of a single question, instead of --input")
+    parser.add_argument("--description", default="", help="description of a single question")
     parser.add_argument(
         "--model",
         type=Path,
@@ -49,6 +51,9 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     args = parser.parse_args(argv)
     if args.top_k is not None and args.top_k < 1:
         parser.error(f"--top-k is {args.top_k}; it must be 1 or more")
+    from_file, single = bool(args.input and args.output), bool(args.title or args.description)
+    if from_file == single or bool(args.input) != bool(args.output):
+        parser.error("give either --input and --output, or --title and --description")
     return args
 
 
@@ -160,17 +165,22 @@ def tag_file(tagger, source: Path, target: Path, total: int, top_k: int | None) 
 
 def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
-    check_places(args.input, args.output, args.force)
+    if args.input:
+        check_places(args.input, args.output, args.force)
 
     from tagger import Tagger
 
     try:
+        if not args.input:
+            for tag, probability in Tagger(args.model).tag(args.title, args.description, args.top_k):
+                print(f"{probability:.2f}  {tag}")
+            return
         total = sum(1 for _ in read_rows(args.input))
         if total == 0:
-            sys.exit(f"{args.input}: no row below the header")
+            raise ValueError(f"{args.input}: no row below the header")
         blank = tag_file(Tagger(args.model), args.input, args.output, total, args.top_k)
     except (ValueError, OSError) as error:
-        sys.exit(f"{error}")
+        sys.exit(str(error))
     except KeyboardInterrupt:
         sys.exit(f"interrupted; {args.output} was not written")
     print(f"{total - blank} questions tagged, {blank} blank ones left without tags -> {args.output}")

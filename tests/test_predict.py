@@ -142,6 +142,35 @@ def test_a_missing_model_is_named_in_one_line(predict, tmp_path):
     assert not (tmp_path / "tagged.csv").exists()
 
 
+@pytest.mark.parametrize(
+    "options, output",
+    [
+        (["--title", "python", "--description", "csv"], "0.98  python\n0.38  pandas\n"),
+        (["--description", "gradient", "--top-k", "1"], "0.97  deep-learning\n"),
+    ],
+)
+def test_a_single_question_is_tagged_on_the_screen(model, options, output):
+    result = subprocess.run([sys.executable, SCRIPT, "--model", model, *options], capture_output=True, text=True)
+    assert (result.returncode, result.stdout) == (0, output)
+
+
+@pytest.mark.parametrize(
+    "options, complaint",
+    [
+        ([], "give either --input and --output, or --title and --description"),
+        (["--input", "questions.csv"], "give either"),
+        (["--input", "questions.csv", "--output", "tagged.csv", "--title", "python"], "give either"),
+        (["--input", "questions.csv", "--title", "python"], "give either"),
+        (["--title", " "], "the question is empty"),
+    ],
+)
+def test_options_that_do_not_go_together_are_refused(model, options, complaint):
+    result = subprocess.run([sys.executable, SCRIPT, "--model", model, *options], capture_output=True, text=True)
+    assert result.returncode != 0
+    assert complaint in result.stderr
+    assert "Traceback" not in result.stderr
+
+
 def test_help_shows_the_defaults(predict, model):
     result = predict(None, "--help")
     assert result.returncode == 0

@@ -101,13 +101,18 @@ class Space:
             if concurrent.futures.wait([client.streaming_future], timeout=1).done:
                 self._idle_clients.put(client)
             else:
-                client.close()
+                self._workers.submit(self._drop, client, job)
             return answer, None
         except Exception as error:
-            with contextlib.suppress(Exception):
-                job.cancel()
-            client.close()
+            self._workers.submit(self._drop, client, job)  # which takes a while if the Space is hung
             return None, describe(error)
+
+    @staticmethod
+    def _drop(client: Client, job) -> None:
+        """Take a question off the Space's queue, and let a client's threads end."""
+        with contextlib.suppress(Exception):
+            job.cancel()
+        client.close()
 
 
 def remaining(deadline: float) -> float:

@@ -1,0 +1,536 @@
+"""Both apps as their users meet them: real servers, real HTTP, a real browser."""
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import threading
+import time
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import httpx
+import pytest
+from gradio_client import Client
+from gradio_client.exceptions import AppError
+from selenium import webdriver
+from selenium.webdriver.common.by import By
+from selenium.webdriver.support import expected_conditions as expected
+from selenium.webdriver.support.ui import WebDriverWait
+from tiny_model import build_model_folder
+
+from webapp.app import create_app
+from webapp.questions import MAX_DESCRIPTION, MAX_TITLE
+
+ROOT = Path(__file__).parents[1]
+START_SECONDS = 60
+QUESTION = {"title": "python & <b>csv</b>", "description": "gradient in\nthe 'layers' of shrubbery"}
+SUGGESTED = ["python", "deep-learning", "<script>", "neural-network", "pandas"]
+OTHERS = ["optimization", "c++"]
+
+
+# ---- servers ----
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+@contextmanager
+def server(command: list, url: str, **options):
+    """Run a server as a process of its own until it answers, and stop it in the end."""
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, **options) as process:
+        try:
+            end = time.monotonic() + START_SECONDS
+            while True:
+                assert process.poll() is None, process.stdout.read()
+                assert time.monotonic() < end, f"{command} does not answer"
+                try:
+                    httpx.get(url)
+                    break
+                except httpx.TransportError:
+                    time.sleep(0.1)
+            yield url
+        finally:
+            process.terminate()
+            process.communicate(timeout=START_SECONDS)
+
+
+@pytest.fixture(scope="module")
+def space_folder(tmp_path_factory):
+    """deployment/ copied out alone, with a model where the app looks for it."""
+    folder = tmp_path_factory.mktemp("space") / "copy"
+    shutil.copytree(ROOT / "deployment", folder, ignore=shutil.ignore_patterns("model", "__pycache__"))
+    build_model_folder(folder / "model")
+    return folder
+
+
+def space_server(folder: Path, port: int):
+    environment = {name: value for name, value in os.environ.items() if name != "TAGGER_MODEL"}
+    environment["GRADIO_SERVER_PORT"] = str(port)
+    return server([sys.executable, "app.py"], f"http://127.0.0.1:{port}", cwd=folder, env=environment)
+
+
+@pytest.fixture(scope="module")
+def space(space_folder):
+    with space_server(space_folder, free_port()) as url:
+        yield url
+
+
+@pytest.fixture(scope="module")
+def client(space):
+    client = Client(space, verbose=False)
+    yield client
+    client.close()
+
+
+def form_server(space_url: str, timeout: float = 10):
+    port = free_port()
+    gunicorn = [Path(sys.executable).with_name("gunicorn"), "--threads", "8", "--bind", f"127.0.0.1:{port}"]
+    environment = os.environ | {"TAGGER_SPACE": space_url, "TAGGER_TIMEOUT": str(timeout)}
+    return server([*gunicorn, "webapp.app:create_app()"], f"http://127.0.0.1:{port}", cwd=ROOT, env=environment)
+
+
+@pytest.fixture(scope="module")
+def form(space):
+    with form_server(space) as url:
+        yield url
+
+
+@pytest.fixture(scope="module")
+def browser():
+    options = webdriver.ChromeOptions()
+    for switch in ("headless=new", "no-sandbox", "disable-gpu", "disable-dev-shm-usage", "no-first-run"):
+        options.add_argument(f"--{switch}")
+    for switch in ("disable-background-networking", "disable-component-update", "disable-sync"):
+        options.add_argument(f"--{switch}")
+    options.add_argument("--window-size=1280,1000")
+    options.set_capability("goog:loggingPrefs", {"performance": "ALL"})
+    driver = webdriver.Chrome(options=options)
+    yield driver
+    driver.quit()
+
+
+def wait_for(browser, condition):
+    return WebDriverWait(browser, 20).until(condition)
+
+
+def asked_hosts(browser) -> set[str]:
+    """Return the hosts that the browser has asked for anything since the last call."""
+    messages = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
+    urls = [
+        message["params"]["request"]["url"] for message in messages if message["method"] == "Network.requestWillBeSent"
+    ]
+    return {httpx.URL(url).host for url in urls if url.startswith("http")}
+
+
+def tags(rows) -> list[str]:
+    return [row["tag"] for row in rows]
+
+
+# ---- the Gradio app ----
+
+
+def test_predict_gives_the_suggested_tags_and_the_runners_up(client):
+    answer = client.predict(**QUESTION, api_name="/predict")
+    assert answer["suggested"][0] == {"tag": "python", "probability": 0.982}
+    assert tags(answer["suggested"]) == SUGGESTED
+    assert tags(answer["others"]) == OTHERS
+
+
+@pytest.mark.parametrize("question", [{"title": "csv"}, {"description": "csv"}, {"title": "csv", "description": " "}])
+def test_predict_takes_a_title_or_a_description(client, question):
+    answer = client.predict(**question, api_name="/predict")
+    assert answer["suggested"] == [{"tag": "pandas", "probability": 0.3775}]
+    assert len(answer["others"]) == 5
+
+
+@pytest.mark.parametrize(
+    "title, description, complaint", [("", " \n", "the question is empty"), (1, None, "must be strings")]
+)
+def test_predict_refuses_what_is_no_question(client, title, description, complaint):
+    with pytest.raises(AppError, match=complaint):
+        client.predict(title, description, api_name="/predict")
+
+
+def test_predict_is_the_only_endpoint(client):
+    api = client.view_api(print_info=False, return_format="dict")
+    assert list(api["named_endpoints"]) == ["/predict"]
+    assert not api["unnamed_endpoints"]
+    parameters = api["named_endpoints"]["/predict"]["parameters"]
+    assert [parameter["parameter_name"] for parameter in parameters] == ["title", "description"]
+
+
+def test_the_curl_calls_of_the_readme_work(space):
+    readme = (ROOT / "deployment" / "README.md").read_text(encoding="utf-8")
+    script = "URL=" + readme.partition("    URL=")[2].partition("\n\n")[0]
+    script = script.replace("http://127.0.0.1:7860", space).replace("Join two data frames", "python")
+    result = subprocess.run(["bash", "-euc", script], capture_output=True, text=True, check=True)
+    assert "event: complete" in result.stdout
+    assert tags(json.loads(result.stdout.partition("data: ")[2])[0]["suggested"]) == ["python"]
+
+
+def test_questions_asked_at_once_get_each_their_own_tags(space):
+    words = {"python": ["python"], "gradient": ["deep-learning"], "csv": ["pandas"], "shrubbery": ["<script>"]}
+    client = create_app({"TAGGER_SPACE": space, "TAGGER_TIMEOUT": 30}).test_client
+    results = []
+
+    def ask(word):
+        results.extend((word, client().post("/api/tags", json={"title": word}).get_json()) for _ in range(4))
+
+    threads = [threading.Thread(target=ask, args=[word]) for word in words for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(results) == 32
+    assert [tags(answer["suggested"]) for _, answer in results] == [words[word] for word, _ in results]
+
+
+def test_the_gradio_page_suggests_tags(space, browser):
+    browser.get(space)
+    ask = wait_for(browser, expected.element_to_be_clickable((By.ID, "ask")))
+    ask.click()
+    wait_for(browser, expected.text_to_be_present_in_element((By.TAG_NAME, "body"), "Write a title or a description"))
+
+    browser.find_element(By.CSS_SELECTOR, "#title :is(input, textarea)").send_keys(QUESTION["title"])
+    browser.find_element(By.CSS_SELECTOR, "#description textarea").send_keys(QUESTION["description"])
+    ask.click()
+    suggested = browser.find_element(By.CSS_SELECTOR, "#suggested textarea")
+    wait_for(browser, lambda _: suggested.get_property("value") == " ".join(SUGGESTED))
+    confidences = browser.find_element(By.ID, "confidences").text
+    assert all(f"✓ {tag}" in confidences for tag in SUGGESTED)
+    assert all(tag in confidences and f"✓ {tag}" not in confidences for tag in OTHERS)
+    assert "98%" in confidences
+
+
+def test_an_example_is_tagged_by_a_click(space, browser):
+    browser.get(space)
+    example = (By.XPATH, "//button[contains(., 'Merge on the nearest date')]")
+    wait_for(browser, expected.element_to_be_clickable(example)).click()
+    suggested = browser.find_element(By.CSS_SELECTOR, "#suggested textarea")
+    wait_for(browser, lambda _: suggested.get_property("value"))
+    assert "pandas" in browser.find_element(By.CSS_SELECTOR, "#title :is(input, textarea)").get_property("value")
+
+
+def test_the_gradio_page_needs_no_other_host_and_fits_a_phone(space, browser):
+    asked_hosts(browser)
+    browser.execute_cdp_cmd(
+        "Emulation.setDeviceMetricsOverride", {"width": 360, "height": 740, "deviceScaleFactor": 1, "mobile": True}
+    )
+    try:
+        browser.get(space)
+        wait_for(browser, expected.element_to_be_clickable((By.ID, "ask")))
+        assert browser.execute_script("return document.documentElement.scrollWidth") <= 360
+    finally:
+        browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+    assert asked_hosts(browser) == {"127.0.0.1"}
+
+
+def test_the_app_names_a_missing_or_broken_model_in_one_line(space_folder, tmp_path):
+    def start(model):
+        return subprocess.run(
+            [sys.executable, "app.py"],
+            cwd=space_folder,
+            env=os.environ | {"TAGGER_MODEL": str(model)},
+            capture_output=True,
+            text=True,
+        )
+
+    missing = start(tmp_path / "nowhere")
+    broken_folder = build_model_folder(tmp_path / "broken")
+    (broken_folder / "model_quantized.onnx").write_bytes(b"\x08\x07 no graph")
+    broken = start(broken_folder)
+    for result, complaint in ((missing, "nowhere is no model folder"), (broken, "not a readable ONNX model")):
+        assert result.returncode == 1
+        assert result.stderr.count("\n") == 1
+        assert complaint in result.stderr
+
+
+def test_the_space_is_declared_as_it_is_pinned():
+    """A Space installs the sdk_version of its README; another than the pinned gradio would not start."""
+    _, header, _ = (ROOT / "deployment" / "README.md").read_text(encoding="utf-8").split("---\n", 2)
+    declared = dict(line.split(": ", 1) for line in header.splitlines())
+    pinned = dict(
+        line.split("==") for line in (ROOT / "deployment" / "requirements.txt").read_text().split() if "==" in line
+    )
+    assert (declared["sdk"], declared["sdk_version"]) == ("gradio", pinned["gradio"])
+    assert (ROOT / "deployment" / declared["app_file"]).is_file()
+
+
+@pytest.mark.parametrize(
+    "code, folder, unwanted",
+    [
+        (
+            "import app, tagger; model = tagger.Tagger('model'); app.build_app(model); app.rank(model, 'python', '')",
+            None,
+            {"torch", "transformers"},
+        ),
+        (
+            "from webapp.app import create_app; create_app().test_client().post('/api/tags', json={'title': 'python'})",
+            ROOT,
+            {"torch", "transformers", "onnxruntime", "tokenizers", "gradio"},
+        ),
+    ],
+    ids=["space", "form"],
+)
+def test_serving_needs_no_training_library(space_folder, code, folder, unwanted):
+    result = subprocess.run(
+        [sys.executable, "-c", f"{code}; import sys; print(*sys.modules)"],
+        cwd=folder or space_folder,
+        env=os.environ | {"TAGGER_SPACE": f"http://127.0.0.1:{free_port()}"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert not unwanted & set(result.stdout.split())
+
+
+# ---- the form, with a Space ----
+
+
+def test_the_form_shows_the_tags_of_a_question(form, browser):
+    browser.get(form)
+    asked_hosts(browser)
+    browser.find_element(By.ID, "title").send_keys(QUESTION["title"])
+    browser.find_element(By.ID, "description").send_keys(QUESTION["description"])
+    browser.find_element(By.CSS_SELECTOR, "#question button").click()
+    wait_for(browser, expected.presence_of_element_located((By.ID, "suggested")))
+
+    links = browser.find_elements(By.CSS_SELECTOR, "#suggested a")
+    assert [link.text for link in links] == SUGGESTED
+    assert [link.text for link in browser.find_elements(By.CSS_SELECTOR, "#others a")] == OTHERS
+    assert links[2].get_attribute("href") == "https://datascience.stackexchange.com/questions/tagged/%3Cscript%3E"
+    first = browser.find_element(By.CSS_SELECTOR, "#suggested li")
+    assert first.text.split() == ["python", "98", "%"]
+    bar = first.find_element(By.CLASS_NAME, "bar")
+    assert 0.95 < bar.find_element(By.TAG_NAME, "rect").rect["width"] / bar.rect["width"] < 1
+    assert browser.find_element(By.ID, "all-tags").get_property("value") == " ".join(SUGGESTED)
+    assert browser.find_element(By.ID, "title").get_property("value") == QUESTION["title"]
+    assert browser.find_element(By.ID, "description").get_property("value") == QUESTION["description"]
+    assert browser.switch_to.active_element.text == "Suggested tags"
+    assert asked_hosts(browser) == {"127.0.0.1"}
+
+
+def test_the_form_says_what_is_missing(form, browser):
+    browser.get(form)
+    browser.find_element(By.ID, "title").send_keys("  ")
+    browser.find_element(By.CSS_SELECTOR, "#question button").click()
+    problem = wait_for(browser, expected.presence_of_element_located((By.ID, "problem")))
+    assert problem.text == "Write a title or a description first."
+    assert httpx.post(form, data={"title": " "}).status_code == 400
+
+
+def test_json_gives_what_the_space_gives(form, client):
+    response = httpx.post(f"{form}/api/tags", json=QUESTION)
+    assert response.status_code == 200
+    assert response.json() == client.predict(**QUESTION, api_name="/predict")
+    assert tags(httpx.post(f"{form}/api/tags", json={"description": "csv"}).json()["suggested"]) == ["pandas"]
+
+
+@pytest.mark.parametrize(
+    "status, complaint, request_",
+    [
+        (400, "Write a title or a description first.", {"json": {}}),
+        (400, "Write a title or a description first.", {"json": {"title": "\n", "description": " "}}),
+        (400, "A JSON object was expected", {"json": ["python"]}),
+        (400, "The title must be a text.", {"json": {"title": 5, "description": "python"}}),
+        (400, "The description must be a text.", {"json": {"title": "python", "description": None}}),
+        (400, "The title has 301 characters", {"json": {"title": "x" * (MAX_TITLE + 1)}}),
+        (400, "The description has 30,001 characters", {"json": {"description": "x" * (MAX_DESCRIPTION + 1)}}),
+        (400, "half of a surrogate pair", {"content": b'{"title": "\\ud800"}'}),
+        (400, "", {"content": b'{"title": '}),
+        (400, "", {"content": b"\xff\xfe"}),
+        (400, "nested too deeply", {"content": b"[" * 100_000}),
+        (413, "at most 512 KiB", {"json": {"description": "x" * 600_000}}),
+        (415, "", {"data": {"title": "python"}}),
+        (405, "", {"method": "GET"}),
+        (404, "", {"path": "/api/tag", "json": {"title": "python"}}),
+    ],
+)
+def test_json_names_what_is_wrong_with_a_request(form, status, complaint, request_):
+    request_ = {"method": "POST", "path": "/api/tags", "headers": {"Content-Type": "application/json"}} | request_
+    if "data" in request_:
+        del request_["headers"]
+    response = httpx.request(request_.pop("method"), form + request_.pop("path"), **request_)
+    assert response.status_code == status
+    assert response.headers["Content-Type"] == "application/problem+json"
+    assert response.json()["status"] == status
+    assert complaint in response.json()["detail"]
+    if status == 405:
+        assert "POST" in response.headers["Allow"]
+
+
+def test_the_longest_question_fits_through_every_limit(form):
+    """Each character takes 12 bytes of a form, and of JSON as well."""
+    longest = {"title": "\U0001f600" * MAX_TITLE, "description": "\U0001f600" * MAX_DESCRIPTION}
+    assert httpx.post(form, data=longest).status_code == 200
+    assert httpx.post(
+        f"{form}/api/tags", content=json.dumps(longest), headers={"Content-Type": "application/json"}
+    ).is_success
+
+
+@pytest.mark.parametrize("path", ["/", "/nowhere", "/static/style.css", "/api/tags"])
+def test_every_answer_forbids_scripts_of_others_and_frames(form, path):
+    response = httpx.get(form + path)
+    policy = response.headers["Content-Security-Policy"]
+    assert "default-src 'none'" in policy and "frame-ancestors 'none'" in policy and "unsafe" not in policy
+    assert response.headers["X-Content-Type-Options"] == "nosniff"
+    assert "Traceback" not in response.text
+
+
+def test_a_page_that_is_not_there_leads_back_to_the_form(form):
+    response = httpx.get(f"{form}/nowhere")
+    assert response.status_code == 404
+    assert "Back to the form" in response.text
+
+
+# ---- the form, without a Space ----
+
+
+class Rubbish(BaseHTTPRequestHandler):
+    """Answers everything with a page that is no Gradio app."""
+
+    def do_GET(self):
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(b"<!doctype html><title>Parked</title>")
+
+    do_POST = do_GET
+
+    def log_message(self, *args):
+        pass
+
+
+class Hub(BaseHTTPRequestHandler):
+    """Stands in for the Hub: the Space owner/building is being built, owner/running lives at ``host``."""
+
+    host = ""
+
+    def do_GET(self):
+        name = self.path.removeprefix("/api/spaces/")
+        stage = {"owner/building": "BUILDING", "owner/running": "RUNNING"}[name]
+        runtime = {"stage": stage, "hardware": {"current": None, "requested": None}}
+        body = json.dumps({"id": name, "host": self.host, "runtime": runtime}).encode()
+        self.send_response(200)
+        self.send_header("Content-Type", "application/json")
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *args):
+        pass
+
+
+@contextmanager
+def http_server(handler):
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as httpd:
+        thread = threading.Thread(target=httpd.serve_forever)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{httpd.server_port}"
+        finally:
+            httpd.shutdown()
+            thread.join()
+
+
+@contextmanager
+def hanging_space():
+    """Accepts connections and never says a word."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+
+
+@contextmanager
+def missing_space():
+    yield f"http://127.0.0.1:{free_port()}"
+
+
+@contextmanager
+def rubbish_space():
+    with http_server(Rubbish) as url:
+        yield url
+
+
+@pytest.fixture(params=[missing_space, hanging_space, rubbish_space], ids=["down", "hangs", "rubbish"])
+def lost_space(request):
+    with request.param() as url:
+        yield url
+
+
+def assert_unavailable(form_client):
+    """Both ways in answer 503, say when to come back, and the page keeps the text."""
+    page = form_client.post("/", data=QUESTION)
+    assert (page.status_code, page.headers["Retry-After"]) == (503, "10")
+    assert "python &amp; &lt;b&gt;csv&lt;/b&gt;" in page.text
+    assert "Try again" in page.text and "Traceback" not in page.text
+    answer = form_client.post("/api/tags", json=QUESTION)
+    assert (answer.status_code, answer.headers["Retry-After"]) == (503, "10")
+    assert answer.content_type == "application/problem+json"
+    assert "cannot be reached" in answer.get_json()["detail"]
+
+
+def test_a_lost_space_is_a_503(lost_space):
+    app = create_app({"TAGGER_SPACE": lost_space, "TAGGER_TIMEOUT": 1})
+    assert app.test_client().get("/").status_code == 200
+    assert_unavailable(app.test_client())
+
+
+def test_an_app_with_another_answer_is_a_503():
+    port = free_port()
+    code = (
+        "import gradio as gr\nwith gr.Blocks() as app:\n"
+        "    def predict(title: str, description: str) -> str: return 'a poem'\n"
+        f"    gr.api(predict, api_name='predict')\napp.launch(server_port={port}, ssr_mode=False)"
+    )
+    environment = os.environ | {"GRADIO_ANALYTICS_ENABLED": "False"}
+    with server([sys.executable, "-c", code], f"http://127.0.0.1:{port}", env=environment) as url:
+        assert_unavailable(create_app({"TAGGER_SPACE": url}).test_client())
+
+
+def test_a_space_of_the_hub_is_found_by_its_id_and_a_build_is_not_waited_for(space, monkeypatch):
+    monkeypatch.setattr(Hub, "host", space)
+    with http_server(Hub) as hub:
+        monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", hub)
+        assert_unavailable(create_app({"TAGGER_SPACE": "owner/building"}).test_client())
+        found = create_app({"TAGGER_SPACE": "owner/running"}).test_client().post("/api/tags", json=QUESTION)
+        assert tags(found.get_json()["suggested"]) == SUGGESTED
+
+
+def test_the_form_recovers_when_its_space_comes_back(space_folder, browser):
+    """No Space, then one, then none, then another at the same place: the form is never restarted."""
+    port = free_port()
+    with form_server(f"http://127.0.0.1:{port}") as form:
+        browser.get(form)
+        browser.find_element(By.ID, "title").send_keys("python")
+        browser.find_element(By.CSS_SELECTOR, "#question button").click()
+        problem = wait_for(browser, expected.presence_of_element_located((By.ID, "problem")))
+        assert "please try again in a moment" in problem.text
+
+        with space_server(space_folder, port):
+            browser.find_element(By.ID, "retry").click()
+            wait_for(browser, expected.presence_of_element_located((By.ID, "suggested")))
+            assert browser.find_element(By.CSS_SELECTOR, "#suggested a").text == "python"
+        assert httpx.post(f"{form}/api/tags", json={"title": "csv"}).status_code == 503
+        with space_server(space_folder, port):
+            answer = httpx.post(f"{form}/api/tags", json={"title": "csv"})
+            assert tags(answer.json()["suggested"]) == ["pandas"]
+
+
+@pytest.mark.parametrize(
+    "setting, value", [("TAGGER_SPACE", "nowhere"), ("TAGGER_TIMEOUT", "soon"), ("TAGGER_TIMEOUT", "-1")]
+)
+def test_a_setting_that_cannot_be_used_is_named_at_the_start(setting, value):
+    result = subprocess.run(
+        [sys.executable, ROOT / "webapp" / "app.py", "--port", str(free_port())],
+        env=os.environ | {setting: value},
+        capture_output=True,
+        text=True,
+    )
+    assert result.returncode == 1
+    assert result.stderr.startswith(f"{setting} is ")
+    assert result.stderr.count("\n") == 1
