@@ -116,22 +116,36 @@ class _Writer:
         self.cases = {topic["tag"]: cycle(rng.sample(topic["case"], len(topic["case"]))) for topic in self.topics}
 
     def chance(self, probability: float) -> bool:
+        """Return True with ``probability``."""
         return self.rng.random() < probability
+
+    def pick(self, bank: str) -> str:
+        """Return one of the phrases that suit any topic."""
+        return self.rng.choice(self.common[bank])
 
     def write(self, topic: dict[str, Any]) -> dict[str, Any]:
         """Return a draft: the title, body, tags, answers and comments of a question on ``topic``."""
         case = next(self.cases[topic["tag"]])
         values = self.draw_values()
         companions = [tag for tag, probability in topic["often"].items() if self.chance(probability)]
-        aside = self.rng.choice(self.topics) if self.chance(0.16) else None
-        paragraphs = self.tell(topic, case, companions)
-        if aside and aside is not topic:
-            paragraphs.insert(-1, f"<p>{self.rng.choice(aside['aside'])}</p>")
-            companions.append(aside["tag"])
-        tags = [*([] if companions and self.chance(0.04) else [topic["tag"]]), *case.get("tags", []), *companions]
+        tags = [topic["tag"], *case.get("tags", []), *companions]
+        if len(tags) > 1 and self.chance(0.05):  # askers forget the obvious
+            del tags[0]
+        blocks = self.tell(topic, case)
+        place = self.rng.choice((1, len(blocks)))
+        blocks[place:place] = self.remark(topic, companions)
+        if self.chance(0.15):
+            second = next(self.cases[topic["tag"]])
+            blocks.append(f"<p>{self.pick('seconds')} {paragraphs(second['text'])[0]}</p>")
+            tags += second.get("tags", [])
+        if self.chance(0.15):
+            other = self.rng.choice(self.topics)
+            blocks.append(f"<p>{self.rng.choice(other['aside'])}</p>")
+            tags.insert(1, other["tag"])
+        blocks = self.decorate([*blocks, f"<p>{self.rng.choice([*topic['asks'], *self.common['closings']])}</p>"])
         return {
             "title": self.draw_title(case, values),
-            "body": fill("\n\n".join(paragraphs), values),
+            "body": fill("\n\n".join(blocks), values),
             "tags": list(dict.fromkeys(tags))[:MAX_TAGS],
             "answers": tuple(fill(answer, values) for answer in self.answer(topic)),
             "comments": tuple(self.rng.sample(self.common["comments"], self.rng.choice((0, 0, 1, 2)))),
@@ -148,71 +162,64 @@ class _Writer:
         self.rng.shuffle(titles)
         tails = [fill(tail, values) for tail in self.rng.sample(self.common["tails"], len(self.common["tails"]))]
         longer = [with_tail(title, tail) for tail in tails for title in titles]
-        for title in [*longer[:1], *titles, *longer] if self.chance(0.2) else [*titles, *longer]:
+        for title in [*longer[:1], *titles, *longer] if self.chance(0.1) else [*titles, *longer]:
             if title not in self.titles:
                 self.titles.add(title)
                 return title
         raise ValueError("more questions asked for than the banks can tell apart: ask for fewer")
 
-    def tell(self, topic: dict[str, Any], case: dict[str, Any], companions: list[str]) -> list[str]:
-        """Return the body's blocks of HTML; the last one asks."""
-        rng, common = self.rng, self.common
-        blocks = [f"<p>{rng.choice(common['openings'])}</p>"] if self.chance(0.65) else []
-        blocks += [f"<p>{paragraph}</p>" for paragraph in case["text"].strip().split("\n\n")]
-        if "code" in case or (topic.get("code") and self.chance(0.3)):
-            blocks.append(self.code_block(case.get("code") or rng.choice(topic["code"]), topic))
+    def tell(self, topic: dict[str, Any], case: dict[str, Any]) -> list[str]:
+        """Return the problem as blocks of HTML: who asks, what goes wrong, code, message, formula, attempts."""
+        blocks = [f"<p>{self.pick('openings')}</p>"] if self.chance(0.65) else []
+        blocks += [f"<p>{paragraph}</p>" for paragraph in paragraphs(case["text"])]
+        if "code" in case:
+            blocks.append(self.code_block(case["code"], topic))
+        elif "code" in topic and self.chance(0.4):
+            blocks.append(self.code_block(self.rng.choice(topic["code"]), topic))
         if "error" in case:
-            blocks.append(f"<p>{rng.choice(common['failures'])}</p>\n\n<pre><code>{escape(case['error'])}</code></pre>")
-        if "formula" in topic and self.chance(0.3):
-            blocks.append(f"<p>{rng.choice(topic['formula'])}</p>")
+            blocks.append(f"<p>{self.pick('failures')}</p>\n\n<pre><code>{escape(case['error'])}</code></pre>")
+        if "formula" in topic and self.chance(0.35):
+            blocks.append(f"<p>{self.rng.choice(topic['formula'])}</p>")
+        if self.chance(0.5):
+            blocks.insert(len(blocks) if self.chance(0.5) else -1, f"<p>{self.pick('backgrounds')}</p>")
         if self.chance(0.4):
             blocks.append(self.list_of_tries(topic))
-        blocks += [f"<p>{block}</p>" for block in self.remarks(topic, companions)]
-        ask = rng.choice([*topic["asks"], *common["closings"]])
-        blocks.append(f"<p>{ask}</p>")
-        return self.decorate(blocks)
+        return blocks
 
-    def remarks(self, topic: dict[str, Any], companions: list[str]) -> list[str]:
-        """Return sentences beside the problem: hints at the companion tags, a source read, a detail."""
-        rng, common = self.rng, self.common
-        sentences = [
-            rng.choice(common["cues"][tag]) for tag in companions if tag in common["cues"] and self.chance(0.6)
-        ]
-        sentences += rng.sample(common["details"], rng.choice((0, 0, 1, 1, 2)))
-        blocks = [" ".join(sentences)] if sentences else []
-        if self.chance(0.3):
-            name, url = rng.choice(topic["links"])
-            blocks.append(
-                rng.choice(common["sources"]).replace("«link»", f'<a href="{url}" rel="nofollow noreferrer">{name}</a>')
-            )
+    def remark(self, topic: dict[str, Any], companions: list[str]) -> list[str]:
+        """Return what stands beside the problem: hints at the companion tags, details, a source that was read."""
+        cues = self.common["cues"]
+        sentences = [self.rng.choice(cues[tag]) for tag in companions if tag in cues and self.chance(0.95)]
+        sentences += self.rng.sample(self.common["details"], self.rng.choice((0, 1, 1, 2, 3)))
+        blocks = [f"<p>{' '.join(sentences)}</p>"] if sentences else []
+        if self.chance(0.35):
+            name, url = self.rng.choice(topic["links"])
+            link = f'<a href="{url}" rel="nofollow noreferrer">{name}</a>'
+            blocks.append(f"<p>{self.pick('sources').replace('«link»', link)}</p>")
         return blocks
 
     def list_of_tries(self, topic: dict[str, Any]) -> str:
         """Return what the asker tried, as a list or as a sentence."""
         tries = self.rng.sample(topic["tried"], self.rng.choice((2, 3)))
-        heading = self.rng.choice(self.common["tried"])
         if self.chance(0.3):
-            return f"<p>{heading} {'; '.join(tries)}.</p>"
+            return f"<p>{self.pick('tried')} {'; '.join(tries)}.</p>"
         kind = self.rng.choice(("ul", "ol"))
         items = "\n".join(f"<li>{item}</li>" for item in tries)
-        return f"<p>{heading}</p>\n\n<{kind}>\n{items}\n</{kind}>"
+        return f"<p>{self.pick('tried')}</p>\n\n<{kind}>\n{items}\n</{kind}>"
 
     def decorate(self, blocks: list[str]) -> list[str]:
         """Return ``blocks`` with now and then a headline, a quotation, a figure or a later edit."""
-        rng, common = self.rng, self.common
         if self.chance(0.07):
-            blocks[-1:] = [
-                f"<{(level := rng.choice(('h2', 'h3')))}>{rng.choice(common['headlines'])}</{level}>",
-                blocks[-1],
-            ]
-        if self.chance(0.07):
-            blocks.insert(-1, f"<blockquote>\n<p>{rng.choice(common['quotations'])}</p>\n</blockquote>")
-        if self.chance(0.08):
-            source = rng.choice(common["figures"])
-            image = f'<img src="{source}" alt="{rng.choice(common["captions"])}">'
+            level = self.rng.choice(("h2", "h3"))
+            blocks.insert(-1, f"<{level}>{self.pick('headlines')}</{level}>")
+        elif self.chance(0.07):
+            blocks.insert(-1, f"<blockquote>\n<p>{self.pick('quotations')}</p>\n</blockquote>")
+        elif self.chance(0.08):
+            source = self.pick("figures")
+            image = f'<img src="{source}" alt="{self.pick("captions")}">'
             blocks.insert(-1, f'<p><a href="{source}" rel="nofollow noreferrer">{image}</a></p>')
         if self.chance(0.07):
-            blocks.append(f"<hr>\n<p><strong>Edit:</strong> {rng.choice(common['edits'])}</p>")
+            blocks.append(f"<hr>\n<p><strong>Edit:</strong> {self.pick('edits')}</p>")
         return blocks
 
     def code_block(self, code: str, topic: dict[str, Any]) -> str:
@@ -223,8 +230,10 @@ class _Writer:
 
     def answer(self, topic: dict[str, Any]) -> list[str]:
         """Return zero to two answers, some with code."""
-        answers = [f"<p>{text}</p>" for text in self.rng.sample(topic["answers"], self.rng.choice((0, 1, 1, 2)))]
-        if answers and topic.get("code"):
+        answers = [self.rng.choice(topic["answers"]), self.pick("answers")]
+        self.rng.shuffle(answers)
+        answers = [f"<p>{text}</p>" for text in answers[: self.rng.choice((0, 1, 1, 2))]]
+        if answers and "code" in topic:
             answers[0] += "\n\n" + self.code_block(self.rng.choice(topic["code"]), topic)
         return answers
 
@@ -232,6 +241,11 @@ class _Writer:
 def fill(text: str, values: dict[str, str]) -> str:
     """Return ``text`` with each «name» replaced by its value."""
     return re.sub(r"«(\w+)»", lambda match: values[match[1]], text)
+
+
+def paragraphs(text: str) -> list[str]:
+    """Return the paragraphs of ``text``, which blank lines part."""
+    return text.strip().split("\n\n")
 
 
 def escape(code: str) -> str:
