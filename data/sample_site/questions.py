@@ -9,6 +9,7 @@ import html
 import random
 import re
 import tomllib
+from collections import Counter
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import cache
@@ -298,7 +299,8 @@ def _publish(rng: random.Random, drafts: list[dict[str, Any]]) -> list[Question]
 def _mark(rng: random.Random, questions: list[Question]) -> list[Question]:
     """Return ``questions``, newest first as given, with some marked as closed, duplicate or deleted."""
     n = len(questions)
-    asked_once = [i for i, question in enumerate(questions) if sum(question.title == q.title for q in questions) == 1]
+    times = Counter(question.title for question in questions)
+    asked_once = [i for i, question in enumerate(questions) if times[question.title] == 1]
     deleted = [i for i in asked_once if i >= DELETED_POSITION][::QUESTIONS_PER_DELETED] if n > DELETED_POSITION else []
     closable = rng.sample([i for i in asked_once if i not in deleted], (n // QUESTIONS_PER_CLOSED))
     marked = list(questions)

@@ -21,6 +21,7 @@ from data.sample_site.faults import Faults
 from data.sample_site.questions import make_questions
 
 HOST = "127.0.0.1"
+STOP_CHECK_S = 0.05
 NO_FAULTS = Faults()
 
 
@@ -65,7 +66,7 @@ class SampleSite:
         app.before_request_funcs[None].insert(0, self._note_arrival)
         app.after_request(self._log_response)
         self._server = make_server(HOST, port, app, threaded=True, request_handler=QuietHandler)
-        self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(STOP_CHECK_S,), daemon=True)
         self.url = f"http://{HOST}:{self._server.server_port}"
 
     def __enter__(self) -> Self:
