@@ -19,6 +19,7 @@ from scraper.politeness import (
     HostGate,
     RetryLater,
     Robots,
+    Stopped,
     StopRun,
     check_status,
     user_agent,
@@ -45,7 +46,7 @@ class Crawler:
 
     def __init__(
         self, parse: Callable[["Page", str], Any], ready: str, workers: int, delay_s: float, contact: str | None
-    ):
+    ) -> None:
         """Prepare the workers.
 
         Args:
@@ -78,31 +79,48 @@ class Crawler:
         """Yield the outcome of each address as it comes.
 
         Raises:
-            StopRun: a challenge page, no browser, an unreadable robots.txt, or a site that fails again and again.
+            StopRun: a challenge page, no browser, an unreadable robots.txt, or a site that fails again and again;
+                raised when the pages that were under way have been yielded.
         """
         waiting = iter(urls)
         running: set[Future[Outcome]] = set()
+        stop: StopRun | None = None
         failures = 0
         while True:
             # Two a worker keep it busy, and leave little to throw away at a stop.
-            room = 2 * self._workers - len(running)
+            room = 0 if stop else 2 * self._workers - len(running)
             running |= {self._executor.submit(self._take, url) for url in islice(waiting, room)}
             if not running:
-                return
+                break
             done, running = wait(running, return_when=FIRST_COMPLETED)
-            for outcome in (future.result() for future in done):
+            for future in done:
+                try:
+                    outcome = future.result()
+                except Stopped:
+                    continue
+                except StopRun as error:
+                    stop = error
+                    continue
                 yield outcome
                 failures = failures + 1 if outcome.site_failed else 0
                 if failures == FAILURES_IN_A_ROW:
-                    raise StopRun(f"{failures} pages in a row failed ({outcome.reason}): try again later")
+                    self._gate.stop.set()
+                    stop = StopRun(f"{failures} pages in a row failed ({outcome.reason}): try again later")
+        if stop:
+            raise stop
 
     def _take(self, url: str) -> Outcome:
         try:
             return Outcome(url, content=self._parse(self._fetch(url), url))
         except RetryLater as error:
+            if self._gate.stop.is_set():
+                raise Stopped from error
             return Outcome(url, reason=f"{error}, {ATTEMPTS} times", site_failed=True)
         except (FetchError, PageError) as error:
             return Outcome(url, reason=str(error))
+        except StopRun:
+            self._gate.stop.set()  # before any other worker asks the site for more
+            raise
 
     def _fetch(self, url: str) -> "Page":
         host = urlsplit(url).netloc
@@ -166,6 +184,7 @@ def add_crawl_options(parser: argparse.ArgumentParser) -> None:
 
 
 def at_least_one(text: str) -> int:
+    """Return the number that an option gives, for argparse."""
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above 0")
     return int(text)

@@ -32,6 +32,10 @@ class StopRun(Exception):
     """The whole run must stop; the message says why and what to do."""
 
 
+class Stopped(Exception):
+    """The run is being stopped, and this request was not made for that."""
+
+
 class FetchError(Exception):
     """This address cannot be had; the message is the reason."""
 
@@ -97,14 +101,14 @@ class HostGate:
         """Wait for this worker's turn, and hold it for the block; a pause that the answer asks for begins at once.
 
         Raises:
-            FetchError: the run is being stopped.
+            Stopped: the run is being stopped.
         """
         state = self._host(host)
         with state.lock if state.delay_s else nullcontext():
             while (wait_s := state.open_at - time.monotonic()) > 0 and not self.stop.is_set():
                 self.stop.wait(wait_s)
             if self.stop.is_set():
-                raise FetchError("the run was stopped")
+                raise Stopped
             try:
                 yield
             except RetryLater as error:
