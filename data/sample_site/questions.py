@@ -159,11 +159,10 @@ class _Writer:
 
     def draw_title(self, case: dict[str, Any], values: dict[str, str]) -> str:
         """Return a title that no question has had yet."""
-        titles = [fill(title, values) for title in case["titles"]]
-        self.rng.shuffle(titles)
-        tails = [fill(tail, values) for tail in self.rng.sample(self.common["tails"], len(self.common["tails"]))]
-        longer = [with_tail(title, tail) for tail in tails for title in titles]
-        for title in [*longer[:1], *titles, *longer] if self.chance(0.1) else [*titles, *longer]:
+        titles = [fill(title, values) for title in self.rng.sample(case["titles"], len(case["titles"]))]
+        notes = [fill(note, values) for note in self.rng.sample(self.common["notes"], len(self.common["notes"]))]
+        noted = [f"{title} ({note})" for note in notes for title in titles]
+        for title in [*noted[: self.chance(0.06)], *titles, *noted]:
             if title not in self.titles:
                 self.titles.add(title)
                 return title
@@ -175,15 +174,15 @@ class _Writer:
         blocks += [f"<p>{paragraph}</p>" for paragraph in paragraphs(case["text"])]
         if "code" in case:
             blocks.append(self.code_block(case["code"], topic))
-        elif "code" in topic and self.chance(0.4):
+        elif "code" in topic and self.chance(0.5):
             blocks.append(self.code_block(self.rng.choice(topic["code"]), topic))
         if "error" in case:
             blocks.append(f"<p>{self.pick('failures')}</p>\n\n<pre><code>{escape(case['error'])}</code></pre>")
         if "formula" in topic and self.chance(0.35):
             blocks.append(f"<p>{self.rng.choice(topic['formula'])}</p>")
+        if self.chance(0.6):
+            blocks.insert(self.rng.choice((1, len(blocks))), f"<p>{self.pick('backgrounds')}</p>")
         if self.chance(0.5):
-            blocks.insert(len(blocks) if self.chance(0.5) else -1, f"<p>{self.pick('backgrounds')}</p>")
-        if self.chance(0.4):
             blocks.append(self.list_of_tries(topic))
         return blocks
 
@@ -252,11 +251,6 @@ def paragraphs(text: str) -> list[str]:
 def escape(code: str) -> str:
     """Return a code block's text as HTML."""
     return html.escape(code.strip("\n"), quote=False) + "\n"
-
-
-def with_tail(title: str, tail: str) -> str:
-    """Return ``title`` with ``tail`` before its question mark, if it has one."""
-    return f"{title[:-1]} {tail}?" if title.endswith("?") else f"{title} {tail}"
 
 
 def _add_rare_tags(rng: random.Random, drafts: list[dict[str, Any]]) -> None:
