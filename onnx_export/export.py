@@ -11,6 +11,8 @@ import shutil
 import sys
 import tempfile
 import warnings
+from collections.abc import Callable
+from inspect import signature
 from pathlib import Path
 
 import numpy as np
@@ -35,26 +37,29 @@ def export(folder: Path, output: Path) -> None:
         shutil.copyfile(folder / name, output / name)
 
 
-def pytorch_logits(folder: Path, part: Part) -> np.ndarray:
-    """Return the PyTorch model's logits, shape (n, num_labels), question by question without padding."""
+def pytorch_scorer(folder: Path) -> Callable[[str, str], np.ndarray]:
+    """Return a function from (title, description) to the PyTorch model's logits, an array of shape (num_labels,)."""
     import torch
     from transformers import AutoModelForSequenceClassification
 
     model = AutoModelForSequenceClassification.from_pretrained(folder).eval()
-    takes_types = "token_type_ids" in model.forward.__code__.co_varnames
-    logits = []
-    with torch.inference_mode():
-        for encoding in encode(load_tokenizer(folder / "tokenizer.json"), part.titles, part.descriptions):
-            inputs = {"input_ids": encoding.ids, "attention_mask": encoding.attention_mask}
-            if takes_types:
-                inputs["token_type_ids"] = encoding.type_ids
-            logits.append(model(**{name: torch.tensor([ids]) for name, ids in inputs.items()}).logits[0].numpy())
-    return np.stack(logits)
+    tokenizer = load_tokenizer(folder / "tokenizer.json")
+    takes_types = "token_type_ids" in signature(model.forward).parameters
+
+    @torch.inference_mode()
+    def score(title: str, description: str) -> np.ndarray:
+        encoding = encode(tokenizer, [title], [description])[0]
+        inputs = {"input_ids": encoding.ids, "attention_mask": encoding.attention_mask}
+        if takes_types:
+            inputs["token_type_ids"] = encoding.type_ids
+        return model(**{name: torch.tensor([ids]) for name, ids in inputs.items()}).logits[0].numpy()
+
+    return score
 
 
 def largest_difference(folder: Path, exported: Path, part: Part) -> float:
     """Return the largest absolute difference of a logit, ONNX one by one and in padded batches against PyTorch."""
-    expected = pytorch_logits(folder, part)
+    expected = np.stack(list(map(pytorch_scorer(folder), part.titles, part.descriptions)))
     tagger = Tagger(exported, "model.onnx")
     return max(
         float(np.abs(tagger.logits(part.titles, part.descriptions, batch_size) - expected).max())

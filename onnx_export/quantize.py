@@ -11,6 +11,7 @@ and one question at a time as it is served, is within the limit.
 
 import argparse
 import os
+import re
 import shutil
 import sys
 import tempfile
@@ -28,47 +29,40 @@ from training.thresholds import tune_thresholds
 
 MAX_DROP = 0.005  # of validation micro F1
 
-# What a recipe leaves in fp32, by name. The second matrix of each feed-forward block meets the largest activations
-# (Bondarenko et al. 2021, "Understanding and overcoming the challenges of efficient transformer quantization").
-RECIPES = (
-    "int8",
-    "int8, 7-bit weights",
-    "7-bit weights, fp32 head",
-    "7-bit weights, fp32 head and feed-forward outputs",
-)
+# What each recipe does about a loss, tried in this order: nothing; 7-bit weights, whose sums do not saturate on
+# processors without VNNI; fp32 for the nodes whose names match. The second matrix of a feed-forward block meets the
+# largest activations (Bondarenko et al. 2021, "Understanding and overcoming the challenges of efficient transformer
+# quantization"); embeddings share one scale, which a single outlier spoils, but are most of a small model's size.
+RECIPES = {
+    "int8": {},
+    "int8, 7-bit weights": {"reduce_range": True},
+    "int8, fp32 head": {"fp32": r"/classifier/"},
+    "int8, fp32 head and feed-forward outputs": {"fp32": r"/classifier/|layer\.\d+/output/dense/"},
+    "int8, fp32 embeddings": {"fp32": r"embeddings/.*Gather"},
+}
 
 
-def quantization_config(recipe: str, instruction_set: str, nodes: list[str]):
-    """Return optimum's configuration for one of RECIPES; ``nodes`` are the names of the graph's MatMul and Gemm nodes.
-
-    7-bit weights keep the sums of processors without VNNI from saturating (onnxruntime's "reduce_range").
-    """
+def quantization_config(recipe: dict, instruction_set: str, node_names: list[str]):
+    """Return optimum's configuration for a value of RECIPES and a graph whose nodes have these names."""
+    from onnxruntime.quantization import QuantType
     from optimum.onnxruntime.configuration import AutoQuantizationConfig
 
     config = getattr(AutoQuantizationConfig, instruction_set)(is_static=False, per_channel=True)
-    if recipe != "int8":
-        from onnxruntime.quantization import QuantType
-
-        config.weights_dtype = QuantType.QInt8
-        config.reduce_range = True
-    if "fp32 head" in recipe:
-        config.nodes_to_exclude += [name for name in nodes if "classifier" in name]
-    if "feed-forward" in recipe:
-        config.nodes_to_exclude += [
-            name for name in nodes if ("/output/dense" in name and "attention" not in name) or "/ffn/lin2" in name
-        ]
+    if recipe.get("reduce_range"):
+        config.weights_dtype, config.reduce_range = QuantType.QInt8, True
+    if "fp32" in recipe:
+        config.nodes_to_exclude = [name for name in node_names if re.search(recipe["fp32"], name)]
     return config
 
 
-def quantize(folder: Path, output: Path, recipe: str, instruction_set: str) -> None:
-    """Quantize ``folder``/model.onnx by ``recipe`` into ``output``/model_quantized.onnx."""
+def quantize(folder: Path, output: Path, recipe: dict, instruction_set: str) -> None:
+    """Quantize ``folder``/model.onnx by a value of RECIPES into ``output``/model_quantized.onnx."""
     import onnx
     from optimum.onnxruntime import ORTQuantizer
 
-    graph = onnx.load(folder / "model.onnx").graph
-    nodes = [node.name for node in graph.node if node.op_type in ("MatMul", "Gemm")]
+    node_names = [node.name for node in onnx.load(folder / "model.onnx").graph.node]
     quantizer = ORTQuantizer.from_pretrained(folder, file_name="model.onnx")
-    quantizer.quantize(quantization_config(recipe, instruction_set, nodes), save_dir=output)
+    quantizer.quantize(quantization_config(recipe, instruction_set, node_names), save_dir=output)
 
 
 def score(tagger: Tagger, validation: Part) -> tuple[dict, dict[str, float], np.ndarray]:
@@ -98,21 +92,21 @@ def find_recipe(args: argparse.Namespace, folder: Path, staging: Path, validatio
     """Leave the model of the first recipe within the limit, or else of the best, in ``staging``; return its report."""
     _, fp32, fp32_chosen = score(Tagger(folder, "model.onnx"), validation)
     best: dict = {}
-    for recipe in RECIPES:
+    for name, recipe in RECIPES.items():
         attempt = staging / "attempt"
         quantize(folder, attempt, recipe, args.instruction_set)
-        for name in ("tokenizer.json", "tag_types_encoded.json"):
-            shutil.copyfile(folder / name, attempt / name)
+        for file in ("tokenizer.json", "tag_types_encoded.json"):
+            shutil.copyfile(folder / file, attempt / file)
         shutil.copyfile(folder / "thresholds.json", attempt / "thresholds_quantized.json")  # until its own are tuned
         thresholds, int8, int8_chosen = score(Tagger(attempt), validation)
-        drop = {name: fp32[name] - int8[name] for name in ("f1_micro", "f1_macro")}
-        print(f"{recipe}: validation micro F1 {fp32['f1_micro']:.4f} -> {int8['f1_micro']:.4f}, "
+        drop = {metric: fp32[metric] - int8[metric] for metric in ("f1_micro", "f1_macro")}
+        print(f"{name}: validation micro F1 {fp32['f1_micro']:.4f} -> {int8['f1_micro']:.4f}, "
               f"macro F1 {fp32['f1_macro']:.4f} -> {int8['f1_macro']:.4f}")  # fmt: skip
         if not best or drop["f1_micro"] < best["drop"]["f1_micro"]:
             write_json(staging / "thresholds_quantized.json", thresholds)
             (attempt / "model_quantized.onnx").replace(staging / "model_quantized.onnx")
             same_tags = float((fp32_chosen == int8_chosen).all(axis=1).mean())
-            best = {"recipe": recipe, "drop": drop, "same_tags": same_tags, "fp32": fp32, "int8": int8}
+            best = {"recipe": name, "drop": drop, "same_tags": same_tags, "fp32": fp32, "int8": int8}
         if best["drop"]["f1_micro"] <= MAX_DROP:
             break
     return best

