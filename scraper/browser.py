@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 import signal
+from contextlib import suppress
 from dataclasses import dataclass
 from tempfile import TemporaryDirectory
 
@@ -95,7 +96,8 @@ class Browser:
         """End the browser at once, also from another thread while a page is loading."""
         driver, self._driver = self._driver, None
         if driver:
-            driver.service.process.kill()
+            with suppress(ProcessLookupError):
+                os.killpg(driver.service.process.pid, signal.SIGKILL)  # the driver and all of Chromium
             driver.service.process.wait()
             self._folder.cleanup()
 
@@ -140,7 +142,7 @@ def _service(folder: str) -> Service:
     return Service(
         executable_path=shutil.which("chromedriver"),
         env={**os.environ, "TMPDIR": folder},
-        # A session of its own keeps Ctrl-C from the driver, so that this process can end it in order.
+        # A session of its own keeps Ctrl-C from the driver, and makes one group of it and Chromium to end at once.
         popen_kw={"start_new_session": True, "preexec_fn": _die_with_parent if PRCTL else None},
     )
 
