@@ -39,6 +39,11 @@ EXAMPLES = {
     ),
 }
 
+INTRODUCTION = """
+# Question tagger
+Write a question as you would ask it. Of the {tags} tags it knows, the model suggests the one to five that fit best.
+"""
+
 CSS = """
 .gradio-container > .main { max-width: 1080px !important; padding-inline: 1rem !important; }
 #intro h1 { margin-bottom: .2em; }
@@ -81,8 +86,8 @@ def rank(tagger, title: str, description: str) -> dict[str, list[dict]]:
     return {"suggested": rows(ranked[chosen[ranked]]), "others": rows(ranked[~chosen[ranked]][:RUNNERS_UP])}
 
 
-def build_app(tagger):
-    """Return the Gradio app around a loaded :class:`tagger.Tagger`."""
+def make_handlers(tagger) -> tuple:
+    """Return the functions behind the endpoint and behind the page."""
     import gradio as gr
 
     def predict(title: str = "", description: str = "") -> dict:
@@ -107,60 +112,95 @@ def build_app(tagger):
         confidences |= {row["tag"]: row["probability"] for row in ranked["others"]}
         return " ".join(row["tag"] for row in ranked["suggested"]), confidences
 
+    return predict, show
+
+
+def add_question() -> tuple:
+    """Add the fields of a question to the page and return them."""
+    import gradio as gr
+
+    title = gr.Textbox(
+        label="Title",
+        placeholder="What is your question? Be specific.",
+        max_length=MAX_TITLE,
+        elem_id="title",
+    )
+    description = gr.Textbox(
+        label="Description",
+        placeholder="What did you try, and what did you expect? Shift+Enter also asks for tags.",
+        lines=8,
+        max_lines=16,
+        max_length=MAX_DESCRIPTION,
+        elem_id="description",
+    )
+    return title, description
+
+
+def add_result() -> tuple:
+    """Add the fields of an answer to the page and return them."""
+    import gradio as gr
+
+    suggested = gr.Textbox(
+        label="Suggested tags",
+        info="Copy them into the site's tag field.",
+        placeholder="Your tags will appear here.",
+        buttons=["copy"],
+        interactive=False,
+        elem_id="suggested",
+    )
+    confidences = gr.Label(label="Confidence (✓ = suggested)", show_heading=False, elem_id="confidences")
+    return suggested, confidences
+
+
+def build_app(tagger):
+    """Return the Gradio app around a loaded :class:`tagger.Tagger`."""
+    import gradio as gr
+
+    predict, show = make_handlers(tagger)
     with gr.Blocks(title="Question tagger", analytics_enabled=False) as app:
-        gr.Markdown(
-            "# Question tagger\n"
-            "Write a question as you would ask it. "
-            f"Of the {len(tagger.tags)} tags it knows, the model suggests the one to five that fit best.",
-            elem_id="intro",
-        )
+        gr.Markdown(INTRODUCTION.format(tags=len(tagger.tags)), elem_id="intro")
         with gr.Row():
             with gr.Column(min_width=300):
-                title = gr.Textbox(
-                    label="Title",
-                    placeholder="What is your question? Be specific.",
-                    max_length=MAX_TITLE,
-                    autofocus=True,
-                    elem_id="title",
-                )
-                description = gr.Textbox(
-                    label="Description",
-                    placeholder="What did you try, and what did you expect? Shift+Enter also asks for tags.",
-                    lines=8,
-                    max_lines=16,
-                    max_length=MAX_DESCRIPTION,
-                    elem_id="description",
-                )
+                question = add_question()
                 with gr.Row():
                     clear = gr.Button("Clear", min_width=100)
                     ask = gr.Button("Suggest tags", variant="primary", min_width=160, elem_id="ask")
             with gr.Column(min_width=300):
-                suggested = gr.Textbox(
-                    label="Suggested tags",
-                    info="Copy them into the site's tag field.",
-                    placeholder="Your tags will appear here.",
-                    buttons=["copy"],
-                    interactive=False,
-                    elem_id="suggested",
-                )
-                confidences = gr.Label(label="Confidence (✓ = suggested)", show_heading=False, elem_id="confidences")
-        page = {"fn": show, "inputs": [title, description], "outputs": [suggested, confidences]}
+                result = add_result()
         examples = gr.Examples(
-            [list(question) for question in EXAMPLES.values()],
-            inputs=[title, description],
+            [list(example) for example in EXAMPLES.values()],
+            inputs=list(question),
             example_labels=list(EXAMPLES),
             label="Try one of these",
             cache_examples=False,  # or a Space would tag them all before it starts
             preload=False,
             api_visibility="private",
         )
-        examples.load_input_event.then(**page, api_visibility="private", concurrency_id="model")
-        gr.on([ask.click, title.submit, description.submit], **page, api_visibility="private", concurrency_id="model")
-        clear.click(
-            lambda: ("", "", "", {}), outputs=[title, description, suggested, confidences], api_visibility="private"
-        )
+        # One question at a time goes through the model, from the page and the endpoint together.
+        page = {"fn": show, "inputs": question, "outputs": result, "concurrency_id": "model"}
+        gr.on([ask.click, *(field.submit for field in question)], **page, api_visibility="private")
+        examples.load_input_event.then(**page, api_visibility="private")
+        clear.click(lambda: ("", "", "", {}), outputs=[*question, *result], api_visibility="private")
         gr.api(predict, api_name="predict", concurrency_id="model")
     return app
+
+
+def make_theme():
+    """Return a theme with fonts of the reader's system, as no other host is needed, and colours of enough contrast."""
+    import gradio as gr
+
+    return gr.themes.Soft(
+        primary_hue="indigo", font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"]
+    ).set(
+        background_fill_primary="*neutral_50",
+        button_primary_background_fill="*primary_600",
+        button_primary_background_fill_hover="*primary_700",
+        block_title_text_color="*primary_700",
+        block_label_text_color="*primary_700",
+        block_info_text_color="*neutral_600",
+        input_placeholder_color="*neutral_500",
+        input_placeholder_color_dark="*neutral_400",
+    )
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -174,27 +214,11 @@ def main(argv: list[str] | None = None) -> None:
         sys.exit(str(error))
 
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # read when gradio is imported
-    import gradio as gr
-
+    app = build_app(tagger)
     # With each request, gradio.routes uses a constant that starlette has renamed.
     warnings.filterwarnings("ignore", module=r"gradio\.routes")
-    # Fonts of the reader's system, so that the page needs no other host; colours with enough contrast to read.
-    theme = gr.themes.Soft(
-        primary_hue="indigo", font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"]
-    ).set(
-        background_fill_primary="*neutral_50",
-        button_primary_background_fill="*primary_600",
-        button_primary_background_fill_hover="*primary_700",
-        block_title_text_color="*primary_700",
-        block_label_text_color="*primary_700",
-        block_info_text_color="*neutral_600",
-        input_placeholder_color="*neutral_500",
-        input_placeholder_color_dark="*neutral_400",
-    )
     try:
-        build_app(tagger).launch(
-            server_port=args.port, theme=theme, css=CSS, ssr_mode=False, footer_links=["api", "settings"]
-        )
+        app.launch(server_port=args.port, theme=make_theme(), css=CSS, ssr_mode=False, footer_links=["api", "settings"])
     except OSError as error:
         sys.exit(f"port {args.port} cannot be used ({error}); name another with --port")
 

@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -20,8 +21,8 @@ from selenium import webdriver
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support import expected_conditions as expected
 from selenium.webdriver.support.ui import WebDriverWait
-from tiny_model import build_model_folder
 
+from tests.tiny_model import build_model_folder
 from webapp.app import create_app
 from webapp.questions import MAX_DESCRIPTION, MAX_TITLE
 
@@ -43,7 +44,7 @@ def free_port() -> int:
 
 @contextmanager
 def server(command: list, url: str, **options):
-    """Run a server as a process of its own until it answers, and stop it in the end."""
+    """Start a server as a process of its own, wait until it answers, and stop it in the end."""
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, **options) as process:
         try:
             end = time.monotonic() + START_SECONDS
@@ -55,7 +56,7 @@ def server(command: list, url: str, **options):
                     break
                 except httpx.TransportError:
                     time.sleep(0.1)
-            yield url
+            yield process
         finally:
             process.terminate()
             process.communicate(timeout=START_SECONDS)
@@ -78,8 +79,9 @@ def space_server(folder: Path, port: int):
 
 @pytest.fixture(scope="module")
 def space(space_folder):
-    with space_server(space_folder, free_port()) as url:
-        yield url
+    port = free_port()
+    with space_server(space_folder, port):
+        yield f"http://127.0.0.1:{port}"
 
 
 @pytest.fixture(scope="module")
@@ -89,11 +91,14 @@ def client(space):
     client.close()
 
 
+@contextmanager
 def form_server(space_url: str, timeout: float = 10):
     port = free_port()
+    url = f"http://127.0.0.1:{port}"
     gunicorn = [Path(sys.executable).with_name("gunicorn"), "--threads", "8", "--bind", f"127.0.0.1:{port}"]
     environment = os.environ | {"TAGGER_SPACE": space_url, "TAGGER_TIMEOUT": str(timeout)}
-    return server([*gunicorn, "webapp.app:create_app()"], f"http://127.0.0.1:{port}", cwd=ROOT, env=environment)
+    with server([*gunicorn, "webapp.app:create_app()"], url, cwd=ROOT, env=environment):
+        yield url
 
 
 @pytest.fixture(scope="module")
@@ -482,13 +487,14 @@ def test_a_lost_space_is_a_503(lost_space):
 
 def test_an_app_with_another_answer_is_a_503():
     port = free_port()
+    url = f"http://127.0.0.1:{port}"
     code = (
         "import gradio as gr\nwith gr.Blocks() as app:\n"
         "    def predict(title: str, description: str) -> str: return 'a poem'\n"
         f"    gr.api(predict, api_name='predict')\napp.launch(server_port={port}, ssr_mode=False)"
     )
     environment = os.environ | {"GRADIO_ANALYTICS_ENABLED": "False"}
-    with server([sys.executable, "-c", code], f"http://127.0.0.1:{port}", env=environment) as url:
+    with server([sys.executable, "-c", code], url, env=environment):
         assert_unavailable(create_app({"TAGGER_SPACE": url}).test_client())
 
 
@@ -501,24 +507,33 @@ def test_a_space_of_the_hub_is_found_by_its_id_and_a_build_is_not_waited_for(spa
         assert tags(found.get_json()["suggested"]) == SUGGESTED
 
 
-def test_the_form_recovers_when_its_space_comes_back(space_folder, browser):
-    """No Space, then one, then none, then another at the same place: the form is never restarted."""
+def test_the_form_recovers_with_its_space(space_folder, browser):
+    """No Space, then one that stalls for a while, then none, then another in its place: the form runs through all."""
     port = free_port()
-    with form_server(f"http://127.0.0.1:{port}") as form:
+    with form_server(f"http://127.0.0.1:{port}", timeout=5) as form:
+
+        def ask():
+            return httpx.post(f"{form}/api/tags", json={"title": "csv"}, timeout=30)
+
         browser.get(form)
         browser.find_element(By.ID, "title").send_keys("python")
         browser.find_element(By.CSS_SELECTOR, "#question button").click()
         problem = wait_for(browser, expected.presence_of_element_located((By.ID, "problem")))
         assert "please try again in a moment" in problem.text
 
-        with space_server(space_folder, port):
+        with space_server(space_folder, port) as space:
             browser.find_element(By.ID, "retry").click()
             wait_for(browser, expected.presence_of_element_located((By.ID, "suggested")))
             assert browser.find_element(By.CSS_SELECTOR, "#suggested a").text == "python"
-        assert httpx.post(f"{form}/api/tags", json={"title": "csv"}).status_code == 503
+            space.send_signal(signal.SIGSTOP)
+            try:
+                assert ask().status_code == 503
+            finally:
+                space.send_signal(signal.SIGCONT)
+            assert ask().status_code == 200
+        assert ask().status_code == 503
         with space_server(space_folder, port):
-            answer = httpx.post(f"{form}/api/tags", json={"title": "csv"})
-            assert tags(answer.json()["suggested"]) == ["pandas"]
+            assert tags(ask().json()["suggested"]) == ["pandas"]
 
 
 @pytest.mark.parametrize(

@@ -8,9 +8,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from tiny_model import build_model_folder
 
 from deployment.tagger import Tagger
+from tests.tiny_model import build_model_folder
 
 SCRIPT = Path(__file__).parents[1] / "deployment" / "predict.py"
 

@@ -4,9 +4,9 @@ import json
 
 import numpy as np
 import pytest
-from tiny_model import MAX_LENGTH, TAGS, THRESHOLDS, WORDS, build_model_folder, write_json
 
 from deployment.tagger import ModelFolderError, Tagger, suggest
+from tests.tiny_model import MAX_LENGTH, TAGS, THRESHOLDS, WORDS, build_model_folder, write_json
 
 
 @pytest.fixture(scope="module")

@@ -45,6 +45,7 @@ def create_app(config: Mapping[str, object] | None = None) -> Flask:
         **{name: os.environ.get(name) or default for name, default in DEFAULTS.items()},
     )
     app.config.from_mapping(config)
+    app.json.sort_keys = False  # answers keep the Space's order: suggested tags first
     app.config["TAGGER_SITE"] = str(app.config["TAGGER_SITE"]).rstrip("/")
     app.extensions["space"] = Space(app.config["TAGGER_SPACE"], read_seconds(app.config["TAGGER_TIMEOUT"]))
 
