@@ -219,8 +219,8 @@ def main(argv: list[str] | None = None) -> None:
     warnings.filterwarnings("ignore", module=r"gradio\.routes")
     try:
         app.launch(server_port=args.port, theme=make_theme(), css=CSS, ssr_mode=False, footer_links=["api", "settings"])
-    except OSError as error:
-        sys.exit(f"port {args.port} cannot be used ({error}); name another with --port")
+    except OSError:
+        sys.exit(f"port {args.port} is taken or not allowed: name another with --port")
 
 
 if __name__ == "__main__":
