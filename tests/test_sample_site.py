@@ -225,3 +225,12 @@ def test_command_line_writes_its_address_and_stops_cleanly(tmp_path: Path, stop:
             server.send_signal(stop)
         assert server.wait(timeout=10) == 0
         assert server.stderr.read() == ""
+    assert not port_file.exists()
+
+
+def test_no_questions_end_in_one_line() -> None:
+    ended = subprocess.run(
+        [sys.executable, str(SERVER), "--questions", "0"], capture_output=True, text=True, timeout=60
+    )
+    assert ended.returncode == 1
+    assert ended.stderr == "cannot serve the sample site: n is 0: the sample site needs at least one question\n"

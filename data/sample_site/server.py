@@ -7,6 +7,7 @@ In: nothing but a seed. Out: the site's address, printed and, with --port-file, 
 
 import argparse
 import signal
+import sys
 import threading
 import time
 from dataclasses import dataclass, fields
@@ -16,6 +17,7 @@ from typing import Self
 from flask import Response, g, request
 from werkzeug.serving import WSGIRequestHandler, make_server
 
+from data.files import atomic_path
 from data.sample_site.app import create_app
 from data.sample_site.faults import Faults
 from data.sample_site.questions import make_questions
@@ -23,6 +25,16 @@ from data.sample_site.questions import make_questions
 HOST = "127.0.0.1"
 STOP_CHECK_S = 0.05
 NO_FAULTS = Faults()
+
+FAULT_HELP = {
+    "too_many_requests_every": "answer 429 to every k-th page request, 0 for none",
+    "retry_after_s": "seconds that a 429 asks the client to wait",
+    "error_every": "answer 500 to every k-th page request, 0 for none",
+    "slow_s": "seconds that every page waits",
+    "challenge_after": "show a challenge page from the k-th page request on, 0 for never",
+    "robots_disallow_all": "forbid the whole site in robots.txt",
+    "crawl_delay_s": "seconds of Crawl-delay in robots.txt, 0 for none",
+}
 
 
 @dataclass(frozen=True)
@@ -87,20 +99,13 @@ class SampleSite:
         return response
 
 
-def write_atomically(path: Path, text: str) -> None:
-    """Write ``text`` to ``path`` so that a reader sees all of it or no file."""
-    temporary = path.with_name(path.name + ".tmp")
-    temporary.write_text(text)
-    temporary.replace(path)
-
-
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
     """Return the command line's arguments; every fault has its flag."""
     parser = argparse.ArgumentParser(
         description="Serve the embedded sample site.", formatter_class=argparse.ArgumentDefaultsHelpFormatter
     )
     parser.add_argument("--port", type=int, default=8765, help="port to listen on, 0 for a free one")
-    parser.add_argument("--port-file", type=Path, help="file that the site's address is written to once it listens")
+    parser.add_argument("--port-file", type=Path, help="file that holds the site's address while it is served")
     parser.add_argument("--questions", type=int, default=450, help="number of questions")
     parser.add_argument("--seed", type=int, default=42, help="seed of the questions")
     for field in fields(Faults):
@@ -112,30 +117,25 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-FAULT_HELP = {
-    "too_many_requests_every": "answer 429 to every k-th page request, 0 for none",
-    "retry_after_s": "seconds that a 429 asks the client to wait",
-    "error_every": "answer 500 to every k-th page request, 0 for none",
-    "slow_s": "seconds that every page waits",
-    "challenge_after": "show a challenge page from the k-th page request on, 0 for never",
-    "robots_disallow_all": "forbid the whole site in robots.txt",
-    "crawl_delay_s": "seconds of Crawl-delay in robots.txt, 0 for none",
-}
-
-
 def main(argv: list[str] | None = None) -> None:
     """Serve until Ctrl-C or SIGTERM."""
     args = parse_args(argv)
     faults = Faults(**{field.name: getattr(args, field.name) for field in fields(Faults)})
-    site = SampleSite(args.port, args.questions, args.seed, faults)
+    try:
+        site = SampleSite(args.port, args.questions, args.seed, faults)
+    except ValueError as error:
+        sys.exit(f"cannot serve the sample site: {error}")
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
     with site:
         print(f"{len(site.questions)} questions at {site.url}", flush=True)
         if args.port_file:
-            write_atomically(args.port_file, site.url)
+            with atomic_path(args.port_file) as temporary:
+                temporary.write_text(site.url)
         stop.wait()
+    if args.port_file:
+        args.port_file.unlink(missing_ok=True)
 
 
 if __name__ == "__main__":
