@@ -11,6 +11,8 @@ import sys
 import warnings
 from pathlib import Path
 
+from tagger import ModelFolderError, Tagger, default_model_folder, suggest
+
 RUNNERS_UP = 5  # tags shown beside the suggested ones
 MAX_TITLE, MAX_DESCRIPTION = 300, 30_000  # characters that the page's fields take; the model reads the first of them
 
@@ -64,7 +66,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--model",
         type=Path,
-        default=os.environ.get("TAGGER_MODEL") or Path(__file__).with_name("model"),
+        default=default_model_folder(),
         help="model folder; the environment variable TAGGER_MODEL sets another default",
     )
     return parser.parse_args(argv)
@@ -72,8 +74,6 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
 
 def rank(tagger, title: str, description: str) -> dict[str, list[dict]]:
     """Return a question's suggested tags and the runners-up, both most probable first, as /predict gives them."""
-    from tagger import suggest
-
     probabilities = tagger.probabilities([title], [description])
     chosen = suggest(probabilities, tagger.thresholds)[0]
     ranked = (-probabilities[0]).argsort(kind="stable")
@@ -205,9 +205,6 @@ def make_theme():
 
 def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
-
-    from tagger import ModelFolderError, Tagger
-
     try:
         tagger = Tagger(args.model)
     except ModelFolderError as error:

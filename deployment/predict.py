@@ -22,6 +22,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from tagger import Tagger, default_model_folder
+
 TEXT_COLUMNS = ("title", "description")
 RESULT_COLUMNS = ("tags", "scores")
 CHUNK = 32  # questions between two steps of the progress bar
@@ -39,7 +41,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--model",
         type=Path,
-        default=os.environ.get("TAGGER_MODEL") or Path(__file__).with_name("model"),
+        default=default_model_folder(),
         help="model folder; the environment variable TAGGER_MODEL sets another default",
     )
     parser.add_argument(
@@ -167,8 +169,6 @@ def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
     if args.input:
         check_places(args.input, args.output, args.force)
-
-    from tagger import Tagger
 
     try:
         if not args.input:

@@ -13,6 +13,7 @@ A model folder holds
 """
 
 import json
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -27,15 +28,23 @@ class ModelFolderError(ValueError):
     """A model folder lacks a file, or its files do not belong together. The message says which, and what to run."""
 
 
-def load_tokenizer(path: str | Path):
-    """Return the ``tokenizers.Tokenizer`` of a tokenizer.json whose truncation and padding training has set."""
+def default_model_folder() -> Path:
+    """Return the model folder that the environment variable TAGGER_MODEL names, or else model/ beside this file."""
+    return Path(os.environ.get("TAGGER_MODEL") or Path(__file__).with_name("model"))
+
+
+def load_tokenizer(path: str | Path) -> tuple:
+    """Return the ``tokenizers.Tokenizer`` of a tokenizer.json, with truncation but without padding, and its pad id."""
     from tokenizers import Tokenizer
 
-    return Tokenizer.from_file(str(path))
+    tokenizer = Tokenizer.from_file(str(path))
+    pad_id = (tokenizer.padding or {}).get("pad_id", 0)
+    tokenizer.no_padding()  # here and not for each question: a change of settings would collide with other threads
+    return tokenizer, pad_id
 
 
 def encode(tokenizer, titles: Sequence[str], descriptions: Sequence[str]) -> list:
-    """Tokenize questions as (title, description) pairs, truncated to the tokenizer's max_length, unpadded.
+    """Tokenize questions as (title, description) pairs, truncated and unpadded as ``tokenizer`` is set to.
 
     A question with an empty title or description is encoded as the single text that it has.
 
@@ -43,7 +52,6 @@ def encode(tokenizer, titles: Sequence[str], descriptions: Sequence[str]) -> lis
     -------
     list of ``tokenizers.Encoding``, one per question
     """
-    tokenizer.no_padding()
     pairs = []
     for title, description in zip(titles, descriptions, strict=True):
         title, description = title.strip(), description.strip()
@@ -104,10 +112,9 @@ def read_thresholds(path: Path, tags: Sequence[str]) -> np.ndarray:
     per_tag = read_json(path).get("per_tag")
     if not isinstance(per_tag, dict) or set(per_tag) != set(tags):
         raise ModelFolderError(f"{path}: its 'per_tag' thresholds are not those of the model's {len(tags)} tags")
-    thresholds = np.array([per_tag[tag] for tag in tags], dtype=float)
-    if not ((thresholds > 0) & (thresholds <= 1)).all():
-        raise ModelFolderError(f"{path}: a threshold lies outside (0, 1]")
-    return thresholds
+    if not all(isinstance(cut, int | float) and 0 < cut <= 1 for cut in per_tag.values()):
+        raise ModelFolderError(f"{path}: a threshold is no number in (0, 1]")
+    return np.array([per_tag[tag] for tag in tags], dtype=float)
 
 
 class Tagger:
@@ -143,10 +150,9 @@ class Tagger:
         self.tags = read_tags(folder / "tag_types_encoded.json")
         self.thresholds = read_thresholds(folder / THRESHOLD_FILES[model_file], self.tags)
         try:
-            self.tokenizer = load_tokenizer(folder / "tokenizer.json")
+            self.tokenizer, self._pad_id = load_tokenizer(folder / "tokenizer.json")
         except Exception as error:  # tokenizers raises bare Exception for every kind of damage
             raise ModelFolderError(f"{folder / 'tokenizer.json'}: not a tokenizer ({error})") from error
-        self._pad_id = (self.tokenizer.padding or {}).get("pad_id", 0)
 
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = num_threads

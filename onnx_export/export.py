@@ -43,7 +43,7 @@ def pytorch_scorer(folder: Path) -> Callable[[str, str], np.ndarray]:
     from transformers import AutoModelForSequenceClassification
 
     model = AutoModelForSequenceClassification.from_pretrained(folder).eval()
-    tokenizer = load_tokenizer(folder / "tokenizer.json")
+    tokenizer, _ = load_tokenizer(folder / "tokenizer.json")
     takes_types = "token_type_ids" in signature(model.forward).parameters
 
     @torch.inference_mode()

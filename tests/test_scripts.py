@@ -30,8 +30,9 @@ SCRIPTS = [
 ]
 HEAVY = {"torch", "transformers", "optimum", "onnxruntime", "pandas", "sklearn", "matplotlib", "gradio", "selenium"}
 SHOW_HELP = """
-import runpy, sys
+import os, runpy, sys
 script = sys.argv[1]
+sys.path[0] = os.path.dirname(script)  # as python does with a script
 sys.argv = [script, "--help"]
 try:
     runpy.run_path(script, run_name="__main__")

@@ -1,6 +1,7 @@
 """The class that serves: its rule, its batches, and what it says of a folder that is no model folder."""
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -78,6 +79,13 @@ def test_a_batch_gives_each_question_its_own_tags_in_order(tagger, batch_size):
     expected = [tagger.tag(title, text) for title, text in zip(titles, descriptions, strict=True)]
     assert tagger.tag_batch(titles, descriptions, batch_size=batch_size) == expected
     assert tagger.tag_batch([], []) == []
+
+
+def test_threads_may_share_a_tagger(tagger):
+    questions = [("python", "csv"), ("gradient", "layers " * 40)] * 200
+    alone = [tagger.tag(*question) for question in questions]
+    with ThreadPoolExecutor(8) as threads:
+        assert list(threads.map(lambda question: tagger.tag(*question), questions)) == alone
 
 
 def test_long_text_is_truncated_not_refused(tagger):

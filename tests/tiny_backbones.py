@@ -8,8 +8,15 @@ from pathlib import Path
 SIZES = {"hidden_size": 32, "num_attention_heads": 2, "intermediate_size": 64}
 VOCABULARY = 600
 LONGEST = 128
-ROBERTA_TOKENS = {"bos_token": "<s>", "eos_token": "</s>", "sep_token": "</s>", "cls_token": "<s>", "unk_token": "<unk>",
-                  "pad_token": "<pad>", "mask_token": "<mask>"}  # fmt: skip
+ROBERTA_TOKENS = {
+    "bos_token": "<s>",
+    "eos_token": "</s>",
+    "sep_token": "</s>",
+    "cls_token": "<s>",
+    "unk_token": "<unk>",
+    "pad_token": "<pad>",
+    "mask_token": "<mask>",
+}
 
 
 def save_backbone(name: str, texts: list[str], folder: Path) -> Path:

@@ -28,12 +28,13 @@ from training.thresholds import best_f1_threshold, tune_thresholds
 
 
 def load_tokenizer(backbone: Path, max_length: int):
-    """Return the backbone's fast tokenizer with truncation to ``max_length`` tokens and padding to the longest."""
+    """Return the backbone's fast tokenizer with truncation to ``max_length`` tokens, and without padding."""
     from transformers import AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(backbone, use_fast=True)
     limit = min(max_length, tokenizer.model_max_length)
     tokenizer.backend_tokenizer.enable_truncation(limit, strategy="longest_first")
+    tokenizer.backend_tokenizer.no_padding()
     return tokenizer
 
 
@@ -226,6 +227,7 @@ def main(argv: list[str] | None = None) -> None:
 
     finished = checkpoints / folder.name
     trainer.model.save_pretrained(finished)
+    tokenizer.backend_tokenizer.enable_padding(pad_id=tokenizer.pad_token_id, pad_token=tokenizer.pad_token)
     tokenizer.save_pretrained(finished)
     write_json(finished / "tag_types_encoded.json", {tag: index for index, tag in enumerate(train.tags)})
     write_json(finished / "thresholds.json", tune_thresholds(validation.targets, probabilities, train.tags))
