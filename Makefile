@@ -14,6 +14,8 @@ MODELS := models/demo
 REPORTS := reports/demo
 MODEL := all-minilm-l6-v2
 SITE_PORT ?= 8765
+GRADIO_PORT ?= 7860
+FORM_PORT ?= 8000
 # A trained model that is committed goes before the demo's.
 SERVED := $(if $(wildcard deployment/model/model_quantized.onnx),deployment/model,$(MODELS)/$(MODEL)/onnx)
 
@@ -40,9 +42,9 @@ lint: .venv/installed ## check style and formatting
 serve: .venv/installed ## Gradio app on http://127.0.0.1:7860 and Flask form on http://127.0.0.1:8000
 	@test -f $(SERVED)/model_quantized.onnx || { echo "no trained model yet: run  make demo  first" >&2; exit 1; }
 	@echo "serving $(SERVED); Ctrl-C stops both apps"
-	@TAGGER_MODEL=$(SERVED) $(PY) deployment/app.py --port 7860 & gradio=$$!; \
-	TAGGER_SPACE=http://127.0.0.1:7860 .venv/bin/gunicorn --bind 127.0.0.1:8000 --threads 8 "webapp.app:create_app()" & \
-	flask=$$!; \
+	@TAGGER_MODEL=$(SERVED) $(PY) deployment/app.py --port $(GRADIO_PORT) & gradio=$$!; \
+	TAGGER_SPACE=http://127.0.0.1:$(GRADIO_PORT) .venv/bin/gunicorn --bind 127.0.0.1:$(FORM_PORT) --threads 8 \
+		"webapp.app:create_app()" & flask=$$!; \
 	trap 'kill $$gradio $$flask 2>/dev/null; wait; exit 0' INT TERM; \
 	wait -n || true; kill $$gradio $$flask 2>/dev/null; wait; echo "an app stopped; so did the other" >&2; exit 1
 
@@ -78,7 +80,7 @@ $(DATA)/ques_details.csv: $(SITE_SOURCES) $(wildcard scraper/*.py) | .venv/insta
 	$(PY) scraper/question_details_scraper.py --workers 2 --delay 0 --input $(DATA)/ques_urls.csv --output $@ --force
 
 $(DATA)/split.csv: $(DATA)/ques_details.csv training/filter_tags.py training/splits.py
-	$(PY) training/filter_tags.py --data-dir $(DATA) --min-frequency 0.01 --force
+	$(PY) training/filter_tags.py --data-dir $(DATA) --min-frequency 0.02 --force
 
 $(MODELS)/tfidf-baseline/thresholds.json: $(DATA)/split.csv training/baseline.py training/thresholds.py
 	$(PY) training/baseline.py $(WHERE) --force
@@ -86,7 +88,7 @@ $(MODELS)/tfidf-baseline/thresholds.json: $(DATA)/split.csv training/baseline.py
 TRAINING := $(addprefix training/,finetune.py questions.py thresholds.py metrics.py backbones.py)
 $(MODELS)/$(MODEL)/run.json: $(DATA)/split.csv $(TRAINING) deployment/tagger.py
 	$(PY) training/finetune.py --model $(MODEL) $(WHERE) --force \
-		--max-length 128 --epochs 8 --batch-size 16 --learning-rate 5e-4
+		--max-length 128 --epochs 14 --batch-size 16 --learning-rate 5e-4
 
 $(MODELS)/$(MODEL)/onnx/model.onnx: $(MODELS)/$(MODEL)/run.json onnx_export/export.py
 	$(PY) onnx_export/export.py --model $(MODEL) $(WHERE) --force

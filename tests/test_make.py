@@ -1,0 +1,62 @@
+"""The make targets that a newcomer meets first."""
+
+import os
+import signal
+import socket
+import subprocess
+import time
+
+import pytest
+import requests
+
+from tests.tiny_model import build_model_folder
+
+WITHOUT_OUTER_MAKE = {name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "MFLAGS"))}
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def is_open(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def test_help_lists_every_target():
+    shown = subprocess.run(["make", "help"], capture_output=True, text=True, check=True, env=WITHOUT_OUTER_MAKE).stdout
+    for target in ("demo", "test", "lint", "serve", "bench", "clean", "help"):
+        assert f"make {target} " in shown
+
+
+def test_serve_without_a_model_says_what_to_run(tmp_path):
+    done = subprocess.run(
+        ["make", "serve", f"SERVED={tmp_path}"], capture_output=True, text=True, env=WITHOUT_OUTER_MAKE
+    )
+    assert done.returncode != 0
+    assert "no trained model yet: run  make demo  first" in done.stderr
+
+
+def test_serve_starts_both_apps_and_ctrl_c_stops_both(tmp_path):
+    ports = {"GRADIO_PORT": free_port(), "FORM_PORT": free_port()}
+    command = ["make", "serve", f"SERVED={build_model_folder(tmp_path)}", *(f"{k}={v}" for k, v in ports.items())]
+    log = (tmp_path / "log").open("w+")
+    process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True, env=WITHOUT_OUTER_MAKE)
+    try:
+        deadline = time.monotonic() + 60
+        while not all(map(is_open, ports.values())):
+            assert process.poll() is None and time.monotonic() < deadline, (tmp_path / "log").read_text()
+            time.sleep(0.2)
+        answer = requests.post(f"http://127.0.0.1:{ports['FORM_PORT']}/api/tags", json={"title": "python"}, timeout=30)
+        assert answer.json()["suggested"][0]["tag"] == "python"
+        os.killpg(process.pid, signal.SIGINT)  # as a terminal sends it, to the whole group
+        process.wait(timeout=30)
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+    assert not any(map(is_open, ports.values()))
+    with pytest.raises(ProcessLookupError):
+        os.killpg(process.pid, 0)
+    assert "Traceback" not in (tmp_path / "log").read_text()
