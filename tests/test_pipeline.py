@@ -16,11 +16,13 @@ import requests
 
 from data.files import read_questions, write_questions
 from data.sample_site.server import SampleSite
-from deployment.tagger import Tagger
+from deployment.tagger import Tagger, suggest
 from onnx_export import compare, export, quantize
 from scraper.pages import parse_question
 from tests.tiny_backbones import save_backbone
 from training import baseline, filter_tags, finetune
+from training.metrics import tagging_metrics
+from training.questions import read_part
 
 ARCHITECTURES = ["distilroberta-base", "roberta-base", "bert-base-uncased"]
 QUICK = ["--epochs", "2", "--batch-size", "8", "--learning-rate", "0.01", "--max-length", "64"]
@@ -129,6 +131,37 @@ def test_results_are_not_replaced_without_force(data_dir, models_dir, tmp_path):
     (tmp_path / "comparison.md").touch()
     with pytest.raises(SystemExit, match="give --force to replace"):
         compare.main([*where(data_dir, models_dir), "--reports-dir", str(tmp_path)])
+
+
+@pytest.fixture
+def easy_data_dir(tmp_path):
+    """Questions of many lengths whose tag is one of their words, some hundred for each of four tags."""
+    rng = np.random.default_rng(0)
+    words = {"plot": "matplotlib", "tensor": "pytorch", "frame": "pandas", "query": "sql"}
+    rows = []
+    for number in range(400):
+        word = rng.choice(list(words))
+        filler = rng.choice(["how", "do", "the", "with", "some", "data"], rng.integers(1, 40)).tolist()
+        rows.append([word, " ".join([*filler, word]), [words[word]], f"https://site/{number}"])
+    questions = pd.DataFrame(rows, columns=["title", "description", "tags", "url"])
+    write_questions(tmp_path / "ques_details.csv", questions)
+    filter_tags.main(["--data-dir", str(tmp_path)])
+    return tmp_path
+
+
+def test_what_is_learnt_arrives_in_the_tagger(easy_data_dir):
+    texts = read_questions(easy_data_dir / "ques_filtered.csv")["description"].tolist()
+    backbone = save_backbone("bert-base-uncased", texts, easy_data_dir)
+    command = ["--model", str(backbone), *where(easy_data_dir, easy_data_dir / "models")]
+    finetune.main([*command, *QUICK, "--epochs", "8", "--learning-rate", "0.003"])
+    export.main(command)
+    quantize.main(command)
+    validation = read_part(easy_data_dir, "validation")
+    for model_file in ("model.onnx", "model_quantized.onnx"):
+        tagger = Tagger(easy_data_dir / "models" / "bert-base-uncased" / "onnx", model_file)
+        probabilities = tagger.probabilities(validation.titles, validation.descriptions)
+        chosen = suggest(probabilities, tagger.thresholds)
+        assert tagging_metrics(validation.targets, chosen, probabilities)["f1_micro"] > 0.9
 
 
 def test_training_resumes_after_a_kill(data_dir, backbones, tmp_path):

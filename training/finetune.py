@@ -221,7 +221,7 @@ def main(argv: list[str] | None = None) -> None:
         shutil.rmtree(checkpoints, ignore_errors=True)
         write_json(checkpoints / "run.json", run)
     trainer.train(resume_from_checkpoint=args.resume and any(checkpoints.glob("checkpoint-*")))
-    probabilities = sigmoid(trainer.predict(trainer.eval_dataset).predictions)
+    prediction = trainer.predict(trainer.eval_dataset)  # grouped by length, so its rows go with its own label_ids only
     if not trainer.is_world_process_zero():
         return
 
@@ -230,7 +230,8 @@ def main(argv: list[str] | None = None) -> None:
     tokenizer.backend_tokenizer.enable_padding(pad_id=tokenizer.pad_token_id, pad_token=tokenizer.pad_token)
     tokenizer.save_pretrained(finished)
     write_json(finished / "tag_types_encoded.json", {tag: index for index, tag in enumerate(train.tags)})
-    write_json(finished / "thresholds.json", tune_thresholds(validation.targets, probabilities, train.tags))
+    thresholds = tune_thresholds(prediction.label_ids.astype(bool), sigmoid(prediction.predictions), train.tags)
+    write_json(finished / "thresholds.json", thresholds)
     write_log(trainer.state.log_history, finished)
     run["minutes"] = round((time.monotonic() - started) / 60, 2)
     run["f1_micro_validation"] = trainer.state.best_metric
