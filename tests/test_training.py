@@ -1,4 +1,4 @@
-"""The pure parts of training: rare tags, the split, metrics and thresholds."""
+"""The pure parts of training: rare tags, the split and thresholds."""
 
 import json
 
@@ -9,7 +9,7 @@ import pytest
 from data.files import read_questions, write_questions
 from deployment.tagger import suggest
 from training.filter_tags import frequent_tags, keep_tags
-from training.metrics import multi_hot, precision_at, recall_at, tagging_metrics
+from training.metrics import tagging_metrics
 from training.questions import read_part
 from training.splits import assign_splits
 from training.thresholds import best_f1_threshold, tune_thresholds
@@ -50,20 +50,6 @@ def test_reposted_questions_stay_on_one_side():
     titles = [f"{'Same' if row % 2 else 'same '}  question {row // 2}" for row in range(1000)]
     split = list(split_of(titles).values())
     assert split[::2] == split[1::2]
-
-
-def test_metrics_of_a_hand_counted_example():
-    targets = multi_hot([["a", "b"], ["c"], ["a", "unknown"]], ["a", "b", "c", "d"])
-    chosen = multi_hot([["a"], ["c", "d"], ["a"]], ["a", "b", "c", "d"])
-    probabilities = np.array([[0.9, 0.4, 0.6, 0.1], [0.2, 0.1, 0.5, 0.7], [0.8, 0.3, 0.2, 0.1]])
-    figures = tagging_metrics(targets, chosen, probabilities)
-    assert figures["precision_micro"] == pytest.approx(3 / 4)
-    assert figures["recall_micro"] == pytest.approx(3 / 4)
-    assert figures["f1_macro"] == pytest.approx((1 + 0 + 1 + 0) / 4)
-    assert figures["exact_match"] == pytest.approx(1 / 3)
-    assert figures["precision_at_1"] == pytest.approx(2 / 3)
-    assert precision_at(targets, probabilities, 2) == pytest.approx((1 / 2 + 1 / 2 + 1 / 2) / 3)
-    assert recall_at(targets, probabilities, 2) == pytest.approx((1 / 2 + 1 + 1) / 3)
 
 
 def test_best_threshold_is_the_best_of_all_cuts():

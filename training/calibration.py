@@ -1,0 +1,64 @@
+"""How far probabilities can be taken at their word. Pure functions.
+
+Every (question, tag) pair is a yes-or-no prediction of its own. Among those given the probability 0.3, three of ten
+should be right.
+"""
+
+import numpy as np
+
+from training.metrics import most_probable
+
+NUM_BINS = 15  # as Guo et al. 2017
+SHOWN = 10  # tags of a question: up to five suggested ones and five runners-up are what a user sees
+
+
+def reliability_bins(
+    targets: np.ndarray, probabilities: np.ndarray, num_bins: int = NUM_BINS
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Sort predictions into ``num_bins`` bins of equal width, closed on the right, the first one on both sides.
+
+    Parameters
+    ----------
+    targets : bool array of any shape, whether each prediction came true
+    probabilities : float array of the same shape, in [0, 1]
+
+    Returns
+    -------
+    mean probability, share that came true, and number of predictions: arrays of shape (num_bins,); nan in the first
+    two where a bin is empty
+
+    Raises
+    ------
+    ValueError : there is no prediction, the shapes differ, or a probability is not in [0, 1]
+    """
+    targets, probabilities = np.asarray(targets), np.asarray(probabilities, dtype=float)
+    if targets.shape != probabilities.shape or not targets.size:
+        raise ValueError(f"targets {targets.shape} and probabilities {probabilities.shape} must be alike and not empty")
+    if not ((probabilities >= 0) & (probabilities <= 1)).all():
+        raise ValueError("a probability is not in [0, 1]")
+    targets, probabilities = targets.ravel(), probabilities.ravel()
+    bins = np.clip(np.ceil(probabilities * num_bins).astype(int) - 1, 0, None)
+    counts = np.bincount(bins, minlength=num_bins)
+    filled = np.where(counts > 0, counts, np.nan)
+    mean_probability = np.bincount(bins, weights=probabilities, minlength=num_bins) / filled
+    share_true = np.bincount(bins, weights=targets, minlength=num_bins) / filled
+    return mean_probability, share_true, counts
+
+
+def expected_calibration_error(targets: np.ndarray, probabilities: np.ndarray, num_bins: int = NUM_BINS) -> float:
+    """Return the mean distance, over predictions, between their bin's mean probability and its share that came true.
+
+    In [0, 1], 0 best. Naeini et al. 2015, "Obtaining well calibrated probabilities using Bayesian binning"; Guo et al.
+    2017, "On calibration of modern neural networks", eq. 3. Arguments and errors as in :func:`reliability_bins`.
+    """
+    mean_probability, share_true, counts = reliability_bins(targets, probabilities, num_bins)
+    return float(np.nansum(counts * np.abs(mean_probability - share_true)) / counts.sum())
+
+
+def shown_pairs(targets: np.ndarray, probabilities: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Keep each question's SHOWN most probable tags: both arrays go from (n, num_labels) to (n, SHOWN) or fewer.
+
+    Over all pairs the error is flattered by the mass of tags near 0 that nobody sees.
+    """
+    ranked = most_probable(probabilities, SHOWN)
+    return np.take_along_axis(targets, ranked, axis=1), np.take_along_axis(probabilities, ranked, axis=1)
