@@ -1,9 +1,9 @@
 """The plain files that the stages hand to each other: their columns, how they are read, and how they are written.
 
 ques_urls.csv            title, url
-ques_details.csv         title, description, tags (a JSON array), url
+ques_details.csv         title, description, tags (a JSON array), url[, creation_date (ISO 8601)]
 ques_filtered.csv        the same columns, only frequent tags left
-split.csv                url, split (train, validation or test)
+split.csv                url, split (train, validation or test; in a split by time also repost, which no stage uses)
 tag_types_encoded.json   {tag: index}
 """
 
@@ -16,6 +16,7 @@ from pathlib import Path
 
 URL_COLUMNS = ["title", "url"]
 QUESTION_COLUMNS = ["title", "description", "tags", "url"]
+DATE_COLUMN = "creation_date"  # optional: not every source has it
 
 
 @contextmanager
@@ -74,15 +75,20 @@ def read_table(path: str | Path, columns: list[str]):
 
 
 def read_questions(path: str | Path):
-    """Read ques_details.csv or ques_filtered.csv into a DataFrame; ``tags`` become lists of str.
+    """Read ques_details.csv or ques_filtered.csv into a DataFrame.
+
+    ``tags`` become lists of str. ``creation_date``, where the file has it, becomes datetimes in UTC; a date without a
+    time zone is read as UTC, an empty cell as NaT.
 
     Raises
     ------
-    ValueError : as in :func:`read_table`, or a cell of ``tags`` is no JSON array of strings, or a url comes twice;
-        the message names the line
+    ValueError : as in :func:`read_table`, or a cell of ``tags`` is no JSON array of strings, or a date cannot be
+        parsed, or a url comes twice; the message names the row
     """
     questions = read_table(path, QUESTION_COLUMNS)
     questions["tags"] = [parse_tags(cell, f"{path}, row {row}") for row, cell in enumerate(questions["tags"], start=1)]
+    if DATE_COLUMN in questions:
+        questions[DATE_COLUMN] = parse_dates(questions[DATE_COLUMN], path)
     repeated = questions["url"].duplicated()
     if repeated.any():
         row = repeated.to_numpy().argmax() + 1
@@ -101,9 +107,27 @@ def parse_tags(cell: str, where: str) -> list[str]:
     return tags
 
 
-def write_questions(path: str | Path, questions) -> None:
-    """Write a DataFrame of questions with ``tags`` as JSON arrays, whole or not at all."""
-    with atomic_path(path) as temporary:
-        questions.assign(tags=[json.dumps(tags, ensure_ascii=False) for tags in questions["tags"]]).to_csv(
-            temporary, columns=QUESTION_COLUMNS, index=False
+def parse_dates(cells, path: str | Path):
+    """Parse a Series of ISO 8601 strings to datetimes in UTC, '' to NaT; ``path`` goes into the ValueError."""
+    import pandas as pd
+
+    dates = pd.to_datetime(cells, format="ISO8601", utc=True, errors="coerce")
+    broken = (dates.isna() & (cells.str.strip() != "")).to_numpy()
+    if broken.any():
+        row = broken.argmax()
+        raise ValueError(
+            f"{path}, row {row + 1}: {DATE_COLUMN} must be an ISO 8601 date such as 2024-05-13T23:58:30, "
+            f"found {cells.iloc[row][:60]!r}"
         )
+    return dates
+
+
+def write_questions(path: str | Path, questions) -> None:
+    """Write a DataFrame as :func:`read_questions` returns it, with or without dates, whole or not at all."""
+    columns = list(QUESTION_COLUMNS)
+    cells = {"tags": [json.dumps(tags, ensure_ascii=False) for tags in questions["tags"]]}
+    if DATE_COLUMN in questions:
+        columns.append(DATE_COLUMN)
+        cells[DATE_COLUMN] = questions[DATE_COLUMN].map(lambda date: date.isoformat(), na_action="ignore")
+    with atomic_path(path) as temporary:
+        questions.assign(**cells).to_csv(temporary, columns=columns, index=False)

@@ -1,55 +1,11 @@
-"""The pure parts of training: rare tags, the split and thresholds."""
-
-import json
+"""The pure parts of training: thresholds."""
 
 import numpy as np
-import pandas as pd
 import pytest
 
-from data.files import read_questions, write_questions
 from deployment.tagger import suggest
-from training.filter_tags import frequent_tags, keep_tags
 from training.metrics import tagging_metrics
-from training.questions import read_part
-from training.splits import assign_splits
 from training.thresholds import best_f1_threshold, tune_thresholds
-
-
-def test_rare_tags_are_those_below_the_whole_part_of_the_share():
-    # 2,999 questions at 0.001: int(2.999) = 2, so two questions are enough and one is not.
-    tag_lists = [["common"]] * 2996 + [["common", "twice"]] * 2 + [["common", "once"]]
-    assert frequent_tags(tag_lists, 0.001) == ["common", "twice"]
-
-
-def test_a_tag_repeated_within_a_question_counts_once():
-    assert frequent_tags([["a", "a"], ["b"], ["b"]], 0.7) == ["b"]
-
-
-def test_questions_without_a_frequent_tag_are_dropped():
-    questions = pd.DataFrame({"title": ["1", "2"], "tags": [["rare"], ["rare", "common"]]})
-    kept = keep_tags(questions, ["common"])
-    assert kept.to_dict("list") == {"title": ["2"], "tags": [["common"]]}
-
-
-def split_of(titles, seed=42, order=None):
-    order = range(len(titles)) if order is None else order
-    urls = [f"https://site/{row}" for row in order]
-    splits = assign_splits(urls, [titles[row] for row in order], [""] * len(titles), seed)
-    return dict(zip(urls, splits, strict=True))
-
-
-def test_split_is_80_10_10_and_depends_on_the_seed_only():
-    titles = [f"question {row}" for row in range(1000)]
-    split = split_of(titles)
-    assert pd.Series(split).value_counts().to_dict() == {"train": 800, "validation": 100, "test": 100}
-    assert split_of(titles, order=np.random.default_rng(0).permutation(1000)) == split
-    assert split_of(titles, seed=43) != split
-
-
-def test_reposted_questions_stay_on_one_side():
-    titles = [f"{'Same' if row % 2 else 'same '}  question {row // 2}" for row in range(1000)]
-    split = list(split_of(titles).values())
-    assert split[::2] == split[1::2]
 
 
 def test_best_threshold_is_the_best_of_all_cuts():
@@ -91,34 +47,3 @@ def test_tuned_thresholds_beat_one_half_on_underconfident_scores():
     cut = np.array(list(tuned["per_tag"].values()))
     f1 = [tagging_metrics(targets, suggest(scores, t), scores)["f1_micro"] for t in (cut, np.full(10, 0.5))]
     assert f1[0] > f1[1] + 0.1
-
-
-def make_data(folder, rows, splits):
-    write_questions(folder / "ques_filtered.csv", pd.DataFrame(rows, columns=["title", "description", "tags", "url"]))
-    (folder / "tag_types_encoded.json").write_text(json.dumps({"a": 0, "b": 1}))
-    pd.DataFrame(splits, columns=["url", "split"]).to_csv(folder / "split.csv", index=False)
-
-
-def test_questions_survive_the_file(tmp_path):
-    rows = [['say "hi", C++', "line one\nline two; ünïcode 🙂", ["c++", "données"], "u1"]]
-    make_data(tmp_path, rows, [["u1", "train"]])
-    assert read_questions(tmp_path / "ques_filtered.csv").to_numpy().tolist() == rows
-
-
-def test_a_part_holds_its_questions_only(tmp_path):
-    make_data(
-        tmp_path,
-        [["t1", "d1", ["a"], "u1"], ["t2", "", ["b", "a"], "u2"]],
-        [["u2", "test"], ["u1", "train"]],
-    )
-    part = read_part(tmp_path, "test")
-    assert (part.titles, part.descriptions, part.tags) == (["t2"], [""], ["a", "b"])
-    assert part.targets.tolist() == [[True, True]]
-    with pytest.raises(ValueError, match="no question is in the part 'validation'"):
-        read_part(tmp_path, "validation")
-
-
-def test_files_of_different_runs_are_refused(tmp_path):
-    make_data(tmp_path, [["t", "d", ["a"], "u1"]], [["another", "train"]])
-    with pytest.raises(ValueError, match=r"do not belong together.*filter_tags\.py --force"):
-        read_part(tmp_path, "train")

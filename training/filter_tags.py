@@ -6,8 +6,12 @@
 
     python training/filter_tags.py
 
-A tag is rare if fewer than int(n * min_frequency) of the n questions carry it. A question that is left without a tag
-is dropped.
+A tag is rare if fewer than int(n * min_frequency) of the n questions carry it; with --tags, the tags of a published
+model take the place of this rule. A question that is left without a tag is dropped.
+
+--split random keeps duplicates, equal or nearly so, on one side. --split time trains on the past: the oldest 80 % are
+train, the next tenth validation, the newest tenth test; later copies of a question of an earlier part become
+"repost" in split.csv, which no stage uses.
 """
 
 import argparse
@@ -16,8 +20,19 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from data.files import atomic_path, read_questions, refuse_overwrite, require, write_json, write_questions
-from training.splits import FRACTIONS, assign_splits
+import numpy as np
+
+from data.files import (
+    DATE_COLUMN,
+    atomic_path,
+    read_questions,
+    refuse_overwrite,
+    require,
+    write_json,
+    write_questions,
+)
+from deployment.tagger import read_tags
+from training.splits import FRACTIONS, REPOST, duplicate_groups, random_split, time_split
 
 
 def frequent_tags(tag_lists: Sequence[Iterable[str]], min_frequency: float) -> list[str]:
@@ -34,13 +49,60 @@ def keep_tags(questions, tags: Sequence[str]):
     return filtered[filtered["tags"].str.len() > 0].reset_index(drop=True)
 
 
+def read_input(args: argparse.Namespace, details: Path) -> tuple:
+    """Return the questions of ``details`` and the tags to keep.
+
+    Raises
+    ------
+    ValueError : the message names the file, and the row where there is one
+    """
+    questions = read_questions(details)
+    if args.split == "time":
+        if DATE_COLUMN not in questions:
+            raise ValueError(f"{details}: column {DATE_COLUMN} missing, which --split time needs; take --split random")
+        undated = questions[DATE_COLUMN].isna().to_numpy()
+        if undated.any():
+            raise ValueError(
+                f"{details}, row {undated.argmax() + 1}: no {DATE_COLUMN} here and in {undated.sum() - 1} other rows, "
+                "which --split time needs; add the dates, or take --split random"
+            )
+    if args.tags:
+        return questions, read_tags(args.tags)
+    return questions, frequent_tags(questions["tags"].tolist(), args.min_frequency)
+
+
+def describe_tags(questions, tags: Sequence[str]) -> str:
+    """Return one line for people: how many tags were kept and dropped, and which of ``tags`` no question carries."""
+    found = set(questions["tags"].explode().dropna())
+    line = f"tags: kept {len(tags)}, dropped {len(found - set(tags))} of the {len(found)} found"
+    unused = [tag for tag in tags if tag not in found]
+    return f"{line}; {len(unused)} kept ones have no question: {', '.join(unused)}" if unused else line
+
+
+def describe_split(splits: np.ndarray, groups: np.ndarray) -> str:
+    """Return two lines for people: the sizes of the parts, and what became of duplicates."""
+    sizes = np.bincount(groups)
+    copies = int((sizes[groups] > 1).sum())
+    lines = [
+        "split: " + ", ".join(f"{(splits == part).sum()} {part}" for part in FRACTIONS),
+        f"duplicates: {copies} questions in {(sizes > 1).sum()} groups of equal or nearly equal text",
+    ]
+    if REPOST in splits:
+        lines[1] += f"; {(splits == REPOST).sum()} later copies left out, as {REPOST}"
+    return "\n".join(lines)
+
+
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__.splitlines()[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter
     )
     parser.add_argument("--data-dir", type=Path, default=Path("data"), help="folder of the input and the outputs")
     parser.add_argument("--min-frequency", type=float, default=0.001, help="least share of questions a tag must have")
-    parser.add_argument("--seed", type=int, default=42, help="seed of the split")
+    parser.add_argument(
+        "--tags", type=Path, help="a tag_types_encoded.json whose tags to keep, instead of frequent ones"
+    )
+    parser.add_argument("--split", choices=["random", "time"], default="random", help="time trains on the past")
+    parser.add_argument("--seed", type=int, default=42, help="seed of the random split")
     parser.add_argument("--force", action="store_true", help="replace existing outputs")
     args = parser.parse_args(argv)
     if not 0 <= args.min_frequency < 1:
@@ -55,27 +117,29 @@ def main(argv: list[str] | None = None) -> None:
     refuse_overwrite(*outputs, force=args.force)
 
     try:
-        questions = read_questions(details)
+        questions, tags = read_input(args, details)
+        filtered = keep_tags(questions, tags)
+        if filtered.empty:
+            remedy = "name the tags of this site" if args.tags else "lower it, or scrape more pages"
+            rule = f"--tags {args.tags}" if args.tags else f"--min-frequency {args.min_frequency}"
+            raise ValueError(f"{details}: no tag is left at {rule}: {remedy}")
+        groups = duplicate_groups(filtered["title"], filtered["description"])
+        if args.split == "time":
+            splits = time_split(groups, filtered[DATE_COLUMN].to_numpy(dtype="datetime64[us]"))
+        else:
+            splits = random_split(groups, args.seed)
     except ValueError as error:
         sys.exit(str(error))
-    tags = frequent_tags(questions["tags"].tolist(), args.min_frequency)
-    filtered = keep_tags(questions, tags)
-    if filtered.empty:
-        sys.exit(f"{details}: no tag is left at --min-frequency {args.min_frequency}: lower it, or scrape more pages")
-    filtered["split"] = assign_splits(*(filtered[column] for column in ("url", "title", "description")), args.seed)
 
     write_questions(outputs[0], filtered)
     write_json(outputs[1], {tag: index for index, tag in enumerate(tags)})
     with atomic_path(outputs[2]) as temporary:
-        filtered.to_csv(temporary, columns=["url", "split"], index=False)
+        filtered.assign(split=splits).to_csv(temporary, columns=["url", "split"], index=False)
 
-    num_tags = questions["tags"].explode().nunique()
-    sizes = ", ".join(f"{(filtered['split'] == split).sum()} {split}" for split in FRACTIONS)
-    print(f"tags: kept {len(tags)} of {num_tags}, dropped {num_tags - len(tags)} rare ones")
-    print(
-        f"questions: kept {len(filtered)} of {len(questions)}, dropped {len(questions) - len(filtered)} left untagged"
-    )
-    print(f"split: {sizes}")
+    dropped = len(questions) - len(filtered)
+    print(describe_tags(questions, tags))
+    print(f"questions: kept {len(filtered)} of {len(questions)}, dropped {dropped} left untagged")
+    print(describe_split(splits, groups))
     print(f"written: {', '.join(str(path) for path in outputs)}")
 
 

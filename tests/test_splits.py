@@ -1,0 +1,215 @@
+"""Rare tags, duplicates, the random and the time split, and the files that hold them."""
+
+import json
+import random
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from data.files import QUESTION_COLUMNS, read_questions, write_questions
+from training import filter_tags
+from training.filter_tags import frequent_tags, keep_tags
+from training.questions import read_part
+from training.splits import duplicate_groups, random_split
+
+
+def test_rare_tags_are_those_below_the_whole_part_of_the_share():
+    # 2,999 questions at 0.001: int(2.999) = 2, so two questions are enough and one is not.
+    tag_lists = [["common"]] * 2996 + [["common", "twice"]] * 2 + [["common", "once"]]
+    assert frequent_tags(tag_lists, 0.001) == ["common", "twice"]
+
+
+def test_a_tag_repeated_within_a_question_counts_once():
+    assert frequent_tags([["a", "a"], ["b"], ["b"]], 0.7) == ["b"]
+
+
+def test_questions_without_a_frequent_tag_are_dropped():
+    questions = pd.DataFrame({"title": ["1", "2"], "tags": [["rare"], ["rare", "common"]]})
+    kept = keep_tags(questions, ["common"])
+    assert kept.to_dict("list") == {"title": ["2"], "tags": [["common"]]}
+
+
+def body(seed: int, words: int = 60) -> str:
+    """Return a text of its own: two of them share next to no three words in a row."""
+    rng = random.Random(seed)
+    return " ".join(f"word{rng.randrange(5000)}" for _ in range(words))
+
+
+def splits_of(titles, descriptions, seed=42):
+    return random_split(duplicate_groups(titles, descriptions), seed).tolist()
+
+
+def test_split_is_80_10_10_and_depends_on_the_seed_only():
+    titles, texts = [f"question {row}" for row in range(1000)], [body(row) for row in range(1000)]
+    texts[1] = texts[0] + " thanks in advance"
+    splits = splits_of(titles, texts)
+    assert pd.Series(splits).value_counts().to_dict() == {"train": 800, "validation": 100, "test": 100}
+    order = np.random.default_rng(0).permutation(1000)
+    assert splits_of([titles[row] for row in order], [texts[row] for row in order]) == [splits[row] for row in order]
+    assert splits_of(titles, texts, seed=43) != splits
+
+
+def test_reposted_questions_stay_on_one_side():
+    titles = [f"{'Same' if row % 2 else 'same '}  question {row // 2}" for row in range(1000)]
+    splits = splits_of(titles, [""] * 1000)
+    assert splits[::2] == splits[1::2]
+    assert splits[::2] != splits[2::2] + splits[:1]
+
+
+def test_reworded_questions_are_duplicates_and_chains_of_them_one_group():
+    texts = [body(row) for row in range(50)]
+    words = texts[0].split()
+    texts += [
+        " ".join([*words[:-2], "please", "help!"]),  # another ending
+        " ".join(["EDIT:", *words[:-2], "please", "help!"]).upper(),  # and another case and beginning
+        " ".join([*words[:30], *body(99, 30).split()]),  # half of the words are shared, a third of the shingles
+    ]
+    groups = duplicate_groups([""] * len(texts), texts)
+    assert groups[0] == groups[50] == groups[51]
+    assert len(set(groups)) == len(texts) - 2
+
+
+def test_titles_that_differ_in_a_word_are_no_duplicates():
+    titles = ["How do I plot a histogram of one column", "How do I plot a histogram of one row"]
+    assert len(set(duplicate_groups(titles, ["", ""]))) == 2
+
+
+def write_data(folder, rows, columns=(*QUESTION_COLUMNS, "creation_date")):
+    pd.DataFrame(rows, columns=columns).assign(tags=lambda table: [json.dumps(tags) for tags in table["tags"]]).to_csv(
+        folder / "ques_details.csv", index=False
+    )
+
+
+def dated_rows(n: int) -> list[list]:
+    """Return ``n`` questions, one a day, in an order that is not that of their dates."""
+    days = pd.date_range("2020-01-01", periods=n)
+    rows = [[f"question {row}", body(row), ["a"], f"u{row}", day.isoformat()] for row, day in enumerate(days)]
+    return random.Random(0).sample(rows, n)
+
+
+def run_filter(folder, *arguments) -> dict[str, str]:
+    filter_tags.main(["--data-dir", str(folder), *map(str, arguments)])
+    return pd.read_csv(folder / "split.csv").set_index("url")["split"].to_dict()
+
+
+def test_the_time_split_trains_on_the_past_and_tests_on_the_newest_tenth(tmp_path, capsys):
+    write_data(tmp_path, dated_rows(50))
+    splits = run_filter(tmp_path, "--split", "time")
+    assert [splits[f"u{row}"] for row in range(50)] == ["train"] * 40 + ["validation"] * 5 + ["test"] * 5
+    assert "split: 40 train, 5 validation, 5 test" in capsys.readouterr().out
+    assert read_part(tmp_path, "test").titles == [row[0] for row in dated_rows(50) if int(row[3][1:]) >= 45]
+
+
+def test_later_copies_of_older_questions_are_not_tested_on(tmp_path, capsys):
+    rows = {row[3]: row for row in dated_rows(50)}
+    rows["u47"][1] = rows["u3"][1] + " any news?"  # test repeats train
+    rows["u42"][0:2] = rows["u4"][0:2]  # validation repeats train
+    rows["u49"][0:2] = rows["u48"][0:2]  # test repeats itself
+    write_data(tmp_path, rows.values())
+    splits = run_filter(tmp_path, "--split", "time")
+    assert {url for url, split in splits.items() if split == "repost"} == {"u47", "u42"}
+    assert splits["u48"] == splits["u49"] == "test"
+    assert len(read_part(tmp_path, "test")) == 4
+    printed = capsys.readouterr().out
+    assert "duplicates: 6 questions in 3 groups of equal or nearly equal text; 2 later copies left out" in printed
+
+
+def stopped(folder, *arguments) -> str:
+    with pytest.raises(SystemExit) as stop:
+        run_filter(folder, *arguments)
+    assert "\n" not in str(stop.value.code)
+    assert sorted(path.name for path in folder.iterdir()) == ["ques_details.csv"]
+    return stop.value.code
+
+
+def test_a_time_split_without_dates_says_what_is_missing(tmp_path):
+    rows = dated_rows(30)
+    write_data(tmp_path, [row[:4] for row in rows], QUESTION_COLUMNS)
+    assert "ques_details.csv: column creation_date missing" in stopped(tmp_path, "--split", "time")
+    rows[4][4] = rows[7][4] = ""
+    write_data(tmp_path, rows)
+    assert "ques_details.csv, row 5: no creation_date here and in 1 other rows" in stopped(tmp_path, "--split", "time")
+    write_data(tmp_path, [[*row[:4], "2020-01-01"] for row in rows])
+    assert "too few different creation dates" in stopped(tmp_path, "--split", "time")
+
+
+def test_a_date_that_is_none_is_named(tmp_path):
+    rows = dated_rows(30)
+    rows[2][4] = "13 May 2024"
+    write_data(tmp_path, rows)
+    assert "ques_details.csv, row 3: creation_date must be an ISO 8601 date" in stopped(tmp_path)
+
+
+def test_dates_are_kept_with_the_questions(tmp_path):
+    rows = dated_rows(20)
+    dates = ["2024-05-13T23:58:30", "2024-05-13T23:58:30.457Z", "2024-05-13 23:58:30+02:00", "2024-05-13", ""]
+    for row, date in zip(rows, dates, strict=False):
+        row[4] = date
+    write_data(tmp_path, rows)
+    run_filter(tmp_path)
+    once = (tmp_path / "ques_filtered.csv").read_bytes()
+    kept = read_questions(tmp_path / "ques_filtered.csv")
+    assert list(kept) == [*QUESTION_COLUMNS, "creation_date"]
+    assert kept["creation_date"].isna().tolist() == [row == 4 for row in range(20)]
+    assert kept["creation_date"].head(4).tolist() == [
+        pd.Timestamp(date, tz="UTC")
+        for date in ("2024-05-13 23:58:30", "2024-05-13 23:58:30.457", "2024-05-13 21:58:30", "2024-05-13")
+    ]
+    write_questions(tmp_path / "again.csv", kept)
+    assert (tmp_path / "again.csv").read_bytes() == once
+
+
+def test_a_published_label_set_takes_the_place_of_the_rule(tmp_path, capsys):
+    rows = [[f"question {row}", "", ["b", "c"] if row % 2 else ["a"], f"u{row}", ""] for row in range(30)]
+    write_data(tmp_path, rows)
+    (tmp_path / "published.json").write_text('{"c": 0, "never-used": 1, "b": 2}')
+    run_filter(tmp_path, "--tags", tmp_path / "published.json")
+    assert json.loads((tmp_path / "tag_types_encoded.json").read_text()) == {"c": 0, "never-used": 1, "b": 2}
+    printed = capsys.readouterr().out
+    assert "kept 3, dropped 1 of the 3 found; 1 kept ones have no question: never-used" in printed
+    assert "questions: kept 15 of 30" in printed
+    assert read_part(tmp_path, "train").targets.tolist() == [[True, False, True]] * 12
+
+
+def test_a_label_set_that_is_none_or_of_another_site_is_refused(tmp_path):
+    folder = tmp_path / "data"
+    folder.mkdir()
+    write_data(folder, dated_rows(20))
+    tags = tmp_path / "tags.json"
+    assert "tags.json: cannot be read as JSON" in stopped(folder, "--tags", tags)
+    tags.write_text('{"a": 1}')
+    assert "tags.json: expected {tag: index}" in stopped(folder, "--tags", tags)
+    tags.write_text('{"cooking": 0}')
+    assert "no tag is left at --tags" in stopped(folder, "--tags", tags)
+
+
+def make_data(folder, rows, splits):
+    write_questions(folder / "ques_filtered.csv", pd.DataFrame(rows, columns=["title", "description", "tags", "url"]))
+    (folder / "tag_types_encoded.json").write_text(json.dumps({"a": 0, "b": 1}))
+    pd.DataFrame(splits, columns=["url", "split"]).to_csv(folder / "split.csv", index=False)
+
+
+def test_questions_survive_the_file(tmp_path):
+    rows = [['say "hi", C++', "line one\nline two; ünïcode 🙂", ["c++", "données"], "u1"]]
+    make_data(tmp_path, rows, [["u1", "train"]])
+    assert read_questions(tmp_path / "ques_filtered.csv").to_numpy().tolist() == rows
+
+
+def test_a_part_holds_its_questions_only(tmp_path):
+    make_data(
+        tmp_path,
+        [["t1", "d1", ["a"], "u1"], ["t2", "", ["b", "a"], "u2"]],
+        [["u2", "test"], ["u1", "train"]],
+    )
+    part = read_part(tmp_path, "test")
+    assert (part.titles, part.descriptions, part.tags) == (["t2"], [""], ["a", "b"])
+    assert part.targets.tolist() == [[True, True]]
+    with pytest.raises(ValueError, match="no question is in the part 'validation'"):
+        read_part(tmp_path, "validation")
+
+
+def test_files_of_different_runs_are_refused(tmp_path):
+    make_data(tmp_path, [["t", "d", ["a"], "u1"]], [["another", "train"]])
+    with pytest.raises(ValueError, match=r"do not belong together.*filter_tags\.py --force"):
+        read_part(tmp_path, "train")
