@@ -1,0 +1,190 @@
+"""The comparison for people to read: Markdown and plots of the measured rows. Nothing is measured here."""
+
+from pathlib import Path
+
+from data.files import atomic_path
+from onnx_export.evaluation import Evaluation
+from training.calibration import NUM_BINS, SHOWN, reliability_bins, shown_pairs
+
+# Published by the reference: 24,340 questions of datascience.stackexchange.com, description only, 299 tags,
+# threshold 0.5, its own random tenth for testing. For orientation: not measured here, not on this split.
+REFERENCE = [
+    {"model": "distilroberta-base", "precision": "fp32", "f1_micro": 0.415, "f1_macro": 0.184, "size_mb": 314.3},
+    {"model": "distilroberta-base", "precision": "int8", "f1_micro": 0.414, "f1_macro": 0.179, "size_mb": 79.0},
+    {"model": "roberta-base", "precision": "fp32", "f1_micro": 0.414, "f1_macro": 0.169, "size_mb": 476.6},
+    {"model": "roberta-base", "precision": "int8", "f1_micro": 0.409, "f1_macro": 0.163, "size_mb": 129.9},
+    {"model": "bert-base-uncased", "precision": "fp32", "f1_micro": 0.411, "f1_macro": 0.170, "size_mb": 418.8},
+    {"model": "bert-base-uncased", "precision": "int8", "f1_micro": 0.308, "f1_macro": 0.103, "size_mb": 105.4},
+]
+
+# Column headings of the tables, and the figures below them.
+QUALITY = {"micro F1": "f1_micro", "macro F1": "f1_macro", "P@1": "precision_at_1", "R@5": "recall_at_5"}
+SUGGESTED = {
+    "micro P": "precision_micro",
+    "micro R": "recall_micro",
+    "macro P": "precision_macro",
+    "macro R": "recall_macro",
+    "F1 per question": "f1_samples",
+    "exact match": "exact_match",
+    "empty answers": "empty_answers",
+    "Hamming accuracy": "hamming_accuracy",
+}
+RANKED = {f"P@{k}": f"precision_at_{k}" for k in (1, 3, 5)} | {"R@5": "recall_at_5", "nDCG@5": "ndcg_at_5"}
+FREQUENCY = {third: f"f1_{third}" for third in ("head", "middle", "tail")}
+CALIBRATION = {"ECE of all pairs": "calibration_error_all", "ECE of the shown": "calibration_error_shown"}
+DIFFERENCES = {
+    rival: {
+        "micro F1": f"f1_micro_minus_{name}",
+        "macro F1": f"f1_macro_minus_{name}",
+        "same tags": f"same_tags_as_{name}",
+    }
+    for name, rival in (("baseline", "the baseline"), ("fp32", "the same model in fp32"))
+}
+COSTS = {
+    "MB": "size_mb",
+    "median ms": "latency_p50_ms",
+    "p95 ms": "latency_p95_ms",
+    "questions/s": "questions_per_second",
+}
+PUBLISHED = {"micro F1": "f1_micro", "macro F1": "f1_macro", "MB": "size_mb"}
+
+
+def markdown_table(rows: list[dict], columns: dict[str, str], intervals: bool = False) -> str:
+    """Return a Markdown table of the ``rows`` that have one of the figures that ``columns`` maps headings to."""
+    lines = ["| model | | " + " | ".join(columns) + " |", "|---|---|" + "---:|" * len(columns)]
+    for row in rows:
+        if any(figure in row for figure in columns.values()):
+            cells = [_cell(row, figure, intervals) for figure in columns.values()]
+            lines.append("| " + " | ".join([row["model"], row["precision"], *cells]) + " |")
+    return "\n".join(lines)
+
+
+def _cell(row: dict, figure: str, intervals: bool) -> str:
+    if figure not in row:
+        return "-"
+    style = "+.3f" if "_minus_" in figure else ".1f" if figure in COSTS.values() else ".3f"
+    low, high = f"{figure}_low", f"{figure}_high"
+    ends = f" [{row[low]:{style}}, {row[high]:{style}}]" if intervals and low in row else ""
+    return f"{row[figure]:{style}}{ends}"
+
+
+def describe_thirds(thirds: dict[str, list[int]]) -> str:
+    """Return e.g. "head: 100 tags with 120 to 4000 training questions" for each third's training questions by tag."""
+    return "; ".join(
+        f"{name}: {len(counts)} tags with {min(counts)} to {max(counts)} training questions"
+        for name, counts in thirds.items()
+    )
+
+
+def markdown(rows: list[dict], num_questions: int, thirds: dict[str, list[int]]) -> str:
+    """Return the report as Markdown: the measured rows, then the reference's published ones, marked as such.
+
+    Parameters
+    ----------
+    rows : one per model and precision, with the rows that need no model before them
+    num_questions : of the test part
+    thirds : head, middle and tail -> the numbers of training questions of their tags
+    """
+    sections = [
+        f"# Comparison on {num_questions} test questions, {sum(map(len, thirds.values()))} tags",
+        "In brackets: 95 % intervals, by bootstrap over questions. P@k, R@k, nDCG@k: precision, recall and gain of the "
+        "k most probable tags, whatever is suggested.",
+        markdown_table(rows, QUALITY, intervals=True),
+        f"## The suggested tags\n\n{markdown_table(rows, SUGGESTED)}",
+        "Hamming accuracy counts every tag that a question rightly does not get. Giving no tags at all scores that "
+        "high, so it is shown for nothing else.",
+        f"## The ranking\n\n{markdown_table(rows, RANKED)}",
+        "## Macro F1 of frequent and rare tags\n\nThe tags in three parts of equal size, by their training questions: "
+        f"{describe_thirds(thirds)}.\n\n{markdown_table(rows, FREQUENCY)}",
+        *_difference_sections(rows),
+        f"## Calibration\n\nExpected calibration error in {NUM_BINS} bins of equal width (Naeini et al. 2015, Guo et "
+        "al. 2017). Over all pairs of a question and a tag it is flattered by the many near 0 that nobody sees; the "
+        f"shown ones are each question's {SHOWN} most probable tags.\n\n{markdown_table(rows, CALIBRATION)}",
+        "## Size and speed\n\nLatency of one question, and questions per second in batches of 32, on this machine, "
+        f"with all its cores.\n\n{markdown_table(rows, COSTS)}",
+        "## The reference's published figures, on other questions and another split\n\n"
+        f"{markdown_table(REFERENCE, PUBLISHED)}",
+    ]
+    return "\n\n".join(sections) + "\n"
+
+
+def _difference_sections(rows: list[dict]) -> list[str]:
+    """Return the tables of differences for which there is something to subtract."""
+    sections = []
+    for rival, columns in DIFFERENCES.items():
+        if any(columns["micro F1"] in row for row in rows):
+            table = markdown_table(rows, columns, intervals=True)
+            sections.append(f"## Difference to {rival}, on the same questions\n\n{table}")
+    if sections:
+        sections.append("Same tags: the share of the questions that get the same set of tags from both.")
+    return sections
+
+
+def plot_quality(rows: list[dict]):
+    """Return a figure of the QUALITY of every row, with its intervals."""
+    import pandas as pd
+
+    table = pd.DataFrame(rows, index=[_label(row) for row in rows])
+    quality = table[list(QUALITY.values())].set_axis(list(QUALITY), axis=1)
+    ends = [table[[f"{figure}_{end}" for figure in QUALITY.values()]].to_numpy() for end in ("low", "high")]
+    errors = [abs(quality.to_numpy() - end).T for end in ends]
+    axes = quality.plot.barh(xerr=list(zip(*errors, strict=True)), figsize=(8, 1 + len(rows)), error_kw={"lw": 0.8})
+    axes.set(xlim=(0, 1), title="Quality on the test questions, with 95 % intervals")
+    axes.invert_yaxis()
+    return axes.figure
+
+
+def plot_speed(rows: list[dict]):
+    """Return a figure of micro F1 against latency, of the rows that have one."""
+    import pandas as pd
+
+    table = pd.DataFrame([row for row in rows if "latency_p50_ms" in row])
+    axes = table.plot.scatter("latency_p50_ms", "f1_micro", s=10 + 2 * table["size_mb"], alpha=0.6, figsize=(8, 5))
+    axes.set(xlabel="median latency of one question, ms", ylabel="micro F1", title="Quality, speed and size (area)")
+    axes.set_xlim(0, 1.4 * table["latency_p50_ms"].max())  # room for the names
+    for _, row in table.iterrows():
+        place = (row["latency_p50_ms"], row["f1_micro"])
+        axes.annotate(_label(row), place, xytext=(8, 0), textcoords="offset points")
+    return axes.figure
+
+
+def plot_reliability(evaluations: list[Evaluation], targets):
+    """Return a figure with one panel per model: how often the shown tags are right, by their probability."""
+    from matplotlib import pyplot
+
+    models = list(dict.fromkeys(evaluation.model for evaluation in evaluations))
+    size = (3.5 * len(models), 3.8)
+    figure, panels = pyplot.subplots(1, len(models), figsize=size, sharey=True, squeeze=False, layout="constrained")
+    for axes, model in zip(panels[0], models, strict=True):
+        axes.plot([0, 1], [0, 1], color="grey", lw=0.8)
+        for evaluation in evaluations:
+            if evaluation.model == model:
+                probability, share_right, _ = reliability_bins(*shown_pairs(targets, evaluation.probabilities))
+                error = evaluation.figures["calibration_error_shown"]
+                axes.plot(probability, share_right, marker="o", ms=4, label=f"{evaluation.precision}, ECE {error:.3f}")
+        axes.set(xlim=(0, 1), ylim=(0, 1), title=model, xlabel="probability shown")
+        axes.legend(loc="upper left")
+    panels[0, 0].set_ylabel("share that is right")
+    return figure
+
+
+def _label(row) -> str:
+    return f"{row['model']} {row['precision']}".strip()
+
+
+def save_plots(evaluations: list[Evaluation], targets, reports_dir: Path) -> list[Path]:
+    """Draw the comparison's plots into ``reports_dir``; return the files."""
+    import matplotlib
+
+    matplotlib.use("agg")
+    rows = [evaluation.row for evaluation in evaluations]
+    figures = {
+        "quality": plot_quality(rows),
+        "speed": plot_speed(rows),
+        "reliability": plot_reliability([evaluation for evaluation in evaluations if evaluation.precision], targets),
+    }
+    files = [reports_dir / f"comparison_{name}.png" for name in figures]
+    for file, figure in zip(files, figures.values(), strict=True):
+        with atomic_path(file) as temporary:
+            figure.savefig(temporary, format="png", dpi=120, bbox_inches="tight")
+    return files
