@@ -149,7 +149,10 @@ def plot_speed(rows: list[dict]):
 
 
 def plot_reliability(evaluations: list[Evaluation], targets):
-    """Return a figure with one panel per model: how often the shown tags are right, by their probability."""
+    """Return a figure with one panel per model: how often the shown tags are right, by their probability.
+
+    The more predictions a point stands for, the larger it is.
+    """
     from matplotlib import pyplot
 
     models = list(dict.fromkeys(evaluation.model for evaluation in evaluations))
@@ -159,9 +162,10 @@ def plot_reliability(evaluations: list[Evaluation], targets):
         axes.plot([0, 1], [0, 1], color="grey", lw=0.8)
         for evaluation in evaluations:
             if evaluation.model == model:
-                probability, share_right, _ = reliability_bins(*shown_pairs(targets, evaluation.probabilities))
+                probability, share_right, counts = reliability_bins(*shown_pairs(targets, evaluation.probabilities))
                 error = evaluation.figures["calibration_error_shown"]
-                axes.plot(probability, share_right, marker="o", ms=4, label=f"{evaluation.precision}, ECE {error:.3f}")
+                axes.plot(probability, share_right, lw=0.8, label=f"{evaluation.precision}, ECE {error:.3f}")
+                axes.scatter(probability, share_right, s=4 + 200 * counts / counts.sum(), alpha=0.6)
         axes.set(xlim=(0, 1), ylim=(0, 1), title=model, xlabel="probability shown")
         axes.legend(loc="upper left")
     panels[0, 0].set_ylabel("share that is right")

@@ -1,9 +1,19 @@
 """The figures by which models are judged: hand-counted examples, scikit-learn's own, and what must always hold."""
 
+import json
+import shutil
+
 import numpy as np
+import pandas as pd
 import pytest
 from sklearn.metrics import f1_score, ndcg_score
 
+from data.files import write_questions
+from onnx_export import compare
+from onnx_export.evaluation import differences, evaluate, loss_by_question, most_frequent_tags, no_tags
+from onnx_export.model_report import worst_errors
+from tests.tiny_model import TAGS, THRESHOLDS, build_model_folder
+from training import baseline
 from training.calibration import NUM_BINS, SHOWN, expected_calibration_error, reliability_bins, shown_pairs
 from training.metrics import (
     f1_by_frequency,
@@ -16,6 +26,7 @@ from training.metrics import (
     resample,
     tagging_metrics,
 )
+from training.questions import Part
 
 TARGETS = multi_hot([["a", "b"], ["c"], ["a", "unknown"]], ["a", "b", "c", "d"])
 CHOSEN = multi_hot([["a"], ["c", "d"], ["a"]], ["a", "b", "c", "d"])
@@ -189,3 +200,132 @@ def test_shown_pairs_are_each_questions_most_probable():
     np.testing.assert_array_equal(shown, np.sort(probabilities, axis=1)[:, : -SHOWN - 1 : -1])
     assert (shown_targets[0] == [targets[0][probabilities[0] == value][0] for value in shown[0]]).all()
     assert shown_pairs(TARGETS, PROBABILITIES)[1].shape == (3, 4)
+
+
+def part(targets):
+    n, num_labels = targets.shape
+    titles = [f"question {row}" for row in range(n)]
+    return Part(titles, [""] * n, targets, [f"tag-{index}" for index in range(num_labels)])
+
+
+def test_the_empty_answer_has_only_its_hamming_accuracy():
+    targets, _, _ = simulated()
+    figures = no_tags(part(targets), part(targets)).figures
+    assert figures["hamming_accuracy"] == pytest.approx(1 - targets.mean())
+    assert figures["empty_answers"] == 1
+    assert figures["f1_micro"] == figures["f1_head"] == figures["f1_micro_high"] == 0
+    assert not [name for name in figures if "_at_" in name or "calibration" in name]
+
+
+def test_the_most_frequent_tags_are_those_of_training():
+    train = part(multi_hot([["c", "a"], ["c", "a"], ["c"], ["b"]], ["a", "b", "c", "d"]))  # 1.5 tags each, rounded: 2
+    test = part(multi_hot([["d", "c"], ["b"]], ["a", "b", "c", "d"]))
+    evaluation = most_frequent_tags(train, test)
+    assert evaluation.model == "the 2 most frequent tags"
+    assert evaluation.chosen.tolist() == [[True, False, True, False]] * 2
+    assert evaluation.probabilities[0].tolist() == [0.5, 0.25, 0.75, 0]
+    assert evaluation.figures["precision_at_1"] == 0.5
+    assert "hamming_accuracy" not in evaluation.figures
+
+
+def test_differences_are_those_of_the_figures():
+    targets, chosen, probabilities = simulated()
+    worse = chosen.copy()
+    worse[:40] = ~worse[:40]
+    questions = part(targets)
+    good, bad = (evaluate("m", "int8", questions, questions, probabilities, answer) for answer in (chosen, worse))
+    found = differences(bad, good, "fp32")
+    assert found["same_tags_as_fp32"] == 0.9
+    for figure in ("f1_micro", "f1_macro"):
+        difference = found[f"{figure}_minus_fp32"]
+        assert difference == pytest.approx(bad.figures[figure] - good.figures[figure])
+        assert found[f"{figure}_minus_fp32_low"] < difference < found[f"{figure}_minus_fp32_high"] < 0
+
+
+def test_the_worst_errors_are_the_surest_mistakes():
+    targets = np.array([[True, False], [True, False], [False, True]])
+    probabilities = np.array([[0.9, 0.1], [0.5, 0.5], [1.0, 0.01]])
+    losses = loss_by_question(targets, probabilities)
+    assert losses[:2] == pytest.approx([-2 * np.log(0.9), 2 * np.log(2)])
+    assert losses[2] == pytest.approx(-np.log(1e-12) - np.log(0.01))
+    questions = Part(["good", "fair", "[bad] <b>\n*x*"], [""] * 3, targets, ["a", "c#"])
+    evaluation = evaluate("m", "int8", questions, questions, probabilities, probabilities > 0.4)
+    text = worst_errors(evaluation, questions, ["u0", "u1", "u2"])
+    assert [line for line in text.splitlines() if line.startswith("## ")] == [
+        r"## 1. [\[bad\] \<b\> \*x\*](<u2>)", "## 2. [fair](<u1>)", "## 3. [good](<u0>)"
+    ]  # fmt: skip
+    assert "- tags: `c#` 0.010\n- suggested: `a` 1.000\n- loss: 32.2" in text
+    assert "- tags: **`a`** 0.500\n- suggested: **`a`** 0.500, `c#` 0.500\n" in text
+
+
+@pytest.fixture(scope="module")
+def tiny_comparison(tmp_path_factory):
+    """A model whose answers follow from single words, in "fp32" blind for python, and a baseline, compared."""
+    tmp_path = tmp_path_factory.mktemp("tiny")
+    folder = build_model_folder(tmp_path / "models" / "tiny" / "onnx")
+    shutil.copyfile(folder / "model_quantized.onnx", folder / "model.onnx")
+    blind = {"global": 0.5, "per_tag": THRESHOLDS | {"python": 1.0}}
+    (folder / "thresholds.json").write_text(json.dumps(blind))
+    questions = {
+        "python": ("test", ["python"]),
+        "dataframe": ("test", ["python", "pandas"]),
+        "gradient": ("test", ["optimization"]),
+        "gradient python": ("train", ["deep-learning", "python"]),
+        "python csv": ("train", ["python"]),
+        "python layers": ("validation", ["python"]),
+    }
+    rows = [[title, "", tags, f"https://site/{number}"] for number, (title, (_, tags)) in enumerate(questions.items())]
+    table = pd.DataFrame(rows, columns=["title", "description", "tags", "url"])
+    write_questions(tmp_path / "ques_filtered.csv", table)
+    table.assign(split=[split for split, _ in questions.values()]).to_csv(tmp_path / "split.csv", index=False)
+    (tmp_path / "tag_types_encoded.json").write_text(json.dumps({tag: index for index, tag in enumerate(TAGS)}))
+    command = ["--data-dir", str(tmp_path), "--models-dir", str(tmp_path / "models")]
+    baseline.main(command)
+    command += ["--reports-dir", str(tmp_path / "reports")]
+    compare.main(command)
+    return tmp_path, command
+
+
+def test_a_comparison_of_tiny_models_can_be_counted_by_hand(tiny_comparison):
+    folder, command = tiny_comparison
+    beside = folder / "models" / "tiny" / "onnx"
+    metrics = json.loads((beside / "metrics.json").read_text())
+    # Three test questions with four tags. int8: python | pandas, python | deep-learning and for its -0.2 no more
+    assert metrics["int8"]["precision_micro"] == metrics["int8"]["recall_micro"] == pytest.approx(3 / 4)
+    assert metrics["int8"]["f1_macro"] == pytest.approx(2 / len(TAGS))
+    assert metrics["int8"]["exact_match"] == metrics["int8"]["precision_at_1"] == pytest.approx(2 / 3)
+    # At the threshold 1.0 python is still the nearest tag of the first question, and lost in the second.
+    assert metrics["fp32"]["recall_micro"] == pytest.approx(2 / 4)
+    assert metrics["int8"]["same_tags_as_fp32"] == pytest.approx(2 / 3)
+    assert metrics["int8"]["f1_micro_minus_fp32"] == pytest.approx(3 / 4 - 2 * 2 / (3 + 4))
+    assert metrics["test_questions"] == 3
+
+    tags = pd.read_csv(beside / "per_tag.tsv", sep="\t").set_index("tag")
+    assert tags.index[0] == "python"
+    assert tags.loc["python"].tolist() == [2, 2, 2, 0, 0, 1, 1, 1, 0.5]
+    assert tags.loc["deep-learning"].tolist() == [1, 0, 0, 1, 0, 0, 0, 0, 0.5]
+    assert tags.loc["optimization", "false_negatives"] == 1
+    worst = (beside / "worst_errors.md").read_text()
+    assert "## 1. [gradient](<https://site/2>)\n\n- tags: `optimization` 0.450\n- suggested: `deep-learning`" in worst
+    assert (folder / "models" / "tfidf-baseline" / "worst_errors.md").is_file()
+
+    rows = {(row["model"], row["precision"]): row for row in
+            json.loads((folder / "reports" / "comparison.json").read_text())["rows"]}  # fmt: skip
+    assert list(rows)[:3] == [("no tags at all", ""), ("the 2 most frequent tags", ""), ("tfidf-baseline", "fp32")]
+    assert rows["no tags at all", ""]["hamming_accuracy"] == pytest.approx(1 - 4 / 21)
+    assert rows["tiny", "int8"]["f1_micro_minus_baseline"] == pytest.approx(
+        rows["tiny", "int8"]["f1_micro"] - rows["tfidf-baseline", "fp32"]["f1_micro"]
+    )
+    with pytest.raises(SystemExit, match=r"metrics\.json.* already there: give --force"):
+        compare.main([*command, "--reports-dir", str(folder / "elsewhere")])
+
+
+def test_the_report_shows_each_figure_where_it_means_something(tiny_comparison):
+    text = (tiny_comparison[0] / "reports" / "comparison.md").read_text()
+    hamming = [line for line in text.splitlines() if "0.810" in line]
+    assert [line.split("|")[1].strip() for line in hamming] == ["no tags at all"]
+    assert "| tiny | int8 | 0.750 [" in text
+    difference = text.split("## Difference to the same model in fp32")[1].split("##")[0]
+    assert "| tiny | int8 | +0.179 [" in difference
+    assert "| fp32 |" not in difference
+    assert "head: 3 tags with 0 to 2 training questions" in text

@@ -102,13 +102,19 @@ def test_int8_is_a_fraction_of_fp32(models_dir):
 
 def test_comparison_shows_every_model_and_the_reference_apart(data_dir, models_dir, tmp_path, capsys):
     compare.main([*where(data_dir, models_dir), "--reports-dir", str(tmp_path)])
-    table = pd.read_csv(tmp_path / "comparison.csv")
+    table = pd.read_csv(tmp_path / "comparison.csv", keep_default_na=False, na_values=[""])
+    without_model, models = table[:2], table[2:].set_index(["model", "precision"])
+    assert without_model["model"].str.contains("no tags|most frequent").all()
     rows = [(name, precision) for name in sorted(ARCHITECTURES) for precision in ("fp32", "int8")]
-    assert list(zip(table["model"], table["precision"], strict=True)) == [("tfidf-baseline", "fp32"), *rows]
-    shares = table.drop(columns=["model", "precision", *compare.COST_COLUMNS])
-    assert shares.apply(lambda column: column.between(0, 1)).all(axis=None)
-    assert (table[compare.COST_COLUMNS] > 0).all(axis=None)
-    assert table["f1_micro"][0] > 0.3  # the baseline learns; of the random encoders nobody expects that
+    assert list(models.index) == [("tfidf-baseline", "fp32"), *rows]
+    costs = ["size_mb", "latency_p50_ms", "latency_p95_ms", "questions_per_second"]
+    shares = models.drop(columns=[*costs, "hamming_accuracy", *models.filter(like="_minus_")])
+    assert (shares.isna() | (shares.ge(0) & shares.le(1))).all(axis=None)
+    assert (models[costs] > 0).all(axis=None)
+    baseline = models.loc[("tfidf-baseline", "fp32")]
+    assert baseline["f1_micro"] > 0.3  # the baseline learns; of the random encoders nobody expects that
+    assert baseline["f1_micro"] > without_model["f1_micro"].max()
+    assert (models["empty_answers"] == 0).all()
 
     text = (tmp_path / "comparison.md").read_text()
     measured, published = text.split("## The reference's published figures")
@@ -116,7 +122,9 @@ def test_comparison_shows_every_model_and_the_reference_apart(data_dir, models_d
     assert "0.308" in published
     assert text in capsys.readouterr().out
     assert all(path.read_bytes().startswith(b"\x89PNG") for path in tmp_path.glob("*.png"))
-    assert len(list(tmp_path.iterdir())) == 5
+    assert len(list(tmp_path.iterdir())) == 6
+    for folder in [models_dir / "tfidf-baseline", *(models_dir / name / "onnx" for name in ARCHITECTURES)]:
+        assert all((folder / name).stat().st_size for name in ("metrics.json", "per_tag.tsv", "worst_errors.md"))
 
 
 def test_results_are_not_replaced_without_force(data_dir, models_dir, tmp_path):
