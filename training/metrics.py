@@ -116,25 +116,19 @@ def resample(
     rng = np.random.default_rng(seed)
     hits = (targets & chosen).astype(np.float32)
     named = targets.astype(np.float32) + chosen  # F1 = 2 hits / (tags + suggestions)
-    by_question = np.stack(
-        [
-            _hits_by_rank(targets, probabilities, 1)[:, 0],
-            _recalls_at(targets, probabilities, 5),
-            targets.any(axis=1),
-        ],
-        axis=1,
-    )
+    first, recalls = _hits_by_rank(targets, probabilities, 1)[:, 0], _recalls_at(targets, probabilities, 5)
+    by_question = np.stack([first, recalls, targets.any(axis=1)], axis=1)
     blocks = []
     for start in range(0, num_resamples, RESAMPLES_AT_ONCE):
         size = min(RESAMPLES_AT_ONCE, num_resamples - start)
         counts = rng.multinomial(n, np.full(n, 1 / n), size=size).astype(np.float32)  # how often each one is drawn
         tag_hits, tag_named = counts @ hits, counts @ named
-        first, recall, tagged = (counts @ by_question).T
+        first_hits, recall, tagged = (counts @ by_question).T
         blocks.append(
             [
                 2 * tag_hits.sum(axis=1) / np.maximum(tag_named.sum(axis=1), 1),
                 (2 * tag_hits / np.maximum(tag_named, 1)).mean(axis=1),
-                first / n,
+                first_hits / n,
                 recall / np.maximum(tagged, 1),
             ]
         )
