@@ -12,7 +12,6 @@ import sys
 import tempfile
 import warnings
 from collections.abc import Callable
-from inspect import signature
 from pathlib import Path
 
 import numpy as np
@@ -28,23 +27,33 @@ SHARED_FILES = ("tokenizer.json", "tag_types_encoded.json", "thresholds.json")
 
 def export(folder: Path, output: Path) -> None:
     """Export the model in ``folder`` with dynamic batch and length, and put the tagger's other files beside it."""
-    from optimum.exporters.onnx import main_export
+    from optimum.exporters.onnx import export as export_onnx
+    from optimum.exporters.tasks import TasksManager
     from torch.jit import TracerWarning
 
+    from training.model import load_trained
+
     warnings.filterwarnings("ignore", category=TracerWarning)  # constants of the attention mask; the logits are checked
-    main_export(str(folder), output, task="text-classification", do_validation=False, local_files_only=True)
-    for name in SHARED_FILES:  # last: optimum saves a tokenizer of its own, without our truncation
+    model = load_trained(folder)
+    output.mkdir()
+    config_class = TasksManager.get_exporter_config_constructor(
+        "onnx", model_type=model.config.model_type, task="text-classification", library_name="transformers"
+    )
+    export_onnx(model, config_class(model.config), output / "model.onnx")
+    model.config.save_pretrained(output)
+    for name in SHARED_FILES:
         shutil.copyfile(folder / name, output / name)
 
 
 def pytorch_scorer(folder: Path) -> Callable[[str, str], np.ndarray]:
     """Return a function from (title, description) to the PyTorch model's logits, an array of shape (num_labels,)."""
     import torch
-    from transformers import AutoModelForSequenceClassification
 
-    model = AutoModelForSequenceClassification.from_pretrained(folder).eval()
+    from training.model import load_trained
+
+    model = load_trained(folder)
     tokenizer, _ = load_tokenizer(folder / "tokenizer.json")
-    takes_types = "token_type_ids" in signature(model.forward).parameters
+    takes_types = model.config.type_vocab_size > 1
 
     @torch.inference_mode()
     def score(title: str, description: str) -> np.ndarray:

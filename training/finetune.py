@@ -26,6 +26,8 @@ from training.processor import cpu_flags
 from training.questions import Part, data_hash, read_part
 from training.thresholds import best_f1_threshold, tune_thresholds
 
+HEAD_FACTOR = 10  # the head's learning rate over the encoder's: it starts from less and has further to go
+
 
 def load_tokenizer(backbone: Path, max_length: int):
     """Return the backbone's fast tokenizer with truncation to ``max_length`` tokens, and without padding."""
@@ -36,29 +38,6 @@ def load_tokenizer(backbone: Path, max_length: int):
     tokenizer.backend_tokenizer.enable_truncation(limit, strategy="longest_first")
     tokenizer.backend_tokenizer.no_padding()
     return tokenizer
-
-
-def load_model(backbone: Path, part: Part):
-    """Return the encoder under a fresh multi-label head whose bias starts at each tag's log odds in ``part``.
-
-    With hundreds of rare tags a head that starts at probability 0.5 spends its first epochs on unlearning that
-    (Lin et al. 2017, "Focal loss", section 3.3).
-    """
-    import torch
-    from transformers import AutoModelForSequenceClassification
-
-    model = AutoModelForSequenceClassification.from_pretrained(
-        backbone,
-        num_labels=len(part.tags),
-        problem_type="multi_label_classification",
-        id2label=dict(enumerate(part.tags)),
-        label2id={tag: index for index, tag in enumerate(part.tags)},
-        ignore_mismatched_sizes=True,  # a local folder may carry a head for other tags
-    )
-    head = [layer for layer in model.modules() if isinstance(layer, torch.nn.Linear)][-1]
-    prior = (part.targets.sum(axis=0) + 1) / (len(part) + 2)  # Laplace's rule, for a tag without a training question
-    head.bias.data = torch.tensor(np.log(prior / (1 - prior)), dtype=head.bias.dtype)
-    return model
 
 
 def make_dataset(tokenizer, part: Part) -> list[dict]:
@@ -97,8 +76,6 @@ def training_arguments(args: argparse.Namespace, checkpoints: Path):
         max_steps=args.max_steps,
         per_device_train_batch_size=args.batch_size,
         per_device_eval_batch_size=2 * args.batch_size,
-        learning_rate=args.learning_rate,
-        weight_decay=args.weight_decay,
         warmup_ratio=args.warmup_ratio,
         group_by_length=True,
         eval_strategy="epoch",
@@ -117,6 +94,17 @@ def training_arguments(args: argparse.Namespace, checkpoints: Path):
     )
 
 
+def make_optimizer(model, learning_rate: float, weight_decay: float):
+    """Return AdamW with a learning rate for the pretrained encoder and a higher one for the new head."""
+    import torch
+
+    groups = [
+        {"params": model.encoder.parameters(), "lr": learning_rate},
+        {"params": model.classifier.parameters(), "lr": HEAD_FACTOR * learning_rate},
+    ]
+    return torch.optim.AdamW(groups, weight_decay=weight_decay)
+
+
 def make_trainer(args: argparse.Namespace, checkpoints: Path, tokenizer, model, train: Part, validation: Part):
     from transformers import DataCollatorWithPadding, EarlyStoppingCallback, Trainer
 
@@ -127,6 +115,7 @@ def make_trainer(args: argparse.Namespace, checkpoints: Path, tokenizer, model, 
         eval_dataset=make_dataset(tokenizer, validation),
         data_collator=DataCollatorWithPadding(tokenizer),
         compute_metrics=validation_metrics,
+        optimizers=(make_optimizer(model, args.learning_rate, args.weight_decay), None),
         callbacks=[EarlyStoppingCallback(args.patience)],
     )
 
@@ -187,7 +176,12 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     add("--epochs", type=float, default=10, help="most passes over the training part")
     add("--max-steps", type=int, default=-1, help="stop after this many updates, whatever --epochs says; -1: no limit")
     add("--batch-size", type=int, default=32, help="questions per update and process")
-    add("--learning-rate", type=float, default=1e-4, help="peak learning rate, after the warm-up")
+    add(
+        "--learning-rate",
+        type=float,
+        default=1e-4,
+        help=f"encoder's peak learning rate; the head's is {HEAD_FACTOR} times that",
+    )
     add("--weight-decay", type=float, default=0.01, help="AdamW's weight decay")
     add("--warmup-ratio", type=float, default=0.1, help="share of the updates over which the learning rate rises")
     add("--patience", type=int, default=3, help="stop after this many epochs without a better validation micro F1")
@@ -212,11 +206,17 @@ def main(argv: list[str] | None = None) -> None:
 
     from transformers import logging, set_seed
 
+    from training.model import build_model
+
     logging.set_verbosity_error()
     started = time.monotonic()
     set_seed(args.seed)
     tokenizer = load_tokenizer(backbone, args.max_length)
-    trainer = make_trainer(args, checkpoints, tokenizer, load_model(backbone, train), train, validation)
+    try:
+        model = build_model(backbone, tokenizer, train)
+    except BackboneError as error:
+        sys.exit(str(error))
+    trainer = make_trainer(args, checkpoints, tokenizer, model, train, validation)
     if trainer.is_world_process_zero() and not args.resume:
         shutil.rmtree(checkpoints, ignore_errors=True)
         write_json(checkpoints / "run.json", run)

@@ -1,0 +1,97 @@
+"""The network: a pretrained encoder, the mean of its token vectors, and a linear layer with one logit per tag."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+from transformers import AutoConfig, AutoModel, PretrainedConfig, PreTrainedModel
+from transformers.modeling_outputs import SequenceClassifierOutput
+
+from deployment.tagger import encode
+from training.backbones import BackboneError
+from training.questions import Part
+
+
+class QuestionTagger(PreTrainedModel):
+    """A multi-label classifier over any encoder of transformers; ``config`` is the encoder's, with ``id2label`` set.
+
+    The mean over tokens, rather than the first token's vector, is what sentence encoders such as all-MiniLM-L6-v2 were
+    trained with (Reimers & Gurevych 2019, "Sentence-BERT").
+    """
+
+    config_class = PretrainedConfig
+    base_model_prefix = "encoder"
+
+    def __init__(self, config: PretrainedConfig):
+        super().__init__(config)
+        self.encoder = without_pooler(AutoModel.from_config(config))
+        self.dropout = nn.Dropout(0.1)
+        self.classifier = nn.Linear(config.hidden_size, config.num_labels)
+        self.post_init()
+
+    def forward(self, input_ids, attention_mask, token_type_ids=None, labels=None) -> SequenceClassifierOutput:
+        """Return logits of shape (n, num_labels) and, given float ``labels`` of that shape, binary cross-entropy."""
+        types = {} if token_type_ids is None else {"token_type_ids": token_type_ids}
+        tokens = self.encoder(input_ids=input_ids, attention_mask=attention_mask, **types).last_hidden_state
+        logits = self.classifier(self.dropout(mean_of_tokens(tokens, attention_mask)))
+        loss = None if labels is None else nn.functional.binary_cross_entropy_with_logits(logits, labels)
+        return SequenceClassifierOutput(loss=loss, logits=logits)
+
+
+def without_pooler(encoder: PreTrainedModel) -> PreTrainedModel:
+    """Drop the layer over the first token's vector, which nothing here uses."""
+    if hasattr(encoder, "pooler"):
+        encoder.pooler = None
+    return encoder
+
+
+def mean_of_tokens(tokens: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
+    """Return the mean, shape (n, hidden_size), of the token vectors that the mask, shape (n, length), keeps."""
+    kept = attention_mask.unsqueeze(-1).to(tokens.dtype)
+    return (tokens * kept).sum(dim=1) / kept.sum(dim=1)
+
+
+def load_trained(folder: Path) -> QuestionTagger:
+    """Return the model that training/finetune.py saved, in evaluation mode."""
+    return QuestionTagger.from_pretrained(folder, config=AutoConfig.from_pretrained(folder)).eval()
+
+
+def build_model(backbone: Path, tokenizer, train: Part) -> QuestionTagger:
+    """Return the pretrained encoder under a head that starts from what is known before training.
+
+    The bias starts at each tag's log odds among the training questions, so that no epoch is spent on learning that tags
+    are rare (Lin et al. 2017, "Focal loss for dense object detection", section 3.3). The weights start at the encoder's
+    own vectors of the tags' names, so that a tag is likelier for a question that resembles it before a single example.
+
+    Raises
+    ------
+    BackboneError : the folder does not hold the weights of an encoder
+    """
+    tags = dict(enumerate(train.tags))
+    config = AutoConfig.from_pretrained(backbone, id2label=tags, label2id={tag: index for index, tag in tags.items()})
+    encoder, loading = AutoModel.from_pretrained(backbone, output_loading_info=True)
+    missing = [name for name in loading["missing_keys"] if not name.startswith("pooler.")]
+    if missing:
+        raise BackboneError(f"{backbone}: no weights of a {config.model_type} encoder, {missing[0]} and others missing")
+
+    model = QuestionTagger(config)
+    model.encoder = without_pooler(encoder)
+    prior = (train.targets.sum(axis=0) + 1) / (len(train) + 2)  # Laplace's rule, for a tag without a question
+    model.classifier.bias.data = torch.tensor(np.log(prior / (1 - prior)), dtype=torch.float32)
+    model.classifier.weight.data = tag_vectors(model.encoder, tokenizer, train.tags)
+    return model
+
+
+@torch.inference_mode()
+def tag_vectors(encoder: PreTrainedModel, tokenizer, tags: list[str]) -> torch.Tensor:
+    """Return unit vectors of the tags' names, shape (num_labels, hidden_size), around their common mean."""
+    encoder.eval()
+    names = [tag.replace("-", " ") for tag in tags]
+    vectors = []
+    for encoding in encode(tokenizer.backend_tokenizer, names, [""] * len(names)):
+        mask = torch.tensor([encoding.attention_mask])
+        tokens = encoder(input_ids=torch.tensor([encoding.ids]), attention_mask=mask).last_hidden_state
+        vectors.append(mean_of_tokens(tokens, mask)[0])
+    vectors = torch.stack(vectors)
+    return nn.functional.normalize(vectors - vectors.mean(dim=0), dim=1).clone()
