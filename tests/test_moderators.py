@@ -1,0 +1,273 @@
+"""What moderators get: the list of questions whose tags look wrong, and the watch over new and dying tags."""
+
+import json
+import random
+import subprocess
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+from bs4 import BeautifulSoup
+from selenium import webdriver
+from selenium.webdriver.common.by import By
+
+from data.files import write_questions
+from training import filter_tags, retag_worklist, tag_watch
+
+TOPICS = {
+    "gardening": ["soil", "seed", "plant", "prune", "water", "compost", "leaf", "root"],
+    "sailing": ["boat", "mast", "keel", "harbour", "wind", "rope", "anchor", "deck"],
+    "baking": ["flour", "oven", "yeast", "dough", "butter", "crust", "sugar", "loaf"],
+    "chess": ["bishop", "rook", "pawn", "opening", "castle", "gambit", "mate", "queen"],
+}
+ATTACK = '<script>alert("x")</script> & <b>bold</b>'
+
+
+def topical_questions(n: int = 240) -> pd.DataFrame:
+    """Return ``n`` questions of two topics each, tagged right but for three, with an attack in the title of one."""
+    rng = random.Random(0)
+    rows = []
+    for row in range(n):
+        tags = rng.sample(list(TOPICS), 2)
+        words = [word for tag in tags for word in rng.sample(TOPICS[tag], 4)]
+        rows.append([f"Question {row} {' '.join(words[::2])}", " ".join(words), tags, f"https://site.example/q/{row}"])
+    questions = pd.DataFrame(rows, columns=["title", "description", "tags", "url"])
+
+    def rewrite(row: int, topics: list[str], tags: list[str]) -> None:
+        words = " ".join(word for topic in topics for word in TOPICS[topic][:5])
+        questions.at[row, "title"], questions.at[row, "description"] = f"Question {row} {words}", words
+        questions.at[row, "tags"] = tags
+
+    rewrite(7, ["sailing", "chess"], ["sailing"])  # chess is lacking
+    rewrite(8, ["baking"], ["baking", "gardening"])  # gardening is wrong
+    rewrite(9, ["gardening", "chess"], ["chess", "sailing"])  # both
+    questions.at[9, "title"] += f" {ATTACK}"
+    questions.at[8, "url"] = "javascript:alert(1)"
+    return questions
+
+
+@pytest.fixture(scope="module")
+def data_dir(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("moderators")
+    write_questions(folder / "ques_details.csv", topical_questions())
+    filter_tags.main(["--data-dir", str(folder)])
+    return folder
+
+
+@pytest.fixture(scope="module")
+def reports(data_dir):
+    retag_worklist.main(["--data-dir", str(data_dir), "--reports-dir", str(data_dir / "reports")])
+    return data_dir / "reports"
+
+
+def test_wrong_tags_come_first_with_the_change_that_mends_them(reports):
+    listed = pd.read_csv(reports / "retag_worklist.csv", keep_default_na=False)
+    assert list(listed) == ["url", "title", "tags", "add", "remove", "score"]
+    first = listed.head(3).set_index("url")[["tags", "add", "remove"]].T.to_dict("list")
+    assert first == {
+        "https://site.example/q/7": ["sailing", "chess", ""],
+        "javascript:alert(1)": ["gardening, baking", "", "gardening"],
+        "https://site.example/q/9": ["sailing, chess", "gardening", "sailing"],
+    }
+    assert len(listed) < 12
+    assert listed["score"].is_monotonic_decreasing
+    assert listed["score"].between(0.8, 1).all()
+
+
+def test_the_page_shows_the_same_list_and_needs_nothing_else(reports):
+    page = BeautifulSoup((reports / "retag_worklist.html").read_text(), "html.parser")
+    listed = pd.read_csv(reports / "retag_worklist.csv", keep_default_na=False)
+    rows = [[cell.get_text(strip=True) for cell in row.find_all("td")] for row in page.tbody.find_all("tr")]
+    assert [row[1] for row in rows] == listed["title"].tolist()
+    assert [float(row[0]) for row in rows] == listed["score"].tolist()
+    assert not page.find_all(["link", "img", "iframe"])
+    assert not page.find_all(src=True)
+    assert {link["href"] for link in page.find_all("a")} == set(listed["url"]) - {"javascript:alert(1)"}
+
+
+def test_hostile_titles_stay_text(reports):
+    page = BeautifulSoup((reports / "retag_worklist.html").read_text(), "html.parser")
+    assert any(ATTACK in link.text for link in page.find_all("a"))
+    assert len(page.find_all("script")) == 1
+    assert not page.tbody.find_all("b")
+
+
+def test_the_page_sorts_and_filters(reports):
+    options = webdriver.ChromeOptions()
+    for switch in ("headless=new", "no-sandbox", "disable-gpu", "disable-dev-shm-usage", "no-first-run"):
+        options.add_argument(f"--{switch}")
+    for switch in ("disable-background-networking", "disable-component-update", "disable-sync"):
+        options.add_argument(f"--{switch}")
+    with webdriver.Chrome(options=options) as browser:
+        browser.get((reports / "retag_worklist.html").as_uri())
+
+        def column(number):
+            cells = browser.find_elements(By.CSS_SELECTOR, f"tbody tr:not([hidden]) td:nth-child({number})")
+            return [cell.text for cell in cells]
+
+        scores = column(1)
+        heading = browser.find_element(By.CSS_SELECTOR, "th:first-child")
+        heading.find_element(By.TAG_NAME, "button").click()
+        assert heading.get_attribute("aria-sort") == "ascending"
+        assert column(1) == scores[::-1]
+        browser.find_element(By.CSS_SELECTOR, "th:nth-child(2) button").click()
+        assert column(2) == sorted(column(2), key=str.casefold)
+        assert heading.get_attribute("aria-sort") is None
+        browser.find_element(By.ID, "filter").send_keys("question 9 ")
+        assert len(column(2)) == 1
+        assert ATTACK in column(2)[0]
+        assert browser.find_element(By.ID, "count").text == "1 shown"
+
+
+def stopped(stage, *arguments) -> str:
+    with pytest.raises(SystemExit) as stop:
+        stage.main([str(argument) for argument in arguments])
+    assert "\n" not in str(stop.value.code)
+    return stop.value.code
+
+
+def test_copies_of_a_wrongly_tagged_question_do_not_vouch_for_each_other(tmp_path):
+    questions = topical_questions()
+    for row in range(20, 26):
+        questions.at[row, "title"] = questions.at[row, "description"] = "brioche brioche brioche flour oven yeast"
+        questions.at[row, "tags"] = ["baking", "sailing"]
+    write_questions(tmp_path / "ques_details.csv", questions)
+    filter_tags.main(["--data-dir", str(tmp_path)])
+    retag_worklist.main(["--data-dir", str(tmp_path), "--reports-dir", str(tmp_path)])
+    listed = pd.read_csv(tmp_path / "retag_worklist.csv").set_index("url")["remove"]
+    assert [listed.get(f"https://site.example/q/{row}") for row in range(20, 26)] == ["sailing"] * 6
+
+
+def test_a_tag_is_not_doubted_for_being_rare():
+    targets = np.zeros((1000, 2), bool)
+    targets[:10, 0] = targets[:500, 1] = True
+    probabilities = np.full(targets.shape, 0.1)  # ten times the share of the first tag, a fifth of that of the second
+    confidence = retag_worklist.confidence_of_change(targets, probabilities)
+    assert confidence[0].tolist() == pytest.approx([0.09, 0.9], abs=0.01)
+    assert confidence[-1].tolist() == pytest.approx([0.1, 0.1])
+
+
+def test_limit_and_confidence_shorten_the_list(data_dir, tmp_path):
+    where = ["--data-dir", str(data_dir), "--reports-dir", str(tmp_path)]
+    retag_worklist.main([*where, "--limit", "2"])
+    assert len(pd.read_csv(tmp_path / "retag_worklist.csv")) == 2
+    assert "already there: give --force" in stopped(retag_worklist, *where)
+    retag_worklist.main([*where, "--min-confidence", "0.9999", "--force"])
+    assert pd.read_csv(tmp_path / "retag_worklist.csv").empty
+    assert "a lower --min-confidence shows more" in (tmp_path / "retag_worklist.html").read_text()
+
+
+def test_a_full_question_is_offered_no_sixth_tag(tmp_path):
+    rng = random.Random(0)
+    topics = [f"topic{number}" for number in range(6)]
+    rows = [[tag, f"{tag} {row}", [tag], f"u{row}"] for row, tag in enumerate(rng.choices(topics, k=200))]
+    rows += [[" ".join(topics), f"all {row}", topics[:5], f"full{row}"] for row in range(6)]
+    write_questions(tmp_path / "ques_details.csv", pd.DataFrame(rows, columns=["title", "description", "tags", "url"]))
+    filter_tags.main(["--data-dir", str(tmp_path)])
+    retag_worklist.main(["--data-dir", str(tmp_path), "--reports-dir", str(tmp_path), "--min-confidence", "0.01"])
+    listed = pd.read_csv(tmp_path / "retag_worklist.csv", keep_default_na=False)
+    sizes = [
+        len({*row.tags.split(", "), *row.add.split(", ")} - {*row.remove.split(", "), ""})
+        for row in listed.itertuples()
+    ]
+    assert max(sizes) == 5
+
+
+def test_too_few_questions_and_foreign_tags_are_named(tmp_path):
+    where = ["--data-dir", tmp_path, "--reports-dir", tmp_path / "reports"]
+    assert "run  python training/filter_tags.py  first" in stopped(retag_worklist, *where)
+    rows = [["the same", "", ["a"], f"u{row}"] for row in range(20)]
+    questions = pd.DataFrame(rows, columns=["title", "description", "tags", "url"])
+    write_questions(tmp_path / "ques_filtered.csv", questions)
+    (tmp_path / "tag_types_encoded.json").write_text('{"a": 0}')
+    assert "at least 5 different questions are needed, found 1" in stopped(retag_worklist, *where)
+    (tmp_path / "tag_types_encoded.json").write_text('{"b": 0}')
+    assert "do not belong together" in stopped(retag_worklist, *where)
+    assert not (tmp_path / "reports").exists()
+
+
+def write_history(folder, recent_tags: list[list[str]], known=("a", "b")) -> list[str]:
+    """Write 400 old questions, tagged a, b or both, and recent ones; return the arguments of tag_watch."""
+    old = [["a"], ["b"], ["a", "b"], ["a", "rare"]] * 100
+    days = [*pd.date_range("2020-01-01", periods=400), *pd.date_range("2022-01-01", periods=len(recent_tags), freq="h")]
+    rows = [
+        ["t", "", tags, f"u{row}", day] for row, (tags, day) in enumerate(zip(old + recent_tags, days, strict=True))
+    ]
+    random.Random(0).shuffle(rows)
+    columns = ["title", "description", "tags", "url", "creation_date"]
+    write_questions(folder / "ques_details.csv", pd.DataFrame(rows, columns=columns))
+    (folder / "model.json").write_text(json.dumps({tag: index for index, tag in enumerate(known)}))
+    where = ["--data-dir", folder, "--model-tags", folder / "model.json", "--reports-dir", folder]
+    return [str(part) for part in [*where, "--min-frequency", 0.02, "--force"]]
+
+
+def verdict(arguments: list[str]) -> int:
+    with pytest.raises(SystemExit) as stop:
+        tag_watch.main(arguments)
+    return stop.value.code
+
+
+def test_a_new_tag_that_many_ask_for_means_retrain(tmp_path, capsys):
+    arguments = write_history(tmp_path, [["a"]] * 90 + [["a", "new"]] * 10, ("a", "b", "rare"))
+    assert verdict(arguments) == 1
+    report = (tmp_path / "tag_watch.md").read_text()
+    assert report in capsys.readouterr().out
+    assert "# Tag watch: retrain" in report
+    assert "100 recent questions" in report
+    assert "| recent questions with a new tag | 10.0% | below 5% |" in report
+    assert "| new | 10 | 10 |" in report
+
+
+def test_tags_below_the_limit_are_no_reason_to_retrain(tmp_path):
+    assert verdict(write_history(tmp_path, [["a"]] * 91 + [["odd"]] * 9, ("a", "b", "rare"))) == 0
+    report = (tmp_path / "tag_watch.md").read_text()
+    assert "# Tag watch: still good" in report
+    assert "| recent questions with a tag that the model cannot give | 9.0% |  |" in report
+    assert "| recent questions none of whose tags the model can give | 9.0% |  |" in report
+    assert "odd (9)" in report
+
+
+def test_dying_tags_are_those_whose_absence_is_no_chance(tmp_path):
+    known = ("a", "b", "rare", "seldom")
+    assert verdict(write_history(tmp_path, [["a"]] * 100, known)) == 0
+    report = (tmp_path / "tag_watch.md").read_text()
+    assert "| b | 200 | 50.0 | 2021-02-02 |" in report
+    assert "| rare | 100 | 25.0 | 2021-02-03 |" in report
+    assert "too rare to tell: seldom." in report
+
+
+def test_the_window_reaches_back_from_the_newest_question(tmp_path):
+    arguments = write_history(tmp_path, [["a"]] * 50)
+    verdict([*arguments, "--months", "11"])
+    assert "50 recent questions" in (tmp_path / "tag_watch.md").read_text()
+    verdict([*arguments, "--months", "12"])
+    assert "50 recent questions" not in (tmp_path / "tag_watch.md").read_text()
+
+
+def test_bad_input_has_a_status_of_its_own(tmp_path, capsys):
+    arguments = write_history(tmp_path, [["a"]] * 10)
+
+    def complaint(*more) -> str:
+        assert verdict([*arguments, *more]) == 2
+        line = capsys.readouterr().err
+        assert line.count("\n") == 1
+        return line
+
+    assert "name the model's tag_types_encoded.json with --model-tags" in complaint("--model-tags", "missing.json")
+    assert "every question is of the last 120 months" in complaint("--months", "120")
+    (tmp_path / "ques_details.csv").write_text('title,description,tags,url\na,b,"[""x""]",u\n')
+    assert "no creation_date in any row" in complaint()
+    (tmp_path / "ques_details.csv").unlink()
+    assert "run  python scraper/question_details_scraper.py  first" in complaint()
+    assert not (tmp_path / "tag_watch.md").exists()
+
+
+@pytest.mark.parametrize("script", ["retag_worklist", "tag_watch"])
+def test_help_is_quick_and_shows_defaults(script):
+    command = [sys.executable, "-X", "importtime", f"training/{script}.py", "--help"]
+    shown = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert "(default: reports)" in shown.stdout
+    assert not {"pandas", "sklearn", "jinja2", "scipy"} & {
+        line.split("|")[-1].strip() for line in shown.stderr.split("\n")
+    }
