@@ -85,10 +85,12 @@ $(DATA)/split.csv: $(DATA)/ques_details.csv training/filter_tags.py training/spl
 $(MODELS)/tfidf-baseline/thresholds.json: $(DATA)/split.csv training/baseline.py training/thresholds.py
 	$(PY) training/baseline.py $(WHERE) --force
 
-TRAINING := $(addprefix training/,finetune.py questions.py thresholds.py metrics.py backbones.py)
+TRAINING := $(addprefix training/,finetune.py model.py questions.py thresholds.py backbones.py)
+COMPARING := $(addprefix onnx_export/,compare.py evaluation.py model_report.py report.py)
+COMPARING += $(addprefix training/,metrics.py calibration.py)
 $(MODELS)/$(MODEL)/run.json: $(DATA)/split.csv $(TRAINING) deployment/tagger.py
 	$(PY) training/finetune.py --model $(MODEL) $(WHERE) --force \
-		--max-length 128 --epochs 14 --batch-size 16 --learning-rate 5e-4
+		--max-length 128 --epochs 8 --batch-size 16 --learning-rate 3e-4
 
 $(MODELS)/$(MODEL)/onnx/model.onnx: $(MODELS)/$(MODEL)/run.json onnx_export/export.py
 	$(PY) onnx_export/export.py --model $(MODEL) $(WHERE) --force
@@ -97,5 +99,5 @@ $(MODELS)/$(MODEL)/onnx/model_quantized.onnx: $(MODELS)/$(MODEL)/onnx/model.onnx
 	$(PY) onnx_export/quantize.py --model $(MODEL) $(WHERE) --force
 
 $(REPORTS)/comparison.json: $(MODELS)/$(MODEL)/onnx/model_quantized.onnx $(MODELS)/tfidf-baseline/thresholds.json \
-		onnx_export/compare.py
+		$(COMPARING)
 	$(PY) onnx_export/compare.py $(WHERE) --reports-dir $(REPORTS) --force

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from data.files import atomic_path, read_table, refuse_overwrite, write_json
+from data.files import atomic_path, refuse_overwrite, write_json
 from deployment.tagger import ModelFolderError, Tagger, suggest
 from onnx_export.evaluation import Evaluation, differences, evaluate, most_frequent_tags, no_tags
 from onnx_export.model_report import per_tag_table, worst_errors
@@ -92,13 +92,6 @@ def evaluate_model(
     return evaluations
 
 
-def read_urls(data_dir: Path, split: str) -> list[str]:
-    """Return the urls of the questions of ``split``, in the order of read_part."""
-    urls = read_table(data_dir / "ques_filtered.csv", ["url"])["url"]
-    splits = read_table(data_dir / "split.csv", ["url", "split"])
-    return list(urls[urls.isin(splits["url"][splits["split"] == split])])
-
-
 def model_outputs(folder: Path) -> dict[str, Path]:
     """Return the files that this script writes next to a model."""
     return {name: folder / name for name in ("metrics.json", "per_tag.tsv", "worst_errors.md")}
@@ -113,7 +106,7 @@ def write_model_report(
     with atomic_path(outputs["per_tag.tsv"]) as temporary:
         per_tag_table(served, train, test).to_csv(temporary, sep="\t", index=False, float_format="%.4f")
     with atomic_path(outputs["worst_errors.md"]) as temporary:
-        temporary.write_text(worst_errors(served, test, read_urls(data_dir, "test")), encoding="utf-8")
+        temporary.write_text(worst_errors(served, test), encoding="utf-8")
     figures = {precision: evaluation.figures for precision, evaluation in evaluations.items()}
     about = {"data_sha256": data_hash(data_dir), "test_questions": len(test), "tags": len(test.tags)}
     write_json(outputs["metrics.json"], about | figures)

@@ -40,7 +40,7 @@ def per_tag_table(evaluation: Evaluation, train: Part, test: Part):
     return table.sort_values(["test_questions", "train_questions"], ascending=False, kind="stable")
 
 
-def worst_errors(evaluation: Evaluation, test: Part, urls: Sequence[str]) -> str:
+def worst_errors(evaluation: Evaluation, test: Part) -> str:
     """Return the WORST questions of ``test`` by loss as Markdown, each with its tags and the suggested ones."""
     losses = loss_by_question(test.targets, evaluation.probabilities)
     worst = np.argsort(-losses, kind="stable")[:WORST]
@@ -56,7 +56,7 @@ def worst_errors(evaluation: Evaluation, test: Part, urls: Sequence[str]) -> str
             _tag_list(test.tags, evaluation.probabilities[row], kind[row], right)
             for kind in (test.targets, evaluation.chosen)
         )
-        lines.append(f"## {rank}. [{title}](<{urls[row]}>)")
+        lines.append(f"## {rank}. [{title}](<{test.urls[row]}>)")
         lines.append(f"- tags: {tags}\n- suggested: {suggested}\n- loss: {losses[row]:.1f}")
     return "\n\n".join(lines) + "\n"
 

@@ -205,7 +205,7 @@ def test_shown_pairs_are_each_questions_most_probable():
 def part(targets):
     n, num_labels = targets.shape
     titles = [f"question {row}" for row in range(n)]
-    return Part(titles, [""] * n, targets, [f"tag-{index}" for index in range(num_labels)])
+    return Part(titles, [""] * n, targets, [f"tag-{index}" for index in range(num_labels)], titles)
 
 
 def test_the_empty_answer_has_only_its_hamming_accuracy():
@@ -248,9 +248,9 @@ def test_the_worst_errors_are_the_surest_mistakes():
     losses = loss_by_question(targets, probabilities)
     assert losses[:2] == pytest.approx([-2 * np.log(0.9), 2 * np.log(2)])
     assert losses[2] == pytest.approx(-np.log(1e-12) - np.log(0.01))
-    questions = Part(["good", "fair", "[bad] <b>\n*x*"], [""] * 3, targets, ["a", "c#"])
+    questions = Part(["good", "fair", "[bad] <b>\n*x*"], [""] * 3, targets, ["a", "c#"], ["u0", "u1", "u2"])
     evaluation = evaluate("m", "int8", questions, questions, probabilities, probabilities > 0.4)
-    text = worst_errors(evaluation, questions, ["u0", "u1", "u2"])
+    text = worst_errors(evaluation, questions)
     assert [line for line in text.splitlines() if line.startswith("## ")] == [
         r"## 1. [\[bad\] \<b\> \*x\*](<u2>)", "## 2. [fair](<u1>)", "## 3. [good](<u0>)"
     ]  # fmt: skip

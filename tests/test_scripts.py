@@ -18,6 +18,8 @@ SCRIPTS = [
     "scraper/question_details_scraper.py",
     "training/filter_tags.py",
     "training/baseline.py",
+    "training/retag_worklist.py",
+    "training/tag_watch.py",
     "training/finetune.py",
     "onnx_export/export.py",
     "onnx_export/quantize.py",

@@ -98,8 +98,9 @@ def make_optimizer(model, learning_rate: float, weight_decay: float):
     """Return AdamW with a learning rate for the pretrained encoder and a higher one for the new head."""
     import torch
 
+    trained = [weights for weights in model.encoder.parameters() if weights.requires_grad]
     groups = [
-        {"params": model.encoder.parameters(), "lr": learning_rate},
+        {"params": trained, "lr": learning_rate},
         {"params": model.classifier.parameters(), "lr": HEAD_FACTOR * learning_rate},
     ]
     return torch.optim.AdamW(groups, weight_decay=weight_decay)

@@ -77,6 +77,8 @@ def build_model(backbone: Path, tokenizer, train: Part) -> QuestionTagger:
 
     model = QuestionTagger(config)
     model.encoder = without_pooler(encoder)
+    # Word vectors stay as they are: of most words the questions say too little, and the update costs a third of a step.
+    model.encoder.get_input_embeddings().requires_grad_(False)
     prior = (train.targets.sum(axis=0) + 1) / (len(train) + 2)  # Laplace's rule, for a tag without a question
     model.classifier.bias.data = torch.tensor(np.log(prior / (1 - prior)), dtype=torch.float32)
     model.classifier.weight.data = tag_vectors(model.encoder, tokenizer, train.tags)

@@ -15,15 +15,29 @@ FILES = ("ques_filtered.csv", "tag_types_encoded.json", "split.csv")
 
 @dataclass(frozen=True)
 class Part:
-    """Questions of one part of the split: n titles and descriptions, and targets of shape (n, num_labels)."""
+    """Questions of one part of the split: n titles, descriptions and urls, and targets of shape (n, num_labels)."""
 
     titles: list[str]
     descriptions: list[str]
     targets: np.ndarray
     tags: list[str]
+    urls: list[str]
 
     def __len__(self) -> int:
         return len(self.titles)
+
+    def take(self, rows: np.ndarray) -> "Part":
+        """Return the questions of ``rows``, an integer array."""
+        titles, descriptions, urls = (
+            [texts[row] for row in rows] for texts in (self.titles, self.descriptions, self.urls)
+        )
+        return Part(titles, descriptions, self.targets[rows], self.tags, urls)
+
+
+def as_part(questions, tags: list[str]) -> Part:
+    """Return a DataFrame of questions, as data.files reads it, with targets for ``tags``."""
+    titles, descriptions, urls = (list(questions[column]) for column in ("title", "description", "url"))
+    return Part(titles, descriptions, multi_hot(questions["tags"].tolist(), tags), tags, urls)
 
 
 def read_part(data_dir: Path, split: str) -> Part:
@@ -52,7 +66,7 @@ def read_part(data_dir: Path, split: str) -> Part:
     part = questions[questions["url"].isin(splits["url"][splits["split"] == split])]
     if part.empty:
         raise ValueError(f"{data_dir / 'split.csv'}: no question is in the part {split!r}; more questions are needed")
-    return Part(list(part["title"]), list(part["description"]), multi_hot(part["tags"].tolist(), tags), tags)
+    return as_part(part, tags)
 
 
 def data_hash(data_dir: Path) -> str:

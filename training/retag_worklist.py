@@ -30,8 +30,7 @@ import numpy as np
 from data.files import atomic_path, read_questions, refuse_overwrite, require
 from deployment.tagger import MAX_TAGS, read_tags
 from training.baseline import TfidfTagger, fit
-from training.metrics import multi_hot
-from training.questions import Part
+from training.questions import Part, as_part
 from training.splits import duplicate_groups
 
 FOLDS = 5
@@ -57,15 +56,9 @@ def cross_validated_probabilities(questions: Part) -> np.ndarray:
     probabilities = np.empty(questions.targets.shape, dtype=np.float32)
     folds = GroupKFold(FOLDS, shuffle=True, random_state=0).split(groups, groups=groups)
     for seen, unseen in tqdm(folds, total=FOLDS, desc="cross-validation", unit="fold"):
-        tagger, part = TfidfTagger(fit(take(questions, seen))), take(questions, unseen)
+        tagger, part = TfidfTagger(fit(questions.take(seen))), questions.take(unseen)
         probabilities[unseen] = tagger.probabilities(part.titles, part.descriptions)
     return probabilities
-
-
-def take(questions: Part, rows: np.ndarray) -> Part:
-    """Return the questions of ``rows``."""
-    titles, descriptions = ([texts[row] for row in rows] for texts in (questions.titles, questions.descriptions))
-    return Part(titles, descriptions, questions.targets[rows], questions.tags)
 
 
 def confidence_of_change(targets: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
@@ -176,15 +169,13 @@ def main(argv: list[str] | None = None) -> None:
                 f"{inputs[0]} and {inputs[1]} do not belong together: make them anew with  "
                 "python training/filter_tags.py --force"
             )
-        targets = multi_hot(questions["tags"].tolist(), tags)
-        probabilities = cross_validated_probabilities(
-            Part(list(questions["title"]), list(questions["description"]), targets, tags)
-        )
+        part = as_part(questions, tags)
+        probabilities = cross_validated_probabilities(part)
     except ValueError as error:
         sys.exit(str(error))
 
-    confidence = confidence_of_change(targets, probabilities)
-    rows = worklist(questions, targets, confidence, tags, args.min_confidence)[: args.limit]
+    confidence = confidence_of_change(part.targets, probabilities)
+    rows = worklist(questions, part.targets, confidence, tags, args.min_confidence)[: args.limit]
     write_csv(outputs[0], rows)
     write_page(outputs[1], rows, len(questions))
     print(

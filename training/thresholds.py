@@ -7,7 +7,7 @@ import numpy as np
 # A tag's own best cut counts as much as the global one when the tag has this many validation questions.
 # With fewer, the cut that looks best is mostly luck (Yang 2001, "A study of thresholding strategies for text
 # categorization", on overfitting of per-category cuts for rare categories).
-PRIOR_STRENGTH = 10.0
+PRIOR_STRENGTH = 40.0
 
 
 def best_f1_threshold(targets: np.ndarray, probabilities: np.ndarray) -> tuple[float, float]:
