@@ -77,7 +77,7 @@ def build_model(backbone: Path, tokenizer, train: Part) -> QuestionTagger:
 
     model = QuestionTagger(config)
     model.encoder = without_pooler(encoder)
-    # Word vectors stay as they are: of most words the questions say too little, and the update costs a third of a step.
+    # Word vectors, half of a small encoder's weights, stay as they are: of most words a site's questions say too little.
     model.encoder.get_input_embeddings().requires_grad_(False)
     prior = (train.targets.sum(axis=0) + 1) / (len(train) + 2)  # Laplace's rule, for a tag without a question
     model.classifier.bias.data = torch.tensor(np.log(prior / (1 - prior)), dtype=torch.float32)
