@@ -8,8 +8,8 @@ A model folder holds
     model_quantized.onnx (or model.onnx)   input_ids, attention_mask[, token_type_ids] -> logits (n, num_labels)
     tokenizer.json                         with its truncation (max_length) and padding set by training
     tag_types_encoded.json                 {tag: index of its logit}
-    thresholds_quantized.json              {"global": t, "per_tag": {tag: t}}, tuned on validation scores of this model
-    (thresholds.json for model.onnx)
+    thresholds_quantized.json              {"global": t, "per_tag": {tag: t}, "fields": [...]}: tuned on this model's
+    (thresholds.json for model.onnx)       validation scores, and the fields of a question that it was trained to read
 """
 
 import json
@@ -19,6 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
+FIELDS = ("title", "description")
 MAX_TAGS = 5  # a Stack Exchange question carries one to five tags
 
 THRESHOLD_FILES = {"model_quantized.onnx": "thresholds_quantized.json", "model.onnx": "thresholds.json"}
@@ -43,20 +44,22 @@ def load_tokenizer(path: str | Path) -> tuple:
     return tokenizer, pad_id
 
 
-def encode(tokenizer, titles: Sequence[str], descriptions: Sequence[str]) -> list:
+def encode(tokenizer, titles: Sequence[str], descriptions: Sequence[str], fields: Sequence[str] = FIELDS) -> list:
     """Tokenize questions as (title, description) pairs, truncated and unpadded as ``tokenizer`` is set to.
 
-    A question with an empty title or description is encoded as the single text that it has.
+    A question with an empty title or description is encoded as the single text that it has; a field that is not in
+    ``fields`` counts as empty.
 
     Returns
     -------
     list of ``tokenizers.Encoding``, one per question
     """
-    pairs = []
+    texts = []
     for title, description in zip(titles, descriptions, strict=True):
-        title, description = title.strip(), description.strip()
-        pairs.append((title, description) if title and description else title or description)
-    return tokenizer.encode_batch(pairs)
+        title = title.strip() if "title" in fields else ""
+        description = description.strip() if "description" in fields else ""
+        texts.append((title, description) if title and description else title or description)
+    return tokenizer.encode_batch(texts)
 
 
 def sigmoid(logits: np.ndarray) -> np.ndarray:
@@ -117,6 +120,14 @@ def read_thresholds(path: Path, tags: Sequence[str]) -> np.ndarray:
     return np.array([per_tag[tag] for tag in tags], dtype=float)
 
 
+def read_fields(path: Path) -> list[str]:
+    """Return the fields of a question that the model of a thresholds file reads: all of FIELDS where it names none."""
+    fields = read_json(path).get("fields", list(FIELDS))
+    if not isinstance(fields, list) or not fields or not set(fields) <= set(FIELDS):
+        raise ModelFolderError(f"{path}: 'fields' is {fields!r}; it must name one or both of {', '.join(FIELDS)}")
+    return fields
+
+
 class Tagger:
     """Suggests tags for questions with an ONNX model and the thresholds tuned for it.
 
@@ -130,6 +141,7 @@ class Tagger:
     ----------
     tags : list of str, length num_labels, in the order of the logits
     thresholds : float array of shape (num_labels,)
+    fields : list of str, what of a question the model reads
 
     Raises
     ------
@@ -149,6 +161,7 @@ class Tagger:
             )
         self.tags = read_tags(folder / "tag_types_encoded.json")
         self.thresholds = read_thresholds(folder / THRESHOLD_FILES[model_file], self.tags)
+        self.fields = read_fields(folder / THRESHOLD_FILES[model_file])
         try:
             self.tokenizer, self._pad_id = load_tokenizer(folder / "tokenizer.json")
         except Exception as error:  # tokenizers raises bare Exception for every kind of damage
@@ -182,7 +195,7 @@ class Tagger:
 
     def logits(self, titles: Sequence[str], descriptions: Sequence[str], batch_size: int = 1) -> np.ndarray:
         """Return the model's raw outputs, a float32 array of shape (n, num_labels). Batches as in probabilities."""
-        encodings = encode(self.tokenizer, titles, descriptions)
+        encodings = encode(self.tokenizer, titles, descriptions, self.fields)
         logits = np.empty((len(encodings), len(self.tags)), dtype=np.float32)
         by_length = np.argsort([len(encoding.ids) for encoding in encodings], kind="stable")
         for start in range(0, len(encodings), batch_size):

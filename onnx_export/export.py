@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from data.files import refuse_overwrite, require
-from deployment.tagger import ModelFolderError, Tagger, encode, load_tokenizer
+from deployment.tagger import ModelFolderError, Tagger, encode, load_tokenizer, read_fields
 from training.backbones import short_name
 from training.questions import Part, read_part
 
@@ -53,11 +53,12 @@ def pytorch_scorer(folder: Path) -> Callable[[str, str], np.ndarray]:
 
     model = load_trained(folder)
     tokenizer, _ = load_tokenizer(folder / "tokenizer.json")
+    fields = read_fields(folder / "thresholds.json")
     takes_types = model.config.type_vocab_size > 1
 
     @torch.inference_mode()
     def score(title: str, description: str) -> np.ndarray:
-        encoding = encode(tokenizer, [title], [description])[0]
+        encoding = encode(tokenizer, [title], [description], fields)[0]
         inputs = {"input_ids": encoding.ids, "attention_mask": encoding.attention_mask}
         if takes_types:
             inputs["token_type_ids"] = encoding.type_ids

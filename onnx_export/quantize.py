@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 
 from data.files import refuse_overwrite, require, write_json
-from deployment.tagger import ModelFolderError, Tagger, suggest
+from deployment.tagger import ModelFolderError, Tagger, read_json, suggest
 from training.backbones import short_name
 from training.metrics import tagging_metrics
 from training.processor import detect_instruction_set
@@ -65,11 +65,16 @@ def quantize(folder: Path, output: Path, recipe: dict, instruction_set: str) -> 
     quantizer.quantize(quantization_config(recipe, instruction_set, node_names), save_dir=output)
 
 
-def score(tagger: Tagger, validation: Part) -> tuple[dict, dict[str, float], np.ndarray]:
-    """Return tuned thresholds, validation metrics at them, and the tags chosen, one question at a time as served."""
+def score(tagger: Tagger, validation: Part, exported: dict) -> tuple[dict, dict[str, float], np.ndarray]:
+    """Return thresholds, validation metrics at them, and the tags chosen, one question at a time as served.
+
+    The thresholds are tuned for ``tagger``, unless those ``exported`` with the model, as thresholds.json, are fixed.
+    """
     probabilities = tagger.probabilities(validation.titles, validation.descriptions)
-    thresholds = tune_thresholds(validation.targets, probabilities, validation.tags)
-    chosen = suggest(probabilities, np.array(list(thresholds["per_tag"].values())))
+    thresholds = exported
+    if not exported.get("fixed"):
+        thresholds = exported | tune_thresholds(validation.targets, probabilities, validation.tags)
+    chosen = suggest(probabilities, np.array([thresholds["per_tag"][tag] for tag in validation.tags]))
     return thresholds, tagging_metrics(validation.targets, chosen, probabilities), chosen
 
 
@@ -90,7 +95,8 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
 
 def find_recipe(args: argparse.Namespace, folder: Path, staging: Path, validation: Part) -> dict:
     """Leave the model of the first recipe within the limit, or else of the best, in ``staging``; return its report."""
-    _, fp32, fp32_chosen = score(Tagger(folder, "model.onnx"), validation)
+    exported = read_json(folder / "thresholds.json")
+    _, fp32, fp32_chosen = score(Tagger(folder, "model.onnx"), validation, exported)
     best: dict = {}
     for name, recipe in RECIPES.items():
         attempt = staging / "attempt"
@@ -98,7 +104,7 @@ def find_recipe(args: argparse.Namespace, folder: Path, staging: Path, validatio
         for file in ("tokenizer.json", "tag_types_encoded.json"):
             shutil.copyfile(folder / file, attempt / file)
         shutil.copyfile(folder / "thresholds.json", attempt / "thresholds_quantized.json")  # until its own are tuned
-        thresholds, int8, int8_chosen = score(Tagger(attempt), validation)
+        thresholds, int8, int8_chosen = score(Tagger(attempt), validation, exported)
         drop = {metric: fp32[metric] - int8[metric] for metric in ("f1_micro", "f1_macro")}
         print(f"{name}: validation micro F1 {fp32['f1_micro']:.4f} -> {int8['f1_micro']:.4f}, "
               f"macro F1 {fp32['f1_macro']:.4f} -> {int8['f1_macro']:.4f}")  # fmt: skip

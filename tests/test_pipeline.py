@@ -141,6 +141,18 @@ def test_results_are_not_replaced_without_force(data_dir, models_dir, tmp_path):
         compare.main([*where(data_dir, models_dir), "--reports-dir", str(tmp_path)])
 
 
+def test_the_references_recipe_reads_descriptions_only_at_a_fixed_threshold(data_dir, backbones, tmp_path):
+    command = ["--model", str(backbones["bert-base-uncased"]), *where(data_dir, tmp_path)]
+    finetune.main([*command, *QUICK, "--recipe", "reference"])
+    export.main(command)
+    quantize.main([*command, "--allow-drop"])
+    tagger = Tagger(tmp_path / "bert-base-uncased" / "onnx")
+    assert set(tagger.thresholds) == {0.5}
+    one, other, another = tagger.probabilities(["first title", "second title", ""], ["some text", "some text", "more"])
+    assert (one == other).all()
+    assert (one != another).any()
+
+
 @pytest.fixture
 def easy_data_dir(tmp_path):
     """Questions of many lengths whose tag is one of their words, some hundred for each of four tags."""

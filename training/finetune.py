@@ -14,18 +14,20 @@ import json
 import shutil
 import sys
 import time
+from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
 
 from data.files import refuse_overwrite, write_json
-from deployment.tagger import encode, sigmoid
+from deployment.tagger import FIELDS, encode, sigmoid
 from training.backbones import BackboneError, find_backbone, short_name
 from training.processor import cpu_flags
 from training.questions import Part, data_hash, read_part
 from training.thresholds import best_f1_threshold, tune_thresholds
 
+RECIPE_FIELDS = {"tagger": FIELDS, "reference": ("description",)}
 HEAD_FACTOR = 10  # the head's learning rate over the encoder's: it starts from less and has further to go
 
 
@@ -40,7 +42,7 @@ def load_tokenizer(backbone: Path, max_length: int):
     return tokenizer
 
 
-def make_dataset(tokenizer, part: Part) -> list[dict]:
+def make_dataset(tokenizer, part: Part, fields: Sequence[str]) -> list[dict]:
     """Return one dict of model inputs and float labels per question, tokenized as for serving, unpadded."""
     return [
         {
@@ -50,7 +52,7 @@ def make_dataset(tokenizer, part: Part) -> list[dict]:
             **({"token_type_ids": encoding.type_ids} if "token_type_ids" in tokenizer.model_input_names else {}),
         }
         for encoding, labels in zip(
-            encode(tokenizer.backend_tokenizer, part.titles, part.descriptions),
+            encode(tokenizer.backend_tokenizer, part.titles, part.descriptions, fields),
             part.targets.astype(np.float32),
             strict=True,
         )
@@ -94,31 +96,51 @@ def training_arguments(args: argparse.Namespace, checkpoints: Path):
     )
 
 
-def make_optimizer(model, learning_rate: float, weight_decay: float):
-    """Return AdamW with a learning rate for the pretrained encoder and a higher one for the new head."""
+def make_optimizer(model, learning_rate: float, head_factor: float, weight_decay: float):
+    """Return AdamW with ``learning_rate`` for the pretrained encoder, and ``head_factor`` times that for the head."""
     import torch
 
-    trained = [weights for weights in model.encoder.parameters() if weights.requires_grad]
+    trained = {name: weights for name, weights in model.named_parameters() if weights.requires_grad}
+    encoder = {name for name in trained if name.startswith(model.base_model_prefix + ".")}
     groups = [
-        {"params": trained, "lr": learning_rate},
-        {"params": model.classifier.parameters(), "lr": HEAD_FACTOR * learning_rate},
+        {"params": [trained[name] for name in trained if name in encoder], "lr": learning_rate},
+        {"params": [trained[name] for name in trained if name not in encoder], "lr": head_factor * learning_rate},
     ]
     return torch.optim.AdamW(groups, weight_decay=weight_decay)
 
 
-def make_trainer(args: argparse.Namespace, checkpoints: Path, tokenizer, model, train: Part, validation: Part):
+def make_trainer(args: argparse.Namespace, checkpoints: Path, backbone: Path, train: Part, validation: Part):
+    """Return transformers' Trainer for the recipe, with model, tokenizer and data in place."""
     from transformers import DataCollatorWithPadding, EarlyStoppingCallback, Trainer
 
-    return Trainer(
+    from training.model import build_model
+    from training.reference import FreezeThenUnfreeze, build_reference_model
+
+    tokenizer = load_tokenizer(backbone, args.max_length)
+    if args.recipe == "reference":
+        trainer_class, model, head_factor = FreezeThenUnfreeze, build_reference_model(backbone, train), 1
+    else:
+        trainer_class, model, head_factor = Trainer, build_model(backbone, tokenizer, train), HEAD_FACTOR
+    return trainer_class(
         model=model,
         args=training_arguments(args, checkpoints),
-        train_dataset=make_dataset(tokenizer, train),
-        eval_dataset=make_dataset(tokenizer, validation),
+        train_dataset=make_dataset(tokenizer, train, RECIPE_FIELDS[args.recipe]),
+        eval_dataset=make_dataset(tokenizer, validation, RECIPE_FIELDS[args.recipe]),
         data_collator=DataCollatorWithPadding(tokenizer),
+        processing_class=tokenizer,
         compute_metrics=validation_metrics,
-        optimizers=(make_optimizer(model, args.learning_rate, args.weight_decay), None),
+        optimizers=(make_optimizer(model, args.learning_rate, head_factor, args.weight_decay), None),
         callbacks=[EarlyStoppingCallback(args.patience)],
     )
+
+
+def choose_thresholds(recipe: str, targets: np.ndarray, probabilities: np.ndarray, tags: list[str]) -> dict:
+    """Return the content of thresholds.json: tuned on validation scores, or the reference's fixed ones."""
+    if recipe == "reference":
+        thresholds = {"global": 0.5, "per_tag": dict.fromkeys(tags, 0.5), "fixed": True}
+    else:
+        thresholds = tune_thresholds(targets, probabilities, tags)
+    return thresholds | {"fields": list(RECIPE_FIELDS[recipe])}
 
 
 def write_log(history: list[dict], folder: Path) -> None:
@@ -141,9 +163,26 @@ def write_log(history: list[dict], folder: Path) -> None:
     axes.figure.savefig(folder / "training_curve.png", dpi=120, bbox_inches="tight")
 
 
+def save_result(trainer, thresholds: dict, run: dict, tags: list[str], folder: Path) -> None:
+    """Save all that a model folder holds, first beside it, then in place of what was there; drop the checkpoints."""
+    checkpoints = Path(trainer.args.output_dir)
+    finished, tokenizer = checkpoints / folder.name, trainer.processing_class
+    trainer.model.save_pretrained(finished)
+    tokenizer.backend_tokenizer.enable_padding(pad_id=tokenizer.pad_token_id, pad_token=tokenizer.pad_token)
+    tokenizer.save_pretrained(finished)
+    write_json(finished / "tag_types_encoded.json", {tag: index for index, tag in enumerate(tags)})
+    write_json(finished / "thresholds.json", thresholds)
+    write_log(trainer.state.log_history, finished)
+    write_json(finished / "run.json", run)
+    shutil.rmtree(folder / "onnx", ignore_errors=True)  # made from the weights that are replaced now
+    for path in sorted(finished.iterdir(), key=lambda path: path.name == "run.json"):  # run.json last: it says "whole"
+        path.replace(folder / path.name)
+    shutil.rmtree(checkpoints)
+
+
 def describe_run(args: argparse.Namespace) -> dict:
     """Return what decides the outcome of a run: options, data and versions."""
-    names = ("model", "max_length", "epochs", "max_steps", "batch_size", "learning_rate", "weight_decay",
+    names = ("model", "recipe", "max_length", "epochs", "max_steps", "batch_size", "learning_rate", "weight_decay",
              "warmup_ratio", "patience", "seed")  # fmt: skip
     return {
         "arguments": {name: getattr(args, name) for name in names},
@@ -171,6 +210,8 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     add = parser.add_argument
     add("--model", default="distilroberta-base", help="distilroberta-base, roberta-base, bert-base-uncased, "
         "all-minilm-l6-v2, another encoder's id on the Hugging Face Hub, or a local folder")  # fmt: skip
+    add("--recipe", choices=list(RECIPE_FIELDS), default="tagger", help="tagger: ours; reference: description only, "
+        "random head, encoder frozen at first, threshold 0.5 (see training/reference.py)")  # fmt: skip
     add("--data-dir", type=Path, default=Path("data"), help="folder of the output of training/filter_tags.py")
     add("--models-dir", type=Path, default=Path("models"), help="the result goes into a folder of this one")
     add("--max-length", type=int, default=256, help="tokens of title and description; longer text is truncated")
@@ -207,17 +248,13 @@ def main(argv: list[str] | None = None) -> None:
 
     from transformers import logging, set_seed
 
-    from training.model import build_model
-
     logging.set_verbosity_error()
     started = time.monotonic()
     set_seed(args.seed)
-    tokenizer = load_tokenizer(backbone, args.max_length)
     try:
-        model = build_model(backbone, tokenizer, train)
+        trainer = make_trainer(args, checkpoints, backbone, train, validation)
     except BackboneError as error:
         sys.exit(str(error))
-    trainer = make_trainer(args, checkpoints, tokenizer, model, train, validation)
     if trainer.is_world_process_zero() and not args.resume:
         shutil.rmtree(checkpoints, ignore_errors=True)
         write_json(checkpoints / "run.json", run)
@@ -226,21 +263,11 @@ def main(argv: list[str] | None = None) -> None:
     if not trainer.is_world_process_zero():
         return
 
-    finished = checkpoints / folder.name
-    trainer.model.save_pretrained(finished)
-    tokenizer.backend_tokenizer.enable_padding(pad_id=tokenizer.pad_token_id, pad_token=tokenizer.pad_token)
-    tokenizer.save_pretrained(finished)
-    write_json(finished / "tag_types_encoded.json", {tag: index for index, tag in enumerate(train.tags)})
-    thresholds = tune_thresholds(prediction.label_ids.astype(bool), sigmoid(prediction.predictions), train.tags)
-    write_json(finished / "thresholds.json", thresholds)
-    write_log(trainer.state.log_history, finished)
     run["minutes"] = round((time.monotonic() - started) / 60, 2)
     run["f1_micro_validation"] = trainer.state.best_metric
-    write_json(finished / "run.json", run)
-    shutil.rmtree(folder / "onnx", ignore_errors=True)  # made from the weights that are replaced now
-    for path in sorted(finished.iterdir(), key=lambda path: path.name == "run.json"):  # run.json last: it says "whole"
-        path.replace(folder / path.name)
-    shutil.rmtree(checkpoints)
+    targets, probabilities = prediction.label_ids.astype(bool), sigmoid(prediction.predictions)
+    thresholds = choose_thresholds(args.recipe, targets, probabilities, train.tags)
+    save_result(trainer, thresholds, run, train.tags, folder)
     print(f"best validation micro F1 {trainer.state.best_metric:.3f} after {run['minutes']} minutes")
     print(f"written: {folder}")
 

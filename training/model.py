@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import nn
-from transformers import AutoConfig, AutoModel, PretrainedConfig, PreTrainedModel
+from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassification, PretrainedConfig, PreTrainedModel
 from transformers.modeling_outputs import SequenceClassifierOutput
 
 from deployment.tagger import encode
@@ -52,9 +52,11 @@ def mean_of_tokens(tokens: torch.Tensor, attention_mask: torch.Tensor) -> torch.
     return (tokens * kept).sum(dim=1) / kept.sum(dim=1)
 
 
-def load_trained(folder: Path) -> QuestionTagger:
-    """Return the model that training/finetune.py saved, in evaluation mode."""
-    return QuestionTagger.from_pretrained(folder, config=AutoConfig.from_pretrained(folder)).eval()
+def load_trained(folder: Path) -> PreTrainedModel:
+    """Return the model that training/finetune.py saved, of either recipe, in evaluation mode."""
+    config = AutoConfig.from_pretrained(folder)
+    model_class = QuestionTagger if config.architectures == ["QuestionTagger"] else AutoModelForSequenceClassification
+    return model_class.from_pretrained(folder, config=config).eval()
 
 
 def build_model(backbone: Path, tokenizer, train: Part) -> QuestionTagger:
@@ -77,7 +79,7 @@ def build_model(backbone: Path, tokenizer, train: Part) -> QuestionTagger:
 
     model = QuestionTagger(config)
     model.encoder = without_pooler(encoder)
-    # Word vectors, half of a small encoder's weights, stay as they are: of most words a site's questions say too little.
+    # Word vectors, half of a small encoder's weights, stay as they are: a site says too little of most words.
     model.encoder.get_input_embeddings().requires_grad_(False)
     prior = (train.targets.sum(axis=0) + 1) / (len(train) + 2)  # Laplace's rule, for a tag without a question
     model.classifier.bias.data = torch.tensor(np.log(prior / (1 - prior)), dtype=torch.float32)
