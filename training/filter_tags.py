@@ -118,7 +118,8 @@ def main(argv: list[str] | None = None) -> None:
 
     try:
         questions, tags = read_input(args, details)
-        filtered = keep_tags(questions, tags)
+        # Sorted, as scrapers finish in any order, and the same questions are to train the same model.
+        filtered = keep_tags(questions, tags).sort_values("url", ignore_index=True)
         if filtered.empty:
             remedy = "name the tags of this site" if args.tags else "lower it, or scrape more pages"
             rule = f"--tags {args.tags}" if args.tags else f"--min-frequency {args.min_frequency}"
