@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 
 from data.files import refuse_overwrite, require, write_json
-from deployment.tagger import ModelFolderError, Tagger, read_json, suggest
+from deployment.tagger import Tagger, read_json, suggest
 from training.backbones import short_name
 from training.metrics import tagging_metrics
 from training.processor import detect_instruction_set
@@ -129,7 +129,7 @@ def main(argv: list[str] | None = None) -> None:
         staging = Path(temporary)
         try:
             report = find_recipe(args, folder, staging, read_part(args.data_dir, "validation"))
-        except (ModelFolderError, ValueError) as error:
+        except ValueError as error:
             sys.exit(f"cannot quantize {folder / 'model.onnx'}: {error}")
         drop = report["drop"]
         if drop["f1_micro"] > MAX_DROP and not args.allow_drop:

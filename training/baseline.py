@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from data.files import atomic_path, refuse_overwrite, write_json
-from deployment.tagger import read_tags, read_thresholds
+from deployment.tagger import read_tags, read_thresholds, sigmoid
 from training.questions import Part, read_part
 from training.thresholds import tune_thresholds
 
@@ -46,7 +46,7 @@ class TfidfTagger:
     def probabilities(self, titles: Sequence[str], descriptions: Sequence[str], batch_size: int = 1) -> np.ndarray:
         """Return the tags' probabilities, an array of shape (n, num_labels), the same for every ``batch_size``."""
         features = self._vectorizer.transform(_texts(titles, descriptions))
-        return 1 / (1 + np.exp(-(features @ self._coefficients.T + self._intercepts)))
+        return sigmoid(features @ self._coefficients.T + self._intercepts)
 
 
 def _texts(titles: Sequence[str], descriptions: Sequence[str]) -> list[str]:

@@ -241,7 +241,7 @@ def main(argv: list[str] | None = None) -> None:
     try:
         train, validation = read_part(args.data_dir, "train"), read_part(args.data_dir, "validation")
         backbone = find_backbone(args.model)
-    except (ValueError, BackboneError) as error:
+    except ValueError as error:
         sys.exit(str(error))
     run = describe_run(args)
     check_resume(args, run, checkpoints)

@@ -4,6 +4,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from deployment.tagger import sigmoid
+
 # A tag's own best cut counts as much as the global one when the tag has this many validation questions.
 # With fewer, the cut that looks best is mostly luck (Yang 2001, "A study of thresholding strategies for text
 # categorization", on overfitting of per-category cuts for rare categories).
@@ -55,7 +57,7 @@ def tune_thresholds(targets: np.ndarray, probabilities: np.ndarray, tags: Sequen
         if positives:
             own, _ = best_f1_threshold(targets[:, index], probabilities[:, index])
             weight = positives / (positives + PRIOR_STRENGTH)
-            threshold = _from_log_odds(weight * _log_odds(own) + (1 - weight) * _log_odds(global_threshold))
+            threshold = float(sigmoid(weight * _log_odds(own) + (1 - weight) * _log_odds(global_threshold)))
         per_tag[tag] = round(threshold, 6)
     return {"global": round(global_threshold, 6), "per_tag": per_tag}
 
@@ -63,7 +65,3 @@ def tune_thresholds(targets: np.ndarray, probabilities: np.ndarray, tags: Sequen
 def _log_odds(probability: float) -> float:
     probability = min(max(probability, 1e-6), 1 - 1e-6)
     return float(np.log(probability / (1 - probability)))
-
-
-def _from_log_odds(log_odds: float) -> float:
-    return float(1 / (1 + np.exp(-log_odds)))
