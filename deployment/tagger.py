@@ -8,8 +8,8 @@ A model folder holds
     model_quantized.onnx (or model.onnx)   input_ids, attention_mask[, token_type_ids] -> logits (n, num_labels)
     tokenizer.json                         with its truncation (max_length) and padding set by training
     tag_types_encoded.json                 {tag: index of its logit}
-    thresholds_quantized.json              {"global": t, "per_tag": {tag: t}, "fields": [...]}: tuned on this model's
-    (thresholds.json for model.onnx)       validation scores, and the fields of a question that it was trained to read
+    thresholds.json                        {"global": t, "per_tag": {tag: t}, "fields": [...]}: tuned on the validation
+                                           scores of the served model; the fields that it was trained to read
 """
 
 import json
@@ -21,8 +21,6 @@ import numpy as np
 
 FIELDS = ("title", "description")
 MAX_TAGS = 5  # a Stack Exchange question carries one to five tags
-
-THRESHOLD_FILES = {"model_quantized.onnx": "thresholds_quantized.json", "model.onnx": "thresholds.json"}
 
 
 class ModelFolderError(ValueError):
@@ -152,7 +150,7 @@ class Tagger:
         import onnxruntime
 
         folder = Path(folder)
-        needed = [model_file, "tokenizer.json", "tag_types_encoded.json", THRESHOLD_FILES[model_file]]
+        needed = [model_file, "tokenizer.json", "tag_types_encoded.json", "thresholds.json"]
         missing = [name for name in needed if not (folder / name).is_file()]
         if missing:
             raise ModelFolderError(
@@ -160,8 +158,8 @@ class Tagger:
                 "Make one with onnx_export/export.py and onnx_export/quantize.py, or name another with TAGGER_MODEL."
             )
         self.tags = read_tags(folder / "tag_types_encoded.json")
-        self.thresholds = read_thresholds(folder / THRESHOLD_FILES[model_file], self.tags)
-        self.fields = read_fields(folder / THRESHOLD_FILES[model_file])
+        self.thresholds = read_thresholds(folder / "thresholds.json", self.tags)
+        self.fields = read_fields(folder / "thresholds.json")
         try:
             self.tokenizer, self._pad_id = load_tokenizer(folder / "tokenizer.json")
         except Exception as error:  # tokenizers raises bare Exception for every kind of damage
@@ -187,9 +185,8 @@ class Tagger:
     def probabilities(self, titles: Sequence[str], descriptions: Sequence[str], batch_size: int = 1) -> np.ndarray:
         """Return the tags' probabilities, a float32 array of shape (n, num_labels).
 
-        An int8 model quantizes its activations by the range that it meets in a batch, so its scores depend, in the
-        third decimal, on the questions and the padding beside them. ``batch_size=1`` is what the apps serve and what
-        the figures are measured with; larger batches, sorted by length, give some speed for that difference.
+        ``batch_size=1`` is what the apps serve and what the figures are measured with; larger batches are sorted by
+        length and padded, and sum in another order, so that the last digits of their scores differ.
         """
         return sigmoid(self.logits(titles, descriptions, batch_size))
 

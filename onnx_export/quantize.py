@@ -1,17 +1,18 @@
 """Quantize an exported model to int8, tune its thresholds, and refuse it if it lost too much.
 
-    models/NAME/onnx/model.onnx  ->  models/NAME/onnx/model_quantized.onnx, thresholds_quantized.json, quantization.json
+    models/NAME/onnx/model.onnx  ->  models/NAME/onnx/model_quantized.onnx, thresholds.json, quantization.json
 
     python onnx_export/quantize.py --model distilroberta-base
 
-Weights are quantized per channel ahead of time, activations at run time ("dynamic"). Recipes are tried from the
-smallest model to the most careful one, until the loss of validation micro F1, each model at its own tuned thresholds
-and one question at a time as it is served, is within the limit.
+Weights get a scale per BLOCK_SIZE inputs of a neuron, activations one per token and block at run time, and word
+vectors one per word. So a question's scores do not depend on those beside it in a batch, nor on padding, and a large
+activation, the usual reason for which int8 loses F1 (Bondarenko et al. 2021, "Understanding and overcoming the
+challenges of efficient transformer quantization"), coarsens its own block alone. The limit is on the loss of validation
+micro F1, each model at its own tuned thresholds and one question at a time as it is served.
 """
 
 import argparse
-import os
-import re
+import logging
 import shutil
 import sys
 import tempfile
@@ -23,59 +24,71 @@ from data.files import refuse_overwrite, require, write_json
 from deployment.tagger import Tagger, read_json, suggest
 from training.backbones import short_name
 from training.metrics import tagging_metrics
-from training.processor import detect_instruction_set
 from training.questions import Part, read_part
 from training.thresholds import tune_thresholds
 
 MAX_DROP = 0.005  # of validation micro F1
-
-# What each recipe does about a loss, tried in this order: nothing; 7-bit weights, whose sums do not saturate on
-# processors without VNNI; fp32 for the nodes whose names match. The second matrix of a feed-forward block meets the
-# largest activations (Bondarenko et al. 2021, "Understanding and overcoming the challenges of efficient transformer
-# quantization"); embeddings share one scale, which a single outlier spoils, but are most of a small model's size. The
-# head is a Gemm node, which optimum leaves in fp32 anyway.
-RECIPES = {
-    "int8": {},
-    "int8, 7-bit weights": {"reduce_range": True},
-    "int8, fp32 feed-forward outputs": {"fp32": r"layer\.\d+/(output/dense|ffn/lin2)/"},
-    "int8, fp32 embeddings": {"fp32": r"embeddings/.*Gather"},
-}
+BLOCK_SIZE = 64
+INT8_ACTIVATIONS = 4  # MatMulNBits' accuracy_level
+LEAST_ROWS = 1000  # smaller tables, such as those of positions, stay in fp32
 
 
-def quantization_config(recipe: dict, instruction_set: str, node_names: list[str]):
-    """Return optimum's configuration for a value of RECIPES and a graph whose nodes have these names."""
-    from onnxruntime.quantization import QuantType
-    from optimum.onnxruntime.configuration import AutoQuantizationConfig
-
-    config = getattr(AutoQuantizationConfig, instruction_set)(is_static=False, per_channel=True)
-    if recipe.get("reduce_range"):
-        config.weights_dtype, config.reduce_range = QuantType.QInt8, True
-    if "fp32" in recipe:
-        config.nodes_to_exclude = [name for name in node_names if re.search(recipe["fp32"], name)]
-    return config
-
-
-def quantize(folder: Path, output: Path, recipe: dict, instruction_set: str) -> None:
-    """Quantize ``folder``/model.onnx by a value of RECIPES into ``output``/model_quantized.onnx."""
+def quantize(model_file: Path, output: Path) -> None:
+    """Quantize the matrices and the word vectors of a float model; the small linear head stays as it is."""
     import onnx
-    from optimum.onnxruntime import ORTQuantizer
+    from onnxruntime.quantization.matmul_nbits_quantizer import MatMulNBitsQuantizer
 
-    node_names = [node.name for node in onnx.load(folder / "model.onnx").graph.node]
-    quantizer = ORTQuantizer.from_pretrained(folder, file_name="model.onnx")
-    quantizer.quantize(quantization_config(recipe, instruction_set, node_names), save_dir=output)
+    logging.getLogger("onnxruntime.quantization").setLevel(logging.ERROR)  # it reports every node it passes
+    quantizer = MatMulNBitsQuantizer(
+        onnx.load(model_file), bits=8, block_size=BLOCK_SIZE, is_symmetric=True, accuracy_level=INT8_ACTIVATIONS
+    )
+    quantizer.process()
+    model = quantizer.model.model
+    quantize_tables(model)
+    onnx.save(model, output)
 
 
-def score(tagger: Tagger, validation: Part, exported: dict) -> tuple[dict, dict[str, float], np.ndarray]:
-    """Return thresholds, validation metrics at them, and the tags chosen, one question at a time as served.
+def quantize_tables(model) -> None:
+    """Replace each large table of vectors in an ``onnx.ModelProto`` by int8 ones with one scale per row.
 
-    The thresholds are tuned for ``tagger``, unless those ``exported`` with the model, as thresholds.json, are fixed.
+    onnxruntime's own quantizers know one scale per table, which a single outlier spoils.
     """
+    from onnx import helper, numpy_helper
+
+    graph = model.graph
+    weights = {initializer.name: initializer for initializer in graph.initializer}
+    nodes = []
+    for node in graph.node:
+        table = weights.get(node.input[0]) if node.op_type == "Gather" else None
+        if table is None or len(table.dims) != 2 or table.dims[0] < LEAST_ROWS:
+            nodes.append(node)
+            continue
+        vectors = numpy_helper.to_array(table)
+        scales = np.maximum(np.abs(vectors).max(axis=1, keepdims=True), 1e-12).astype(np.float32) / 127
+        parts = {"int8": np.round(vectors / scales).astype(np.int8), "scale": scales}
+        for part, values in parts.items():
+            graph.initializer.append(numpy_helper.from_array(values, f"{table.name}_{part}"))
+            gathered = f"{node.output[0]}_{part}"
+            nodes.append(helper.make_node("Gather", [f"{table.name}_{part}", node.input[1]], [gathered], axis=0))
+        as_float = f"{node.output[0]}_float"
+        nodes.append(helper.make_node("Cast", [f"{node.output[0]}_int8"], [as_float], to=1))  # TensorProto.FLOAT
+        nodes.append(helper.make_node("Mul", [as_float, f"{node.output[0]}_scale"], [node.output[0]]))
+        graph.initializer.remove(table)
+    del graph.node[:]
+    graph.node.extend(nodes)
+
+
+def score(tagger: Tagger, validation: Part) -> tuple[dict, np.ndarray, dict[str, float]]:
+    """Return thresholds tuned for ``tagger``, its probabilities, and its validation metrics at those thresholds."""
     probabilities = tagger.probabilities(validation.titles, validation.descriptions)
-    thresholds = exported
-    if not exported.get("fixed"):
-        thresholds = exported | tune_thresholds(validation.targets, probabilities, validation.tags)
-    chosen = suggest(probabilities, np.array([thresholds["per_tag"][tag] for tag in validation.tags]))
-    return thresholds, tagging_metrics(validation.targets, chosen, probabilities), chosen
+    thresholds = tune_thresholds(validation.targets, probabilities, validation.tags)
+    chosen = suggest(probabilities, in_order(thresholds, validation.tags))
+    return thresholds, probabilities, tagging_metrics(validation.targets, chosen, probabilities)
+
+
+def in_order(thresholds: dict, tags: list[str]) -> np.ndarray:
+    """Return the per-tag thresholds of a thresholds.json, shape (num_labels,), in the order of ``tags``."""
+    return np.array([thresholds["per_tag"][tag] for tag in tags])
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
@@ -86,36 +99,19 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     add("--model", default="distilroberta-base", help="model that onnx_export/export.py has exported")
     add("--data-dir", type=Path, default=Path("data"), help="folder of the validation questions")
     add("--models-dir", type=Path, default=Path("models"), help="folder of the trained models")
-    add("--instruction-set", choices=("avx512_vnni", "avx2", "arm64"), default=detect_instruction_set(),
-        help="of the processor that will serve; the default is this machine's")  # fmt: skip
     add("--allow-drop", action="store_true", help=f"write the model even if it loses more than {MAX_DROP} micro F1")
     add("--force", action="store_true", help="replace an existing result")
     return parser.parse_args(argv)
 
 
-def find_recipe(args: argparse.Namespace, folder: Path, staging: Path, validation: Part) -> dict:
-    """Leave the model of the first recipe within the limit, or else of the best, in ``staging``; return its report."""
-    exported = read_json(folder / "thresholds.json")
-    _, fp32, fp32_chosen = score(Tagger(folder, "model.onnx"), validation, exported)
-    best: dict = {}
-    for name, recipe in RECIPES.items():
-        attempt = staging / "attempt"
-        quantize(folder, attempt, recipe, args.instruction_set)
-        for file in ("tokenizer.json", "tag_types_encoded.json"):
-            shutil.copyfile(folder / file, attempt / file)
-        shutil.copyfile(folder / "thresholds.json", attempt / "thresholds_quantized.json")  # until its own are tuned
-        thresholds, int8, int8_chosen = score(Tagger(attempt), validation, exported)
-        drop = {metric: fp32[metric] - int8[metric] for metric in ("f1_micro", "f1_macro")}
-        print(f"{name}: validation micro F1 {fp32['f1_micro']:.4f} -> {int8['f1_micro']:.4f}, "
-              f"macro F1 {fp32['f1_macro']:.4f} -> {int8['f1_macro']:.4f}")  # fmt: skip
-        if not best or drop["f1_micro"] < best["drop"]["f1_micro"]:
-            write_json(staging / "thresholds_quantized.json", thresholds)
-            (attempt / "model_quantized.onnx").replace(staging / "model_quantized.onnx")
-            same_tags = float((fp32_chosen == int8_chosen).all(axis=1).mean())
-            best = {"recipe": name, "drop": drop, "same_tags": same_tags, "fp32": fp32, "int8": int8}
-        if best["drop"]["f1_micro"] <= MAX_DROP:
-            break
-    return best
+def assess(folder: Path, quantized: Path, validation: Part) -> tuple[dict, dict]:
+    """Return the thresholds of the model in ``quantized`` and the report of what it lost against ``folder``'s."""
+    _, fp32_probabilities, fp32 = score(Tagger(folder, "model.onnx"), validation)
+    thresholds, int8_probabilities, int8 = score(Tagger(quantized), validation)
+    cuts = in_order(thresholds, validation.tags)
+    same = (suggest(fp32_probabilities, cuts) == suggest(int8_probabilities, cuts)).all(axis=1)
+    drop = {metric: fp32[metric] - int8[metric] for metric in ("f1_micro", "f1_macro")}
+    return thresholds, {"drop": drop, "same_tags": float(same.mean()), "fp32": fp32, "int8": int8}
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -124,27 +120,31 @@ def main(argv: list[str] | None = None) -> None:
     require(folder / "model.onnx", f"python onnx_export/export.py --model {args.model}")
     refuse_overwrite(folder / "model_quantized.onnx", force=args.force)
 
-    os.environ["HF_HUB_OFFLINE"] = "1"  # everything is in the model's folder
     with tempfile.TemporaryDirectory(dir=folder, prefix=".int8.") as temporary:
         staging = Path(temporary)
         try:
-            report = find_recipe(args, folder, staging, read_part(args.data_dir, "validation"))
+            quantize(folder / "model.onnx", staging / "model_quantized.onnx")
+            for file in ("tokenizer.json", "tag_types_encoded.json", "thresholds.json"):
+                shutil.copyfile(folder / file, staging / file)
+            thresholds, report = assess(folder, staging, read_part(args.data_dir, "validation"))
         except ValueError as error:
             sys.exit(f"cannot quantize {folder / 'model.onnx'}: {error}")
         drop = report["drop"]
         if drop["f1_micro"] > MAX_DROP and not args.allow_drop:
             sys.exit(
-                f"{folder}: int8 loses {drop['f1_micro']:.4f} micro F1 on validation with its best recipe, over the "
-                f"limit of {MAX_DROP}; nothing was written. Serve model.onnx, or give --allow-drop"
+                f"{folder}: int8 loses {drop['f1_micro']:.4f} micro F1 on validation, over the limit of {MAX_DROP}; "
+                "nothing was written. Serve model.onnx, or give --allow-drop"
             )
-        write_json(staging / "quantization.json", {"instruction_set": args.instruction_set, **report})
-        for name in ("thresholds_quantized.json", "quantization.json", "model_quantized.onnx"):
+        exported = read_json(folder / "thresholds.json")
+        write_json(staging / "thresholds.json", exported if exported.get("fixed") else exported | thresholds)
+        write_json(staging / "quantization.json", report)
+        for name in ("thresholds.json", "quantization.json", "model_quantized.onnx"):
             (staging / name).replace(folder / name)
 
     model = folder / "model_quantized.onnx"
     print(
-        f"{report['recipe']} ({args.instruction_set}): validation micro F1 {-drop['f1_micro']:+.4f}, "
-        f"macro F1 {-drop['f1_macro']:+.4f}; {report['same_tags']:.1%} of the questions get the same tags"
+        f"int8: validation micro F1 {-drop['f1_micro']:+.4f}, macro F1 {-drop['f1_macro']:+.4f}; "
+        f"{report['same_tags']:.1%} of the questions get the same tags"
     )
     print(f"written: {model} ({model.stat().st_size / 1e6:.1f} MB)")
 

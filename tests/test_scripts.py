@@ -162,7 +162,7 @@ def test_corrupt_model_and_other_tags_stop_the_comparison(data_dir):
     assert "was trained for other tags than" in stopped(compare, *where)
     shutil.copyfile(data_dir / "tag_types_encoded.json", folder / "tag_types_encoded.json")
     per_tag = dict.fromkeys(json.loads((folder / "tag_types_encoded.json").read_text()), 0.5)
-    (folder / "thresholds_quantized.json").write_text(json.dumps({"global": 0.5, "per_tag": per_tag}))
+    (folder / "thresholds.json").write_text(json.dumps({"global": 0.5, "per_tag": per_tag}))
     assert "the model gives 7 labels, but tag_types_encoded.json names 2 tags" in stopped(compare, *where)
     (folder / "model_quantized.onnx").write_bytes(b"not a model")
     assert "not a readable ONNX model" in stopped(compare, *where)

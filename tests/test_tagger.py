@@ -107,7 +107,7 @@ def test_an_empty_question_is_a_value_error_that_names_it(tagger):
 
 
 @pytest.mark.parametrize(
-    "name", ["model_quantized.onnx", "tokenizer.json", "tag_types_encoded.json", "thresholds_quantized.json"]
+    "name", ["model_quantized.onnx", "tokenizer.json", "tag_types_encoded.json", "thresholds.json"]
 )
 def test_a_missing_file_is_named(folder, name):
     (folder / name).unlink()
@@ -127,11 +127,11 @@ def test_a_missing_file_is_named(folder, name):
         ("tag_types_encoded.json", "{}"),
         ("tag_types_encoded.json", '{"python": 1}'),
         ("tag_types_encoded.json", '{"python": "zero"}'),
-        ("thresholds_quantized.json", "nonsense"),
-        ("thresholds_quantized.json", '{"global": 0.5}'),
-        ("thresholds_quantized.json", json.dumps({"per_tag": {"python": 0.5}})),
-        ("thresholds_quantized.json", json.dumps({"per_tag": THRESHOLDS | {"python": 0}})),
-        ("thresholds_quantized.json", json.dumps({"per_tag": THRESHOLDS | {"python": 1.5}})),
+        ("thresholds.json", "nonsense"),
+        ("thresholds.json", '{"global": 0.5}'),
+        ("thresholds.json", json.dumps({"per_tag": {"python": 0.5}})),
+        ("thresholds.json", json.dumps({"per_tag": THRESHOLDS | {"python": 0}})),
+        ("thresholds.json", json.dumps({"per_tag": THRESHOLDS | {"python": 1.5}})),
     ],
 )
 def test_a_damaged_file_is_named_in_one_line(folder, name, content):
@@ -143,6 +143,6 @@ def test_a_damaged_file_is_named_in_one_line(folder, name, content):
 
 def test_a_tag_list_of_another_model_is_refused(folder):
     write_json(folder / "tag_types_encoded.json", {tag: index for index, tag in enumerate(TAGS[:-1])})
-    write_json(folder / "thresholds_quantized.json", {"per_tag": dict.fromkeys(TAGS[:-1], 0.5)})
+    write_json(folder / "thresholds.json", {"per_tag": dict.fromkeys(TAGS[:-1], 0.5)})
     with pytest.raises(ModelFolderError, match=f"gives {len(TAGS)} labels.*names {len(TAGS) - 1} tags"):
         Tagger(folder)

@@ -39,7 +39,7 @@ def build_model_folder(folder: Path) -> Path:
     build_tokenizer(vocabulary).save(str(folder / "tokenizer.json"))
     onnx.save(build_graph(vocabulary), folder / "model_quantized.onnx")
     write_json(folder / "tag_types_encoded.json", {tag: index for index, tag in enumerate(TAGS)})
-    write_json(folder / "thresholds_quantized.json", {"global": 0.5, "per_tag": THRESHOLDS})
+    write_json(folder / "thresholds.json", {"global": 0.5, "per_tag": THRESHOLDS})
     return folder
 
 

@@ -62,3 +62,25 @@ def shown_pairs(targets: np.ndarray, probabilities: np.ndarray) -> tuple[np.ndar
     """
     ranked = most_probable(probabilities, SHOWN)
     return np.take_along_axis(targets, ranked, axis=1), np.take_along_axis(probabilities, ranked, axis=1)
+
+
+def fit_platt(targets: np.ndarray, logits: np.ndarray) -> tuple[float, float]:
+    """Return (slope, intercept) that make sigmoid(slope * logits + intercept) true to its word for the tags shown.
+
+    Logistic regression of the outcome on the logit, over each question's SHOWN most probable tags (Platt 1999,
+    "Probabilistic outputs for support vector machines"). One line for all tags keeps their order, and two numbers
+    cannot overfit where a curve for each of hundreds of rare tags would.
+
+    Parameters
+    ----------
+    targets : bool array of shape (n, num_labels)
+    logits : float array of the same shape
+    """
+    from sklearn.linear_model import LogisticRegression
+
+    outcomes, shown = shown_pairs(targets, logits)
+    if outcomes.all() or not outcomes.any():
+        return 1.0, 0.0
+    line = LogisticRegression(C=np.inf).fit(shown.reshape(-1, 1), outcomes.ravel())
+    slope = float(line.coef_[0, 0])
+    return (slope, float(line.intercept_[0])) if slope > 0 else (1.0, 0.0)

@@ -23,6 +23,7 @@ import numpy as np
 from data.files import refuse_overwrite, write_json
 from deployment.tagger import FIELDS, encode, sigmoid
 from training.backbones import BackboneError, find_backbone, short_name
+from training.calibration import expected_calibration_error, fit_platt, shown_pairs
 from training.processor import cpu_flags
 from training.questions import Part, data_hash, read_part
 from training.thresholds import best_f1_threshold, tune_thresholds
@@ -132,6 +133,26 @@ def make_trainer(args: argparse.Namespace, checkpoints: Path, backbone: Path, tr
         optimizers=(make_optimizer(model, args.learning_rate, head_factor, args.weight_decay), None),
         callbacks=[EarlyStoppingCallback(args.patience)],
     )
+
+
+def calibrate(model, targets: np.ndarray, logits: np.ndarray) -> tuple[np.ndarray, dict]:
+    """Make the probabilities true to their word on validation: scale the head, which every later stage then carries.
+
+    Returns
+    -------
+    the calibrated logits, and what was done, for run.json
+    """
+    import torch
+
+    slope, intercept = fit_platt(targets, logits)
+    with torch.no_grad():
+        model.classifier.weight.mul_(slope)
+        model.classifier.bias.mul_(slope).add_(intercept)
+    calibrated = slope * logits + intercept
+    before, after = (
+        expected_calibration_error(*shown_pairs(targets, sigmoid(scores))) for scores in (logits, calibrated)
+    )
+    return calibrated, {"slope": slope, "intercept": intercept, "error_before": before, "error_after": after}
 
 
 def choose_thresholds(recipe: str, targets: np.ndarray, probabilities: np.ndarray, tags: list[str]) -> dict:
@@ -265,8 +286,10 @@ def main(argv: list[str] | None = None) -> None:
 
     run["minutes"] = round((time.monotonic() - started) / 60, 2)
     run["f1_micro_validation"] = trainer.state.best_metric
-    targets, probabilities = prediction.label_ids.astype(bool), sigmoid(prediction.predictions)
-    thresholds = choose_thresholds(args.recipe, targets, probabilities, train.tags)
+    targets, logits = prediction.label_ids.astype(bool), prediction.predictions
+    if args.recipe == "tagger":
+        logits, run["calibration"] = calibrate(trainer.model, targets, logits)
+    thresholds = choose_thresholds(args.recipe, targets, sigmoid(logits), train.tags)
     save_result(trainer, thresholds, run, train.tags, folder)
     print(f"best validation micro F1 {trainer.state.best_metric:.3f} after {run['minutes']} minutes")
     print(f"written: {folder}")
