@@ -1,20 +1,28 @@
 """The figures by which models are judged: hand-counted examples, scikit-learn's own, and what must always hold."""
 
 import json
-import shutil
 
 import numpy as np
+import onnx
 import pandas as pd
 import pytest
+from onnx import numpy_helper
 from sklearn.metrics import f1_score, ndcg_score
 
 from data.files import write_questions
 from onnx_export import compare
 from onnx_export.evaluation import differences, evaluate, loss_by_question, most_frequent_tags, no_tags
 from onnx_export.model_report import worst_errors
-from tests.tiny_model import TAGS, THRESHOLDS, build_model_folder
+from tests.tiny_model import TAGS, build_model_folder
 from training import baseline
-from training.calibration import NUM_BINS, SHOWN, expected_calibration_error, reliability_bins, shown_pairs
+from training.calibration import (
+    NUM_BINS,
+    SHOWN,
+    expected_calibration_error,
+    fit_platt,
+    reliability_bins,
+    shown_pairs,
+)
 from training.metrics import (
     f1_by_frequency,
     frequency_thirds,
@@ -202,6 +210,20 @@ def test_shown_pairs_are_each_questions_most_probable():
     assert shown_pairs(TARGETS, PROBABILITIES)[1].shape == (3, 4)
 
 
+def test_platt_undoes_overconfidence_in_the_tags_that_are_shown():
+    rng = np.random.default_rng(3)
+    true_logits = rng.normal(-1, 1.5, (4000, 2 * SHOWN))
+    targets = rng.random(true_logits.shape) < 1 / (1 + np.exp(-true_logits))
+    slope, intercept = fit_platt(targets, 2 * true_logits + 1)
+    assert slope == pytest.approx(0.5, abs=0.02)
+    assert intercept == pytest.approx(-0.5, abs=0.04)
+
+
+@pytest.mark.parametrize("targets", [np.zeros((3, 4), dtype=bool), np.ones((3, 4), dtype=bool), PROBABILITIES < 0.5])
+def test_platt_leaves_scores_alone_that_teach_it_nothing(targets):
+    assert fit_platt(targets, PROBABILITIES) == (1.0, 0.0)
+
+
 def part(targets):
     n, num_labels = targets.shape
     titles = [f"question {row}" for row in range(n)]
@@ -263,9 +285,11 @@ def tiny_comparison(tmp_path_factory):
     """A model whose answers follow from single words, in "fp32" blind for python, and a baseline, compared."""
     tmp_path = tmp_path_factory.mktemp("tiny")
     folder = build_model_folder(tmp_path / "models" / "tiny" / "onnx")
-    shutil.copyfile(folder / "model_quantized.onnx", folder / "model.onnx")
-    blind = {"global": 0.5, "per_tag": THRESHOLDS | {"python": 1.0}}
-    (folder / "thresholds.json").write_text(json.dumps(blind))
+    model = onnx.load(folder / "model_quantized.onnx")
+    evidence = next(tensor for tensor in model.graph.initializer if tensor.name == "evidence")
+    blind = numpy_helper.to_array(evidence) - np.eye(len(TAGS), dtype=np.float32)[0] * 4.1
+    evidence.CopyFrom(numpy_helper.from_array(blind, "evidence"))
+    onnx.save(model, folder / "model.onnx")
     questions = {
         "python": ("test", ["python"]),
         "dataframe": ("test", ["python", "pandas"]),
@@ -294,7 +318,7 @@ def test_a_comparison_of_tiny_models_can_be_counted_by_hand(tiny_comparison):
     assert metrics["int8"]["precision_micro"] == metrics["int8"]["recall_micro"] == pytest.approx(3 / 4)
     assert metrics["int8"]["f1_macro"] == pytest.approx(2 / len(TAGS))
     assert metrics["int8"]["exact_match"] == metrics["int8"]["precision_at_1"] == pytest.approx(2 / 3)
-    # At the threshold 1.0 python is still the nearest tag of the first question, and lost in the second.
+    # Just below its threshold python is still the nearest tag of the first question, and lost in the second.
     assert metrics["fp32"]["recall_micro"] == pytest.approx(2 / 4)
     assert metrics["int8"]["same_tags_as_fp32"] == pytest.approx(2 / 3)
     assert metrics["int8"]["f1_micro_minus_fp32"] == pytest.approx(3 / 4 - 2 * 2 / (3 + 4))
