@@ -13,6 +13,7 @@ import onnx
 import pandas as pd
 import pytest
 import requests
+from safetensors.torch import load_file
 
 from data.files import read_questions, write_questions
 from data.sample_site.server import SampleSite
@@ -186,10 +187,10 @@ def test_what_is_learnt_arrives_in_the_tagger(easy_data_dir):
 
 def test_training_resumes_after_a_kill(data_dir, backbones, tmp_path):
     command = [sys.executable, "training/finetune.py", "--model", str(backbones["bert-base-uncased"]),
-               *where(data_dir, tmp_path), *QUICK, "--epochs", "6", "--patience", "6"]  # fmt: skip
+               *where(data_dir, tmp_path), *QUICK, "--epochs", "4", "--patience", "4", "--runs", "2"]  # fmt: skip
     folder = tmp_path / "bert-base-uncased"
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    while not list(folder.glob("checkpoints/checkpoint-*/trainer_state.json")):
+    while not list(folder.glob("checkpoints/seed-43/checkpoint-*/trainer_state.json")):
         assert process.poll() is None, "training ended before its first checkpoint was seen"
         time.sleep(0.05)
     process.send_signal(signal.SIGKILL)
@@ -201,9 +202,27 @@ def test_training_resumes_after_a_kill(data_dir, backbones, tmp_path):
     assert refused.stderr.strip().endswith("give --resume to go on with it, or --force to start anew")
     refused = subprocess.run([*command, "--resume", "--seed", "1"], capture_output=True, text=True)
     assert "other options, data or versions" in refused.stderr
+    history = folder / "checkpoints/seed-42/history.json"  # marked, to see that a finished run is not trained again
+    history.write_text(json.dumps([entry | {"eval_loss": 99} for entry in json.loads(history.read_text())]))
     resumed = subprocess.run([*command, "--resume"], capture_output=True, text=True)
     assert resumed.returncode == 0, resumed.stderr
-    assert pd.read_csv(folder / "training_log.csv")["epoch"].tolist() == [1, 2, 3, 4, 5, 6]
+    log = pd.read_csv(folder / "training_log.csv")
+    assert log["epoch"].tolist() == [1, 2, 3, 4] * 2
+    assert log["seed"].tolist() == [42] * 4 + [43] * 4
+    assert (log["validation_loss"] == 99).tolist() == [True] * 4 + [False] * 4
+
+
+def test_runs_are_averaged(data_dir, backbones, tmp_path):
+    weights = {}
+    for name, options in {"both": ["--runs", "2"], "first": [], "second": ["--seed", "43"]}.items():
+        finetune.main(
+            ["--model", str(backbones["bert-base-uncased"]), *where(data_dir, tmp_path / name), *QUICK, *options]
+        )
+        weights[name] = load_file(tmp_path / name / "bert-base-uncased" / "model.safetensors")
+    trained = "encoder.encoder.layer.0.output.dense.weight"
+    both, first, second = (weights[name][trained] for name in ("both", "first", "second"))
+    assert (first - second).abs().max() > 1e-3
+    assert (both - (first + second) / 2).abs().max() < 1e-5
 
 
 def test_two_processes_train_one_model(data_dir, backbones, tmp_path):

@@ -66,7 +66,7 @@ def validation_metrics(prediction) -> dict[str, float]:
     return {"f1_micro": f1_micro, "threshold": threshold}
 
 
-def training_arguments(args: argparse.Namespace, checkpoints: Path):
+def training_arguments(args: argparse.Namespace, seed: int, checkpoints: Path):
     """Translate the options for transformers' Trainer, with mixed precision where the hardware has it."""
     import torch
     from transformers import TrainingArguments
@@ -90,7 +90,7 @@ def training_arguments(args: argparse.Namespace, checkpoints: Path):
         bf16=bf16,
         fp16=cuda and not bf16,
         use_cpu=not cuda,
-        seed=args.seed,
+        seed=seed,
         report_to="none",
         log_level="error",
         disable_tqdm=False,
@@ -110,13 +110,14 @@ def make_optimizer(model, learning_rate: float, head_factor: float, weight_decay
     return torch.optim.AdamW(groups, weight_decay=weight_decay)
 
 
-def make_trainer(args: argparse.Namespace, checkpoints: Path, backbone: Path, train: Part, validation: Part):
-    """Return transformers' Trainer for the recipe, with model, tokenizer and data in place."""
-    from transformers import DataCollatorWithPadding, EarlyStoppingCallback, Trainer
+def make_trainer(args: argparse.Namespace, seed: int, checkpoints: Path, backbone: Path, train: Part, validation: Part):
+    """Return transformers' Trainer for one run of the recipe, with model, tokenizer and data in place."""
+    from transformers import DataCollatorWithPadding, EarlyStoppingCallback, Trainer, set_seed
 
     from training.model import build_model
     from training.reference import FreezeThenUnfreeze, build_reference_model
 
+    set_seed(seed)
     tokenizer = load_tokenizer(backbone, args.max_length)
     if args.recipe == "reference":
         trainer_class, model, head_factor = FreezeThenUnfreeze, build_reference_model(backbone, train), 1
@@ -124,7 +125,7 @@ def make_trainer(args: argparse.Namespace, checkpoints: Path, backbone: Path, tr
         trainer_class, model, head_factor = Trainer, build_model(backbone, tokenizer, train), HEAD_FACTOR
     return trainer_class(
         model=model,
-        args=training_arguments(args, checkpoints),
+        args=training_arguments(args, seed, checkpoints),
         train_dataset=make_dataset(tokenizer, train, RECIPE_FIELDS[args.recipe]),
         eval_dataset=make_dataset(tokenizer, validation, RECIPE_FIELDS[args.recipe]),
         data_collator=DataCollatorWithPadding(tokenizer),
@@ -133,6 +134,39 @@ def make_trainer(args: argparse.Namespace, checkpoints: Path, backbone: Path, tr
         optimizers=(make_optimizer(model, args.learning_rate, head_factor, args.weight_decay), None),
         callbacks=[EarlyStoppingCallback(args.patience)],
     )
+
+
+def train_runs(args: argparse.Namespace, checkpoints: Path, run: dict, backbone: Path, train: Part, validation: Part):
+    """Train once per seed and average the weights: runs from one start mostly end in one valley, where the mean model
+    answers as well as their ensemble and costs as little as one of them (Wortsman et al. 2022, "Model soups").
+
+    Returns
+    -------
+    a Trainer whose model has the mean weights, and {seed: log history}
+    """
+    from safetensors.torch import load_file, save_file
+
+    summed: dict = {}
+    histories = {}
+    for seed in range(args.seed, args.seed + args.runs):
+        folder = checkpoints / f"seed-{seed}"
+        weights_file, history_file = folder / "best.safetensors", folder / "history.json"
+        trainer = make_trainer(args, seed, folder, backbone, train, validation)
+        if trainer.is_world_process_zero() and not args.resume and not histories:
+            shutil.rmtree(checkpoints, ignore_errors=True)
+            write_json(checkpoints / "run.json", run)
+        if not (args.resume and weights_file.is_file()):
+            trainer.train(resume_from_checkpoint=args.resume and any(folder.glob("checkpoint-*")))
+            if trainer.is_world_process_zero():
+                write_json(history_file, trainer.state.log_history)
+                save_file(trainer.model.state_dict(), folder / "best.partial")
+                (folder / "best.partial").replace(weights_file)
+            trainer.accelerator.wait_for_everyone()
+        histories[seed] = json.loads(history_file.read_text(encoding="utf-8"))
+        for name, weights in load_file(weights_file).items():
+            summed[name] = summed.get(name, 0) + weights
+    trainer.model.load_state_dict({name: weights / args.runs for name, weights in summed.items()})
+    return trainer, histories
 
 
 def calibrate(model, targets: np.ndarray, logits: np.ndarray) -> tuple[np.ndarray, dict]:
@@ -164,36 +198,40 @@ def choose_thresholds(recipe: str, targets: np.ndarray, probabilities: np.ndarra
     return thresholds | {"fields": list(RECIPE_FIELDS[recipe])}
 
 
-def write_log(history: list[dict], folder: Path) -> None:
-    """Write training_log.csv, one row per epoch, and its picture training_curve.png."""
+def write_log(histories: dict[int, list[dict]], folder: Path) -> None:
+    """Write training_log.csv, one row per run, named by its seed, and epoch, and its picture training_curve.png."""
     import pandas as pd
 
     columns = {"epoch": "epoch", "loss": "train_loss", "eval_loss": "validation_loss", "eval_f1_micro": "f1_micro",
                "eval_threshold": "threshold", "learning_rate": "learning_rate"}  # fmt: skip
-    log = pd.DataFrame(history).groupby("epoch", as_index=False).first()
-    log = log.reindex(columns=list(columns)).rename(columns=columns).dropna(subset="f1_micro")
+    runs = {seed: pd.DataFrame(history).groupby("epoch").first() for seed, history in histories.items()}
+    log = pd.concat(runs, names=["seed", "epoch"]).reset_index()
+    log = log.reindex(columns=["seed", *columns]).rename(columns=columns).dropna(subset="f1_micro")
     log.to_csv(folder / "training_log.csv", index=False)
 
     import matplotlib
 
     matplotlib.use("agg")
-    axes = log.plot(x="epoch", y=["train_loss", "validation_loss"], ylabel="binary cross-entropy", figsize=(7, 4))
-    log.plot(x="epoch", y="f1_micro", ylabel="validation micro F1", secondary_y=True, style="k--", ax=axes)
+    mean = log.drop(columns="seed").groupby("epoch", as_index=False).mean()
+    axes = mean.plot(x="epoch", y=["train_loss", "validation_loss"], ylabel="binary cross-entropy", figsize=(7, 4))
+    mean.plot(x="epoch", y="f1_micro", ylabel="validation micro F1", secondary_y=True, style="k--", ax=axes)
     axes.set_title(f"Fine-tuning {folder.name}")
     axes.legend(loc="center left")
     axes.figure.savefig(folder / "training_curve.png", dpi=120, bbox_inches="tight")
 
 
-def save_result(trainer, thresholds: dict, run: dict, tags: list[str], folder: Path) -> None:
+def save_result(
+    trainer, histories: dict[int, list[dict]], thresholds: dict, run: dict, tags: list[str], folder: Path
+) -> None:
     """Save all that a model folder holds, first beside it, then in place of what was there; drop the checkpoints."""
-    checkpoints = Path(trainer.args.output_dir)
+    checkpoints = folder / "checkpoints"
     finished, tokenizer = checkpoints / folder.name, trainer.processing_class
     trainer.model.save_pretrained(finished)
     tokenizer.backend_tokenizer.enable_padding(pad_id=tokenizer.pad_token_id, pad_token=tokenizer.pad_token)
     tokenizer.save_pretrained(finished)
     write_json(finished / "tag_types_encoded.json", {tag: index for index, tag in enumerate(tags)})
     write_json(finished / "thresholds.json", thresholds)
-    write_log(trainer.state.log_history, finished)
+    write_log(histories, finished)
     write_json(finished / "run.json", run)
     shutil.rmtree(folder / "onnx", ignore_errors=True)  # made from the weights that are replaced now
     for path in sorted(finished.iterdir(), key=lambda path: path.name == "run.json"):  # run.json last: it says "whole"
@@ -204,7 +242,7 @@ def save_result(trainer, thresholds: dict, run: dict, tags: list[str], folder: P
 def describe_run(args: argparse.Namespace) -> dict:
     """Return what decides the outcome of a run: options, data and versions."""
     names = ("model", "recipe", "max_length", "epochs", "max_steps", "batch_size", "learning_rate", "weight_decay",
-             "warmup_ratio", "patience", "seed")  # fmt: skip
+             "warmup_ratio", "patience", "runs", "seed")  # fmt: skip
     return {
         "arguments": {name: getattr(args, name) for name in names},
         "data_sha256": data_hash(args.data_dir),
@@ -215,7 +253,7 @@ def describe_run(args: argparse.Namespace) -> dict:
 def check_resume(args: argparse.Namespace, run: dict, checkpoints: Path) -> None:
     """Stop with one line unless the checkpoints of an interrupted run and ``--resume`` agree."""
     started = checkpoints / "run.json"
-    interrupted = any(checkpoints.glob("checkpoint-*"))
+    interrupted = any(checkpoints.glob("seed-*"))
     if interrupted and not args.resume and not args.force:
         sys.exit(f"{checkpoints} holds an interrupted run: give --resume to go on with it, or --force to start anew")
     if args.resume and interrupted and json.loads(started.read_text(encoding="utf-8")) != run:
@@ -248,7 +286,8 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     add("--weight-decay", type=float, default=0.01, help="AdamW's weight decay")
     add("--warmup-ratio", type=float, default=0.1, help="share of the updates over which the learning rate rises")
     add("--patience", type=int, default=3, help="stop after this many epochs without a better validation micro F1")
-    add("--seed", type=int, default=42, help="seed of the head's weights, dropout and order")
+    add("--runs", type=int, default=1, help="trainings, each from a seed of its own, whose weights are averaged")
+    add("--seed", type=int, default=42, help="seed of the first run's head, dropout and order; the next run adds 1")
     add("--resume", action="store_true", help="go on from the last checkpoint of an interrupted run")
     add("--force", action="store_true", help="replace an existing result")
     return parser.parse_args(argv)
@@ -267,31 +306,26 @@ def main(argv: list[str] | None = None) -> None:
     run = describe_run(args)
     check_resume(args, run, checkpoints)
 
-    from transformers import logging, set_seed
+    from transformers import logging
 
     logging.set_verbosity_error()
     started = time.monotonic()
-    set_seed(args.seed)
     try:
-        trainer = make_trainer(args, checkpoints, backbone, train, validation)
+        trainer, histories = train_runs(args, checkpoints, run, backbone, train, validation)
     except BackboneError as error:
         sys.exit(str(error))
-    if trainer.is_world_process_zero() and not args.resume:
-        shutil.rmtree(checkpoints, ignore_errors=True)
-        write_json(checkpoints / "run.json", run)
-    trainer.train(resume_from_checkpoint=args.resume and any(checkpoints.glob("checkpoint-*")))
     prediction = trainer.predict(trainer.eval_dataset)  # grouped by length, so its rows go with its own label_ids only
     if not trainer.is_world_process_zero():
         return
 
     run["minutes"] = round((time.monotonic() - started) / 60, 2)
-    run["f1_micro_validation"] = trainer.state.best_metric
+    run["f1_micro_validation"] = prediction.metrics["test_f1_micro"]
     targets, logits = prediction.label_ids.astype(bool), prediction.predictions
     if args.recipe == "tagger":
         logits, run["calibration"] = calibrate(trainer.model, targets, logits)
     thresholds = choose_thresholds(args.recipe, targets, sigmoid(logits), train.tags)
-    save_result(trainer, thresholds, run, train.tags, folder)
-    print(f"best validation micro F1 {trainer.state.best_metric:.3f} after {run['minutes']} minutes")
+    save_result(trainer, histories, thresholds, run, train.tags, folder)
+    print(f"validation micro F1 {run['f1_micro_validation']:.3f} after {run['minutes']} minutes")
     print(f"written: {folder}")
 
 
