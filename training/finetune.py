@@ -123,6 +123,7 @@ def make_trainer(args: argparse.Namespace, seed: int, checkpoints: Path, backbon
         trainer_class, model, head_factor = FreezeThenUnfreeze, build_reference_model(backbone, train), 1
     else:
         trainer_class, model, head_factor = Trainer, build_model(backbone, tokenizer, train), HEAD_FACTOR
+        model.consistency = args.consistency
     return trainer_class(
         model=model,
         args=training_arguments(args, seed, checkpoints),
@@ -242,7 +243,7 @@ def save_result(
 def describe_run(args: argparse.Namespace) -> dict:
     """Return what decides the outcome of a run: options, data and versions."""
     names = ("model", "recipe", "max_length", "epochs", "max_steps", "batch_size", "learning_rate", "weight_decay",
-             "warmup_ratio", "patience", "runs", "seed")  # fmt: skip
+             "warmup_ratio", "consistency", "patience", "runs", "seed")  # fmt: skip
     return {
         "arguments": {name: getattr(args, name) for name in names},
         "data_sha256": data_hash(args.data_dir),
@@ -285,6 +286,12 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     )
     add("--weight-decay", type=float, default=0.01, help="AdamW's weight decay")
     add("--warmup-ratio", type=float, default=0.1, help="share of the updates over which the learning rate rises")
+    add(
+        "--consistency",
+        type=float,
+        default=1.0,
+        help="weight of the distance between two answers under dropout (R-Drop); 0 halves the time of training",
+    )
     add("--patience", type=int, default=3, help="stop after this many epochs without a better validation micro F1")
     add("--runs", type=int, default=1, help="trainings, each from a seed of its own, whose weights are averaged")
     add("--seed", type=int, default=42, help="seed of the first run's head, dropout and order; the next run adds 1")
