@@ -30,7 +30,7 @@ from training.thresholds import tune_thresholds
 MAX_DROP = 0.005  # of validation micro F1
 BLOCK_SIZE = 64
 INT8_ACTIVATIONS = 4  # MatMulNBits' accuracy_level
-LEAST_ROWS = 1000  # smaller tables, such as those of positions, stay in fp32
+LEAST_ROWS = 500  # smaller tables, such as those of token types, stay in fp32
 
 
 def quantize(model_file: Path, output: Path) -> None:
