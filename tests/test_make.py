@@ -31,12 +31,12 @@ def test_help_lists_every_target():
         assert f"make {target} " in shown
 
 
-def test_serve_without_a_model_says_what_to_run(tmp_path):
+def test_serve_without_a_model_names_the_folder(tmp_path):
     done = subprocess.run(
         ["make", "serve", f"SERVED={tmp_path}"], capture_output=True, text=True, env=WITHOUT_OUTER_MAKE
     )
     assert done.returncode != 0
-    assert "no trained model yet: run  make demo  first" in done.stderr
+    assert f"{tmp_path} holds no model_quantized.onnx" in done.stderr
 
 
 def test_serve_starts_both_apps_and_ctrl_c_stops_both(tmp_path):
