@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -18,10 +19,10 @@ from safetensors.torch import load_file
 from data.files import read_questions, write_questions
 from data.sample_site.server import SampleSite
 from deployment.tagger import Tagger, suggest
-from onnx_export import compare, export, quantize
+from onnx_export import compare, export, quality_gate, quantize, ship
 from scraper.pages import parse_question
 from tests.tiny_backbones import save_backbone
-from training import baseline, filter_tags, finetune
+from training import ablate, baseline, filter_tags, finetune
 from training.metrics import tagging_metrics
 from training.questions import read_part
 
@@ -126,6 +127,77 @@ def test_comparison_shows_every_model_and_the_reference_apart(data_dir, models_d
     assert len(list(tmp_path.iterdir())) == 6
     for folder in [models_dir / "tfidf-baseline", *(models_dir / name / "onnx" for name in ARCHITECTURES)]:
         assert all((folder / name).stat().st_size for name in ("metrics.json", "per_tag.tsv", "worst_errors.md"))
+
+
+def test_a_compared_model_is_shipped_whole_and_with_its_card(data_dir, models_dir, tmp_path):
+    compare.main([*where(data_dir, models_dir), "--reports-dir", str(tmp_path / "reports"), "--force"])
+    shipped = tmp_path / "deployment" / "model"
+    command = ["--model", "bert-base-uncased", *where(data_dir, models_dir), "--output", str(shipped)]
+    ship.main(command)
+    assert Tagger(shipped).tag("How do I plot?", "")
+    card = (shipped / "README.md").read_text()
+    metrics = json.loads((shipped / "metrics.json").read_text())
+    assert f"| micro F1 | {metrics['fp32']['f1_micro']:.3f} [" in card
+    assert "google-bert/bert-base-uncased" in card and "licence Apache-2.0" in card and "CC BY-SA" in card
+    questions = read_questions(data_dir / "ques_filtered.csv")
+    assert f"{len(questions)} questions of 127.0.0.1" in card
+    written = "".join(file.read_text() for file in shipped.iterdir() if file.suffix != ".onnx")
+    assert not any(title in written for title in questions["title"])
+
+    with pytest.raises(SystemExit, match="give --force to replace"):
+        ship.main(command)
+    (shipped / "left over").touch()
+    ship.main([*command, "--force"])
+    assert not (shipped / "left over").exists()
+    other_data = tmp_path / "other"
+    shutil.copytree(data_dir, other_data)
+    (other_data / "split.csv").write_text("".join((data_dir / "split.csv").read_text().splitlines(True)[::-1][:-1]))
+    (other_data / "split.csv").write_text("url,split\n" + (other_data / "split.csv").read_text())
+    with pytest.raises(SystemExit, match="not trained and compared"):
+        ship.main([*command[:2], *where(other_data, models_dir), "--output", str(tmp_path / "none")])
+    assert not (tmp_path / "none").exists()
+
+
+def test_the_gate_stops_what_is_worse_than_chance_explains(models_dir, tmp_path, capsys):
+    metrics = json.loads((models_dir / "bert-base-uncased" / "onnx" / "metrics.json").read_text())
+    command = ["--model", "bert-base-uncased", "--models-dir", str(models_dir), "--shipped", str(tmp_path / "shipped")]
+
+    def gate(**changed):
+        other = metrics | {"data_sha256": changed.pop("data_sha256", metrics["data_sha256"])}
+        (tmp_path / "shipped").write_text(json.dumps(other | {"int8": metrics["int8"] | changed}))
+        quality_gate.main(command)
+
+    gate()
+    assert "no worse than" in capsys.readouterr().out
+    gate(f1_micro=1.0, f1_micro_low=metrics["int8"]["f1_micro"])  # better, but not by more than its interval
+    with pytest.raises(SystemExit, match=r"worse than .*f1_macro .* is below 0\.9000"):
+        gate(f1_macro=1.0, f1_macro_low=0.9)
+    with pytest.raises(SystemExit, match="other questions, tags or splits"):
+        gate(data_sha256="another")
+
+
+def test_ablation_changes_one_step_at_a_time_and_goes_on_where_it_was_cut(
+    data_dir, backbones, tmp_path, capsys, monkeypatch
+):
+    options = ["--batch-size", "8", "--learning-rate", "0.01", "--max-length", "64", "--epochs", "1"]
+    command = ["--model", str(backbones["bert-base-uncased"]), "--data-dir", str(data_dir), *options]
+    changed = [name for name, (_, _, change) in ablate.VARIANTS.items() if change] + ["title left out"]
+    ablate.main([*command, "--reports-dir", str(tmp_path), "--variants", *changed])
+    scores = {path.stem: np.load(path) for path in (tmp_path / "ablation").glob("*.npy")}
+    assert len(scores) == len(changed) + 1
+    recipe = scores.pop("the-recipe")
+    assert all((logits != recipe).any() and np.isfinite(logits).all() for logits in scores.values())
+    text = (tmp_path / "ablation.md").read_text()
+    assert all(f"| {name} |" in text for name in (ablate.RECIPE, *changed, "threshold 0.5"))
+    assert text in capsys.readouterr().out
+
+    trained = []
+    monkeypatch.setattr(ablate, "train_variant", lambda name, *_: trained.append(name) or recipe)
+    (tmp_path / "ablation" / "focal-loss.npy").unlink()
+    ablate.main([*command, "--reports-dir", str(tmp_path), "--variants", *changed])
+    assert trained == ["focal loss"]
+    with pytest.raises(SystemExit, match="other options or data"):
+        ablate.main([*command, "--reports-dir", str(tmp_path), "--seed", "1"])
 
 
 def test_results_are_not_replaced_without_force(data_dir, models_dir, tmp_path):

@@ -1,10 +1,13 @@
-"""The pure parts of training: thresholds."""
+"""The pure parts of training: thresholds, and the loss."""
 
 import numpy as np
 import pytest
+import torch
+from transformers import BertConfig
 
 from deployment.tagger import suggest
 from training.metrics import tagging_metrics
+from training.model import QuestionTagger, divergence
 from training.thresholds import best_f1_threshold, tune_thresholds
 
 
@@ -47,3 +50,30 @@ def test_tuned_thresholds_beat_one_half_on_underconfident_scores():
     cut = np.array(list(tuned["per_tag"].values()))
     f1 = [tagging_metrics(targets, suggest(scores, t), scores)["f1_micro"] for t in (cut, np.full(10, 0.5))]
     assert f1[0] > f1[1] + 0.1
+
+
+def test_two_answers_cost_their_divergence_in_training_alone(tmp_path):
+    torch.manual_seed(0)
+    config = BertConfig(vocab_size=30, hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16)
+    config.num_labels = 3
+    model = QuestionTagger(config)
+    inputs = {"input_ids": torch.randint(30, (4, 6)), "attention_mask": torch.ones(4, 6, dtype=torch.long)}
+    labels = torch.eye(3)[[0, 1, 2, 0]]
+
+    def loss(consistency: float) -> float:
+        torch.manual_seed(1)  # the same dropout
+        model.consistency = consistency
+        return model(**inputs, labels=labels).loss.item()
+
+    none, some, twice = loss(1e-9), loss(1.0), loss(2.0)
+    assert some > none
+    assert twice - none == pytest.approx(2 * (some - none), rel=1e-3)
+    model.eval()
+    assert loss(0.0) == loss(1.0)
+
+
+def test_divergence_is_the_kullback_leibler_one_in_both_directions():
+    first, second = torch.tensor([[0.3, -2.0]]), torch.tensor([[1.5, 0.0]])
+    p, q = (torch.distributions.Bernoulli(logits=logits) for logits in (first, second))
+    expected = torch.distributions.kl_divergence(p, q) + torch.distributions.kl_divergence(q, p)
+    assert divergence(first, second).item() == pytest.approx(expected.mean().item(), rel=1e-5)
