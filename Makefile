@@ -90,7 +90,7 @@ COMPARING := $(addprefix onnx_export/,compare.py evaluation.py model_report.py r
 COMPARING += $(addprefix training/,metrics.py calibration.py)
 $(MODELS)/$(MODEL)/run.json: $(DATA)/split.csv $(TRAINING) deployment/tagger.py
 	$(PY) training/finetune.py --model $(MODEL) $(WHERE) --force \
-		--max-length 128 --epochs 8 --batch-size 16 --learning-rate 3e-4
+		--max-length 128 --epochs 8 --batch-size 16 --learning-rate 3e-4 --consistency 0
 
 $(MODELS)/$(MODEL)/onnx/model.onnx: $(MODELS)/$(MODEL)/run.json onnx_export/export.py
 	$(PY) onnx_export/export.py --model $(MODEL) $(WHERE) --force
