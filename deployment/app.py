@@ -1,4 +1,4 @@
-"""The tagger as a Gradio app: a page for people, and the endpoint /predict for programs (see README.md).
+"""The tagger as a Gradio app: a page for people, and an API for programs (see README.md).
 
     python deployment/app.py --port 7860
 
@@ -9,11 +9,18 @@ import argparse
 import os
 import sys
 import warnings
+from functools import partial
 from pathlib import Path
+from urllib.parse import quote
 
-from tagger import ModelFolderError, Tagger, default_model_folder, suggest
+from html_text import pasted_to_text
+from tagger import ModelFolderError, Tagger, default_model_folder
 
-RUNNERS_UP = 5  # tags shown beside the suggested ones
+SITE = "https://datascience.stackexchange.com"  # its tag pages are linked to; TAGGER_SITE names another
+MAX_BATCH = 64  # questions of one call of /predict_batch
+WAITING = 64  # calls in the queue; the next is told at once that the app is busy
+REMEMBERED = 10  # questions that the browser keeps
+EMPTY = "<p>Your tags will appear here.</p>"
 MAX_TITLE, MAX_DESCRIPTION = 300, 30_000  # characters that the page's fields take; the model reads the first of them
 
 EXAMPLES = {
@@ -46,10 +53,20 @@ INTRODUCTION = """
 Write a question as you would ask it. Of the {tags} tags it knows, the model suggests the one to five that fit best.
 """
 
+PRIVACY = (
+    "Nothing that you write is stored on the server. Your last questions stay in this browser, until you forget them."
+)
+
 CSS = """
+.gradio-container {
+  --accent: #4f46e5; --muted: #555b6e; --bar: #e4e6f0; --tag: #e7e8fd; --tag-text: #3730a3;
+}
+.dark .gradio-container, .dark.gradio-container {
+  --accent: #818cf8; --muted: #b4bbce; --bar: #2b3044; --tag: #2b2f5b; --tag-text: #d3d7ff;
+}
 .gradio-container > .main { max-width: 1080px !important; padding-inline: 1rem !important; }
 #intro h1 { margin-bottom: .2em; }
-#suggested textarea { font-family: var(--font-mono); font-size: var(--text-lg); }
+#all-tags textarea { font-family: var(--font-mono); }
 """
 
 
@@ -72,47 +89,88 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def rank(tagger, title: str, description: str) -> dict[str, list[dict]]:
-    """Return a question's suggested tags and the runners-up, both most probable first, as /predict gives them."""
-    probabilities = tagger.probabilities([title], [description])
-    chosen = suggest(probabilities, tagger.thresholds)[0]
-    ranked = (-probabilities[0]).argsort(kind="stable")
+def check_text(title: object, description: object) -> tuple[str, str]:
+    """Return a question of the API as plain text, or raise the error that its caller sees."""
+    import gradio as gr
 
-    def rows(indices) -> list[dict]:
-        return [
-            {"tag": tagger.tags[index], "probability": round(float(probabilities[0, index]), 4)} for index in indices
-        ]
+    for name, text, longest in (("title", title, MAX_TITLE), ("description", description, MAX_DESCRIPTION)):
+        if not isinstance(text, str):
+            raise gr.Error("title and description must be strings", print_exception=False)
+        if len(text) > longest:
+            raise gr.Error(f"the {name} has {len(text)} characters; at most {longest} are read", print_exception=False)
+    if not title.strip() and not description.strip():
+        raise gr.Error("the question is empty: give it a title or a description", print_exception=False)
+    return pasted_to_text(title), pasted_to_text(description)
 
-    return {"suggested": rows(ranked[chosen[ranked]]), "others": rows(ranked[~chosen[ranked]][:RUNNERS_UP])}
 
-
-def make_handlers(tagger) -> tuple:
-    """Return the functions behind the endpoint and behind the page."""
+def add_api(tagger) -> None:
+    """Add the endpoints for programs; their docstrings are their documentation under /?view=api."""
     import gradio as gr
 
     def predict(title: str = "", description: str = "") -> dict:
-        """Suggest the tags of a question from its title, its description, or both.
+        """Suggest the tags of a question from its title, its description, or both, as text, Markdown or HTML.
 
-        Returns {"suggested": [{"tag": ..., "probability": ...}, ...], "others": [...]}: one to five suggested tags,
-        then the most probable of the rest, both most probable first.
+        Returns {"suggested": [{"tag": ..., "probability": ...}, ...], "others": [...], "fits": bool}: one to five
+        suggested tags, then the most probable of the rest, both most probable first; fits is false if no tag clearly
+        does.
         """
-        if not isinstance(title, str) or not isinstance(description, str):
-            raise gr.Error("title and description must be strings", print_exception=False)
-        if not title.strip() and not description.strip():
-            raise gr.Error("the question is empty: give it a title or a description", print_exception=False)
-        return rank(tagger, title, description)
+        return tagger.answer(*check_text(title, description))
 
-    def show(title: str, description: str) -> tuple[str, dict[str, float]]:
-        """Fill the page: the suggested tags in the site's form, and every shown tag's confidence."""
+    def predict_batch(questions: list) -> list:
+        """Suggest the tags of at most 64 questions, [{"title": ..., "description": ...}, ...], in their order."""
+        if not isinstance(questions, list) or not 1 <= len(questions) <= MAX_BATCH:
+            raise gr.Error(f"questions must be a list of 1 to {MAX_BATCH} objects", print_exception=False)
+        if not all(isinstance(question, dict) for question in questions):
+            raise gr.Error("each question must be an object with title and description", print_exception=False)
+        texts = [check_text(question.get("title", ""), question.get("description", "")) for question in questions]
+        return [tagger.answer(*text) for text in texts]
+
+    def explain(title: str = "", description: str = "") -> dict:
+        """Tell which words carried which suggested tag.
+
+        Returns {"title": [{"text": ..., "tag": ... or null, "weight": 0 to 1}, ...], "description": [...]}: the texts
+        in pieces, each with the tag that it carried.
+        """
+        return tagger.explain(*check_text(title, description))
+
+    def tags() -> list:
+        """List the tags that the model knows, each with the threshold from which it is suggested."""
+        pairs = zip(tagger.tags, tagger.thresholds.tolist(), strict=True)
+        return [{"tag": tag, "threshold": threshold} for tag, threshold in pairs]
+
+    for endpoint in (predict, predict_batch, explain):
+        gr.api(endpoint, api_name=endpoint.__name__, concurrency_id="model", concurrency_limit=1)
+    gr.api(tags, api_name="tags")
+
+
+def make_handlers(tagger) -> tuple:
+    """Return the functions behind the page's buttons: the answer to a question, and its explanation."""
+    import gradio as gr
+    from jinja2 import Environment, FileSystemLoader
+
+    site = (os.environ.get("TAGGER_SITE") or SITE).rstrip("/")
+    render = Environment(loader=FileSystemLoader(Path(__file__).parent), autoescape=True).get_template("answer.html")
+
+    def tag_url(tag: str) -> str:
+        return f"{site}/questions/tagged/{quote(tag, safe='')}"
+
+    def show(title: str, description: str, history: list | None) -> tuple:
+        """Return the answer as HTML, the tags in the site's form, an empty explanation, and the new history."""
         if not title.strip() and not description.strip():
             gr.Warning("Write a title or a description first, then ask for tags.", duration=5)
-            return "", {}
-        ranked = rank(tagger, title, description)
-        confidences = {f"✓ {row['tag']}": row["probability"] for row in ranked["suggested"]}
-        confidences |= {row["tag"]: row["probability"] for row in ranked["others"]}
-        return " ".join(row["tag"] for row in ranked["suggested"]), confidences
+            return "", "", "", history
+        answer = tagger.answer(*check_text(title, description))
+        others = [question for question in history or [] if question != [title, description]]
+        tags = " ".join(row["tag"] for row in answer["suggested"])
+        return str(render.module.tags(answer, tag_url)), tags, "", [[title, description], *others][:REMEMBERED]
 
-    return predict, show
+    def show_words(title: str, description: str) -> str:
+        if not title.strip() and not description.strip():
+            gr.Warning("Write a title or a description first, then ask for tags.", duration=5)
+            return ""
+        return str(render.module.words(tagger.explain(*check_text(title, description))))
+
+    return show, show_words
 
 
 def add_question() -> tuple:
@@ -137,27 +195,41 @@ def add_question() -> tuple:
 
 
 def add_result() -> tuple:
-    """Add the fields of an answer to the page and return them."""
+    """Add the fields of an answer to the page and return them: the tags, their names to copy, the explanation."""
     import gradio as gr
 
-    suggested = gr.Textbox(
-        label="Suggested tags",
-        info="Copy them into the site's tag field.",
-        placeholder="Your tags will appear here.",
-        buttons=["copy"],
-        interactive=False,
-        elem_id="suggested",
+    answer = gr.HTML(EMPTY, label="Suggested tags", show_label=True, container=True, padding=True, elem_id="answer")
+    names = gr.Textbox(
+        label="To paste into the site's tag field", buttons=["copy"], interactive=False, elem_id="all-tags"
     )
-    confidences = gr.Label(label="Confidence (✓ = suggested)", show_heading=False, elem_id="confidences")
-    return suggested, confidences
+    words = gr.HTML(label="Why these tags", elem_id="words")
+    return answer, names, words
+
+
+def add_history(question: tuple, history) -> None:
+    """Add the list of the questions that this browser remembers."""
+    import gradio as gr
+
+    with gr.Accordion("Your last questions", open=False):
+        gr.Markdown(PRIVACY)
+
+        @gr.render(inputs=history)
+        def show_history(questions: list | None):
+            for title, description in questions or []:
+                button = gr.Button((title or description)[:80], size="sm")
+                button.click(partial(tuple, (title, description)), outputs=list(question), api_visibility="private")
+
+        forget = gr.Button("Forget them", size="sm")
+        forget.click(list, outputs=history, api_visibility="private")
 
 
 def build_app(tagger):
     """Return the Gradio app around a loaded :class:`tagger.Tagger`."""
     import gradio as gr
 
-    predict, show = make_handlers(tagger)
+    show, show_words = make_handlers(tagger)
     with gr.Blocks(title="Question tagger", analytics_enabled=False) as app:
+        history = gr.BrowserState([], storage_key="question-tagger")
         gr.Markdown(INTRODUCTION.format(tags=len(tagger.tags)), elem_id="intro")
         with gr.Row():
             with gr.Column(min_width=300):
@@ -167,6 +239,7 @@ def build_app(tagger):
                     ask = gr.Button("Suggest tags", variant="primary", min_width=160, elem_id="ask")
             with gr.Column(min_width=300):
                 result = add_result()
+                why = gr.Button("Why these tags?", elem_id="why")
         examples = gr.Examples(
             [list(example) for example in EXAMPLES.values()],
             inputs=list(question),
@@ -176,13 +249,16 @@ def build_app(tagger):
             preload=False,
             api_visibility="private",
         )
-        # One question at a time goes through the model, from the page and the endpoint together.
-        page = {"fn": show, "inputs": question, "outputs": result, "concurrency_id": "model"}
-        gr.on([ask.click, *(field.submit for field in question)], **page, api_visibility="private")
-        examples.load_input_event.then(**page, api_visibility="private")
-        clear.click(lambda: ("", "", "", {}), outputs=[*question, *result], api_visibility="private")
-        gr.api(predict, api_name="predict", concurrency_id="model")
-    return app
+        add_history(question, history)
+        # One question at a time goes through the model, from the page and the endpoints together.
+        model = {"concurrency_id": "model", "concurrency_limit": 1, "api_visibility": "private"}
+        page = {"fn": show, "inputs": [*question, history], "outputs": [*result, history], **model}
+        gr.on([ask.click, *(field.submit for field in question)], **page)
+        examples.load_input_event.then(**page)
+        why.click(show_words, inputs=list(question), outputs=result[-1], **model)
+        clear.click(lambda: ("", "", EMPTY, "", ""), outputs=[*question, *result], api_visibility="private")
+        add_api(tagger)
+    return app.queue(max_size=WAITING)
 
 
 def make_theme():
@@ -215,7 +291,15 @@ def main(argv: list[str] | None = None) -> None:
     # With each request, gradio.routes uses a constant that starlette has renamed.
     warnings.filterwarnings("ignore", module=r"gradio\.routes")
     try:
-        app.launch(server_port=args.port, theme=make_theme(), css=CSS, ssr_mode=False, footer_links=["api", "settings"])
+        app.launch(
+            server_port=args.port,
+            theme=make_theme(),
+            css=CSS,
+            css_paths=Path(__file__).with_name("answer.css"),
+            ssr_mode=False,
+            show_error=False,
+            footer_links=["api", "settings"],
+        )
     except OSError:
         sys.exit(f"port {args.port} is taken or not allowed: name another with --port")
 

@@ -9,11 +9,13 @@ A model folder holds
     tokenizer.json                         with its truncation (max_length) and padding set by training
     tag_types_encoded.json                 {tag: index of its logit}
     thresholds.json                        {"global": t, "per_tag": {tag: t}, "fields": [...]}: tuned on the validation
-                                           scores of the served model; the fields that it was trained to read
+                                           scores of the served model; the fields that it was trained to read; and
+                                           "min_confidence", below which no tag clearly fits
 """
 
 import json
 import os
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -21,6 +23,14 @@ import numpy as np
 
 FIELDS = ("title", "description")
 MAX_TAGS = 5  # a Stack Exchange question carries one to five tags
+RUNNERS_UP = 5  # tags that an answer names beside the suggested ones
+# A text is no language that the model has read when this share of its words falls apart into three pieces or more:
+# random letters and most foreign languages do. Of the site's own titles, one in a hundred does.
+MAX_FRAGMENTED = 1 / 3
+FEWEST_WORDS = 4  # below, a single rare name would decide
+WINDOW, OPENED = 6, 5  # words hidden together at first; windows whose words are then hidden one by one
+HIDDEN_AT_ONCE = 16  # rows of a batch that explains
+CARRYING = 0.3  # a word carries a tag if hiding it costs at least this share of what hiding the weightiest word costs
 
 
 class ModelFolderError(ValueError):
@@ -58,6 +68,12 @@ def encode(tokenizer, titles: Sequence[str], descriptions: Sequence[str], fields
         description = description.strip() if "description" in fields else ""
         texts.append((title, description) if title and description else title or description)
     return tokenizer.encode_batch(texts)
+
+
+def check_question(title: str, description: str, where: str = "the question") -> None:
+    """Raise ValueError if a question is blank; ``where`` begins the message."""
+    if not title.strip() and not description.strip():
+        raise ValueError(f"{where} is empty: give it a title or a description")
 
 
 def sigmoid(logits: np.ndarray) -> np.ndarray:
@@ -126,6 +142,24 @@ def read_fields(path: Path) -> list[str]:
     return fields
 
 
+def read_min_confidence(path: Path) -> float:
+    """Return the least probability of a best tag that clearly fits: 0 where the thresholds file names none."""
+    confidence = read_json(path).get("min_confidence", 0.0)
+    if not isinstance(confidence, int | float) or not 0 <= confidence <= 1:
+        raise ModelFolderError(f"{path}: 'min_confidence' is {confidence!r}; it must be a number in [0, 1]")
+    return confidence
+
+
+def is_fragmented(encoding) -> bool:
+    """Tell whether most of what a ``tokenizers.Encoding`` holds are no words that its vocabulary knows."""
+    pieces: dict[tuple, int] = {}
+    for sequence, word, token in zip(encoding.sequence_ids, encoding.word_ids, encoding.tokens, strict=True):
+        if word is not None and ((sequence, word) in pieces or token.lstrip("Ġ▁")[:1].isalpha()):
+            pieces[sequence, word] = pieces.get((sequence, word), 0) + 1
+    fragments = sum(count >= 3 for count in pieces.values())
+    return len(pieces) >= FEWEST_WORDS and fragments / len(pieces) > MAX_FRAGMENTED
+
+
 class Tagger:
     """Suggests tags for questions with an ONNX model and the thresholds tuned for it.
 
@@ -140,6 +174,7 @@ class Tagger:
     tags : list of str, length num_labels, in the order of the logits
     thresholds : float array of shape (num_labels,)
     fields : list of str, what of a question the model reads
+    min_confidence : float, the probability below which no tag clearly fits
 
     Raises
     ------
@@ -160,6 +195,7 @@ class Tagger:
         self.tags = read_tags(folder / "tag_types_encoded.json")
         self.thresholds = read_thresholds(folder / "thresholds.json", self.tags)
         self.fields = read_fields(folder / "thresholds.json")
+        self.min_confidence = read_min_confidence(folder / "thresholds.json")
         try:
             self.tokenizer, self._pad_id = load_tokenizer(folder / "tokenizer.json")
         except Exception as error:  # tokenizers raises bare Exception for every kind of damage
@@ -202,16 +238,18 @@ class Tagger:
 
     def _forward(self, encodings: list) -> np.ndarray:
         """Run the model over encodings padded to the longest of them."""
-        length = max(len(encoding.ids) for encoding in encodings)
-        feed = {
-            "input_ids": np.full((len(encodings), length), self._pad_id, dtype=np.int64),
-            "attention_mask": np.zeros((len(encodings), length), dtype=np.int64),
-            "token_type_ids": np.zeros((len(encodings), length), dtype=np.int64),
-        }
+        shape = len(encodings), max(len(encoding.ids) for encoding in encodings)
+        ids, types = np.full(shape, self._pad_id, dtype=np.int64), np.zeros(shape, dtype=np.int64)
+        mask = np.zeros(shape, dtype=np.int64)
         for row, encoding in enumerate(encodings):
-            feed["input_ids"][row, : len(encoding.ids)] = encoding.ids
-            feed["attention_mask"][row, : len(encoding.ids)] = 1
-            feed["token_type_ids"][row, : len(encoding.ids)] = encoding.type_ids
+            ids[row, : len(encoding.ids)] = encoding.ids
+            types[row, : len(encoding.ids)] = encoding.type_ids
+            mask[row, : len(encoding.ids)] = 1
+        return self._run(ids, mask, types)
+
+    def _run(self, ids: np.ndarray, mask: np.ndarray, types: np.ndarray) -> np.ndarray:
+        """Run the model over int64 arrays of shape (n, length) and return its logits, shape (n, num_labels)."""
+        feed = {"input_ids": ids, "attention_mask": mask, "token_type_ids": types}
         return self._session.run(None, {name: feed[name] for name in self._inputs})[0]
 
     def tag(self, title: str, description: str, top_k: int | None = None) -> list[tuple[str, float]]:
@@ -233,9 +271,7 @@ class Tagger:
         if top_k is not None and top_k < 1:
             raise ValueError(f"top_k is {top_k}; it must be 1 or more")
         for row, (title, description) in enumerate(zip(titles, descriptions, strict=True)):
-            if not title.strip() and not description.strip():
-                where = f"question {row}" if len(titles) > 1 else "the question"
-                raise ValueError(f"{where} is empty: give it a title or a description")
+            check_question(title, description, f"question {row}" if len(titles) > 1 else "the question")
         probabilities = self.probabilities(titles, descriptions, batch_size)
         chosen = suggest(probabilities, self.thresholds) if top_k is None else np.ones(probabilities.shape, dtype=bool)
         tagged = []
@@ -243,3 +279,109 @@ class Tagger:
             ranked = [index for index in np.argsort(-row_probabilities, kind="stable") if row_chosen[index]]
             tagged.append([(self.tags[index], float(row_probabilities[index])) for index in ranked[:top_k]])
         return tagged
+
+    def answer(self, title: str, description: str) -> dict:
+        """Return what the apps show of one question.
+
+        {"suggested": [{"tag": str, "probability": float}, ...]   one to five tags (see :func:`suggest`)
+         "others":    [...]                                       the most probable of the rest, at most RUNNERS_UP
+         "fits":      bool}                                       False: no tag clearly fits, or the text is no English
+
+        Raises
+        ------
+        ValueError : title and description are both blank
+        """
+        check_question(title, description)
+        encoding = encode(self.tokenizer, [title], [description], self.fields)[0]
+        probabilities = sigmoid(self._forward([encoding]))
+        chosen = suggest(probabilities, self.thresholds)[0]
+        ranked = np.argsort(-probabilities[0], kind="stable")
+
+        def rows(indices) -> list[dict]:
+            return [{"tag": self.tags[i], "probability": round(float(probabilities[0, i]), 4)} for i in indices]
+
+        fits = float(probabilities.max()) >= self.min_confidence and not is_fragmented(encoding)
+        return {
+            "suggested": rows(ranked[chosen[ranked]]),
+            "others": rows(ranked[~chosen[ranked]][:RUNNERS_UP]),
+            "fits": fits,
+        }
+
+    def explain(self, title: str, description: str) -> dict[str, list[dict]]:
+        """Return which words carried which suggested tag, by occlusion (Zeiler & Fergus 2014; Li et al. 2016).
+
+        Words are hidden from the model by the attention mask. What a tag's logit loses is what the word carried of it.
+
+        Returns
+        -------
+        {"title": [{"text": str, "tag": str or None, "weight": float}, ...], "description": [...]}: the texts cut into
+        pieces that give them back when joined. ``tag`` is the tag that the word carried most, ``weight`` in (0, 1] how
+        much, against the weightiest word of that tag; a piece that carried none has None and 0.
+
+        Raises
+        ------
+        ValueError : title and description are both blank
+        """
+        check_question(title, description)
+        texts = {"title": title.strip(), "description": description.strip()}
+        encoding = encode(self.tokenizer, [texts["title"]], [texts["description"]], self.fields)[0]
+        words, drops, suggested = self._occlude(encoding, [name for name in FIELDS if texts[name]], texts)
+        heaviest = drops.max(axis=0, initial=0.0)
+        shares = np.divide(drops, heaviest, out=np.zeros_like(drops), where=heaviest > 0)
+        pieces: dict[str, list[dict]] = {name: [] for name in FIELDS}
+        position = dict.fromkeys(FIELDS, 0)
+        carried_most = np.where(shares >= CARRYING, drops, 0.0)
+        for (name, start, end), drop, share in zip(words, carried_most, shares, strict=True):
+            best = int(drop.argmax())
+            if drop[best] > 0:
+                if start > position[name]:
+                    pieces[name].append({"text": texts[name][position[name] : start], "tag": None, "weight": 0.0})
+                carried = {"tag": self.tags[suggested[best]], "weight": round(float(share[best]), 3)}
+                pieces[name].append({"text": texts[name][start:end]} | carried)
+                position[name] = end
+        for name in FIELDS:
+            if rest := texts[name][position[name] :]:
+                pieces[name].append({"text": rest, "tag": None, "weight": 0.0})
+        return pieces
+
+    def _occlude(self, encoding, names: list[str], texts: dict[str, str]) -> tuple[list, np.ndarray, np.ndarray]:
+        """Return the words hidden, as (field, start, end), the logits' drops (words, k), and the k suggested indices.
+
+        Hiding costs a run of the model. So WINDOW neighbours are hidden together first, and only the words of the
+        OPENED weightiest windows one by one.
+        """
+        words = self._words(encoding, [name for name in names if name in self.fields], texts)
+        whole = self._forward([encoding])
+        suggested = np.flatnonzero(suggest(sigmoid(whole), self.thresholds)[0])
+        windows = [words[start : start + WINDOW] for start in range(0, len(words), WINDOW)]
+        if len(windows) > OPENED:
+            hidden = np.array([np.any([hides for _, hides in window], axis=0) for window in windows])
+            weight = self._drops(encoding, hidden, whole, suggested).max(axis=1)
+            windows = [windows[index] for index in sorted(np.argsort(-weight, kind="stable")[:OPENED])]
+        words = [word for window in windows for word in window]
+        hidden = np.array([hides for _, hides in words], dtype=bool).reshape(len(words), len(encoding.ids))
+        return [word for word, _ in words], self._drops(encoding, hidden, whole, suggested), suggested
+
+    @staticmethod
+    def _words(encoding, names: list[str], texts: dict[str, str]) -> list[tuple]:
+        """Return ((field, start, end), which tokens it covers: bool array (length,)) of each word that is read."""
+        sequences = np.array([-1 if sequence is None else sequence for sequence in encoding.sequence_ids])
+        starts, ends = np.array(encoding.offsets).T
+        words = []
+        for number, name in enumerate(names):
+            for word in re.finditer(r"\S+", texts[name]):
+                covered = (sequences == number) & (starts < word.end()) & (ends > word.start())
+                if covered.any():
+                    words.append(((name, *word.span()), covered))
+        return words
+
+    def _drops(self, encoding, hidden: np.ndarray, whole: np.ndarray, labels: np.ndarray) -> np.ndarray:
+        """Return what the logits of ``labels`` lose, shape (n, k), when the tokens of each row of ``hidden`` are."""
+        ids, types = np.array(encoding.ids, dtype=np.int64), np.array(encoding.type_ids, dtype=np.int64)
+        drops = np.zeros((len(hidden), len(labels)), dtype=np.float32)
+        for start in range(0, len(hidden), HIDDEN_AT_ONCE):
+            mask = (~hidden[start : start + HIDDEN_AT_ONCE]).astype(np.int64)
+            rows = (len(mask), 1)
+            logits = self._run(np.tile(ids, rows), mask, np.tile(types, rows))
+            drops[start : start + len(mask)] = (whole - logits)[:, labels]
+        return drops

@@ -22,7 +22,7 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.support import expected_conditions as expected
 from selenium.webdriver.support.ui import WebDriverWait
 
-from tests.tiny_model import build_model_folder
+from tests.tiny_model import THRESHOLDS, build_model_folder
 from webapp.app import create_app
 from webapp.questions import MAX_DESCRIPTION, MAX_TITLE
 
@@ -163,12 +163,47 @@ def test_predict_refuses_what_is_no_question(client, title, description, complai
         client.predict(title, description, api_name="/predict")
 
 
-def test_predict_is_the_only_endpoint(client):
+def test_the_api_has_four_endpoints(client):
     api = client.view_api(print_info=False, return_format="dict")
-    assert list(api["named_endpoints"]) == ["/predict"]
+    assert set(api["named_endpoints"]) == {"/predict", "/predict_batch", "/explain", "/tags"}
     assert not api["unnamed_endpoints"]
     parameters = api["named_endpoints"]["/predict"]["parameters"]
     assert [parameter["parameter_name"] for parameter in parameters] == ["title", "description"]
+
+
+def test_predict_batch_answers_each_question_as_predict_does(client):
+    questions = [QUESTION, {"description": "csv"}, {"title": "python"}]
+    answers = client.predict(questions=questions, api_name="/predict_batch")
+    assert answers == [client.predict(**question, api_name="/predict") for question in questions]
+
+
+@pytest.mark.parametrize(
+    "questions, complaint",
+    [([], "1 to 64"), ([{"title": "csv"}] * 65, "1 to 64"), (["csv"], "an object"), ([{"title": ""}], "empty")],
+)
+def test_predict_batch_refuses_what_are_no_questions(client, questions, complaint):
+    with pytest.raises(AppError, match=complaint):
+        client.predict(questions=questions, api_name="/predict_batch")
+
+
+def test_explain_marks_the_words_that_carry_a_tag(client):
+    explanation = client.predict(title="my python", description="gradient in layers", api_name="/explain")
+    assert explanation["title"] == [
+        {"text": "my ", "tag": None, "weight": 0},
+        {"text": "python", "tag": "python", "weight": 1},
+    ]
+    carried = {piece["text"]: piece["tag"] for piece in explanation["description"]}
+    assert carried == {"gradient": "deep-learning", " in ": None, "layers": "neural-network"}
+
+
+def test_tags_lists_every_tag_with_its_threshold(client):
+    assert client.predict(api_name="/tags") == [{"tag": tag, "threshold": cut} for tag, cut in THRESHOLDS.items()]
+
+
+def test_pasted_markdown_and_html_are_read_as_text(client):
+    plain = client.predict(title="python csv", api_name="/predict")
+    for pasted in ("<p>python <code>csv</code></p>", "**python** [csv](https://shrubbery.example)"):
+        assert client.predict(title=pasted, api_name="/predict") == plain
 
 
 def test_the_curl_calls_of_the_readme_work(space):
@@ -206,21 +241,38 @@ def test_the_gradio_page_suggests_tags(space, browser):
     browser.find_element(By.CSS_SELECTOR, "#title :is(input, textarea)").send_keys(QUESTION["title"])
     browser.find_element(By.CSS_SELECTOR, "#description textarea").send_keys(QUESTION["description"])
     ask.click()
-    suggested = browser.find_element(By.CSS_SELECTOR, "#suggested textarea")
-    wait_for(browser, lambda _: suggested.get_property("value") == " ".join(SUGGESTED))
-    confidences = browser.find_element(By.ID, "confidences").text
-    assert all(f"✓ {tag}" in confidences for tag in SUGGESTED)
-    assert all(tag in confidences and f"✓ {tag}" not in confidences for tag in OTHERS)
-    assert "98%" in confidences
+    names = browser.find_element(By.CSS_SELECTOR, "#all-tags textarea")
+    wait_for(browser, lambda _: names.get_property("value") == " ".join(SUGGESTED))
+    links = browser.find_elements(By.CSS_SELECTOR, "#suggested a")
+    assert [link.text for link in links] == SUGGESTED
+    assert links[2].get_attribute("href") == "https://datascience.stackexchange.com/questions/tagged/%3Cscript%3E"
+    assert [link.text for link in browser.find_elements(By.CSS_SELECTOR, "#others a")] == OTHERS
+    assert browser.find_element(By.CSS_SELECTOR, "#suggested li").text.split() == ["python", "98", "%"]
+
+    browser.find_element(By.ID, "why").click()
+    marks = (By.CSS_SELECTOR, "#words mark")
+    wait_for(browser, expected.presence_of_element_located(marks))
+    assert "python" in browser.find_element(*marks).text
 
 
-def test_an_example_is_tagged_by_a_click(space, browser):
+def test_an_example_is_tagged_by_a_click_and_remembered_in_the_browser(space, browser):
+    browser.get(space)
+    browser.execute_script("localStorage.clear()")
     browser.get(space)
     example = (By.XPATH, "//button[contains(., 'Merge on the nearest date')]")
     wait_for(browser, expected.element_to_be_clickable(example)).click()
-    suggested = browser.find_element(By.CSS_SELECTOR, "#suggested textarea")
-    wait_for(browser, lambda _: suggested.get_property("value"))
-    assert "pandas" in browser.find_element(By.CSS_SELECTOR, "#title :is(input, textarea)").get_property("value")
+    names = browser.find_element(By.CSS_SELECTOR, "#all-tags textarea")
+    wait_for(browser, lambda _: names.get_property("value"))
+    title = browser.find_element(By.CSS_SELECTOR, "#title :is(input, textarea)")
+    assert "pandas" in title.get_property("value")
+
+    browser.get(space)
+    history = (By.XPATH, "//button[contains(., 'Your last questions')]")
+    wait_for(browser, expected.element_to_be_clickable(history)).click()
+    remembered = (By.XPATH, "//button[starts-with(normalize-space(.), 'Join two pandas data frames')]")
+    wait_for(browser, expected.element_to_be_clickable(remembered)).click()
+    title = browser.find_element(By.CSS_SELECTOR, "#title :is(input, textarea)")
+    wait_for(browser, lambda _: "pandas" in title.get_property("value"))
 
 
 def test_the_gradio_page_needs_no_other_host_and_fits_a_phone(space, browser):
@@ -272,7 +324,7 @@ def test_the_space_is_declared_as_it_is_pinned():
     "code, folder, unwanted",
     [
         (
-            "import app, tagger; model = tagger.Tagger('model'); app.build_app(model); app.rank(model, 'python', '')",
+            "import app, tagger; model = tagger.Tagger('model'); app.build_app(model); model.answer('python', '')",
             None,
             {"torch", "transformers"},
         ),
@@ -334,7 +386,7 @@ def test_the_form_says_what_is_missing(form, browser):
 def test_json_gives_what_the_space_gives(form, client):
     response = httpx.post(f"{form}/api/tags", json=QUESTION)
     assert response.status_code == 200
-    assert response.json() == client.predict(**QUESTION, api_name="/predict")
+    assert response.json() == client.predict(**QUESTION, api_name="/predict") | {"source": "space"}
     assert tags(httpx.post(f"{form}/api/tags", json={"description": "csv"}).json()["suggested"]) == ["pandas"]
 
 
@@ -354,7 +406,7 @@ def test_json_gives_what_the_space_gives(form, client):
         (400, "nested too deeply", {"content": b"[" * 100_000}),
         (413, "at most 512 KiB", {"json": {"description": "x" * 600_000}}),
         (415, "", {"data": {"title": "python"}}),
-        (405, "", {"method": "GET"}),
+        (405, "", {"method": "DELETE"}),
         (404, "", {"path": "/api/tag", "json": {"title": "python"}}),
     ],
 )
@@ -512,8 +564,8 @@ def test_the_form_recovers_with_its_space(space_folder, browser):
     port = free_port()
     with form_server(f"http://127.0.0.1:{port}", timeout=5) as form:
 
-        def ask():
-            return httpx.post(f"{form}/api/tags", json={"title": "csv"}, timeout=30)
+        def ask(title):
+            return httpx.post(f"{form}/api/tags", json={"title": title}, timeout=30)
 
         browser.get(form)
         browser.find_element(By.ID, "title").send_keys("python")
@@ -527,13 +579,14 @@ def test_the_form_recovers_with_its_space(space_folder, browser):
             assert browser.find_element(By.CSS_SELECTOR, "#suggested a").text == "python"
             space.send_signal(signal.SIGSTOP)
             try:
-                assert ask().status_code == 503
+                assert ask("csv").status_code == 503
             finally:
                 space.send_signal(signal.SIGCONT)
-            assert ask().status_code == 200
-        assert ask().status_code == 503
+            assert ask("csv again").status_code == 200
+        assert ask("csv once more").status_code == 503
+        assert ask("csv again").status_code == 200, "a known answer needs no Space"
         with space_server(space_folder, port):
-            assert tags(ask().json()["suggested"]) == ["pandas"]
+            assert tags(ask("csv at last").json()["suggested"]) == ["pandas"]
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@
 
 import pytest
 
-from scraper.html_text import html_to_text
+from deployment.html_text import html_to_text
 from scraper.pages import (
     PageError,
     canonical_url,

@@ -15,9 +15,9 @@ from pathlib import Path
 import pytest
 
 from data.sample_site.server import Faults, SampleSite
+from deployment.html_text import html_to_text
 from scraper import question_details_scraper, question_url_scraper
 from scraper.csv_store import complete_length
-from scraper.html_text import html_to_text
 from scraper.politeness import parse_retry_after
 
 ROOT = Path(__file__).parents[1]

@@ -10,6 +10,7 @@ from deployment.tagger import sigmoid
 # With fewer, the cut that looks best is mostly luck (Yang 2001, "A study of thresholding strategies for text
 # categorization", on overfitting of per-category cuts for rare categories).
 PRIOR_STRENGTH = 40.0
+DOUBTED_SHARE = 0.1  # of the validation questions: those whose best tag is least probable
 
 
 def best_f1_threshold(targets: np.ndarray, probabilities: np.ndarray) -> tuple[float, float]:
@@ -47,7 +48,8 @@ def tune_thresholds(targets: np.ndarray, probabilities: np.ndarray, tags: Sequen
 
     Returns
     -------
-    {"global": threshold, "per_tag": {tag: threshold}}, as thresholds.json holds it
+    {"global": threshold, "per_tag": {tag: threshold}, "min_confidence": probability}, as thresholds.json holds it; a
+    question whose most probable tag lies below ``min_confidence`` is told that no tag clearly fits
     """
     global_threshold, _ = best_f1_threshold(targets, probabilities)
     per_tag = {}
@@ -59,7 +61,8 @@ def tune_thresholds(targets: np.ndarray, probabilities: np.ndarray, tags: Sequen
             weight = positives / (positives + PRIOR_STRENGTH)
             threshold = float(sigmoid(weight * _log_odds(own) + (1 - weight) * _log_odds(global_threshold)))
         per_tag[tag] = round(threshold, 6)
-    return {"global": round(global_threshold, 6), "per_tag": per_tag}
+    min_confidence = float(np.quantile(probabilities.max(axis=1), DOUBTED_SHARE))
+    return {"global": round(global_threshold, 6), "per_tag": per_tag, "min_confidence": round(min_confidence, 6)}
 
 
 def _log_odds(probability: float) -> float:

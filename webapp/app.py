@@ -1,30 +1,37 @@
-"""The tagger as a form and a JSON endpoint, for people who need not know that there is a Space behind it.
+"""The tagger as a form and a REST API, for people who need not know that there is a Space behind it.
 
     python webapp/app.py --port 8000
-    gunicorn --threads 8 "webapp.app:create_app()"
+    gunicorn --threads 16 "webapp.app:create_app()"
 
-Environment: TAGGER_SPACE (Hub id or url of the Gradio app), TAGGER_TIMEOUT (seconds), TAGGER_SITE (url of the site
-whose tag pages the results link to). The app starts without the Space, and works as soon as the Space does.
+The app starts without the Space, and works as soon as the Space does. Environment:
+
+    TAGGER_SPACE        Hub id or url of the Gradio app
+    TAGGER_MODEL        a model folder to answer from, in this process, while the Space is away (default: none)
+    TAGGER_SITE         url of the site whose tag pages the results link to
+    TAGGER_TIMEOUT      seconds that the Space may take for an answer
+    TAGGER_IN_FLIGHT    calls to the Space at one time
+    TAGGER_RATE_LIMIT   questions of one address, such as "240 per minute"
+    TAGGER_PROXIES      reverse proxies in front, whose X-Forwarded-For is believed: 1 on Render
 """
 
 import argparse
+import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from pathlib import Path
 
 from flask import Flask
 
 DEFAULTS = {
     "TAGGER_SPACE": "http://127.0.0.1:7860",
-    "TAGGER_TIMEOUT": "20",
+    "TAGGER_MODEL": "",
     "TAGGER_SITE": "https://datascience.stackexchange.com",
+    "TAGGER_TIMEOUT": "20",
+    "TAGGER_IN_FLIGHT": "32",
+    "TAGGER_RATE_LIMIT": "240 per minute",
+    "TAGGER_PROXIES": "0",
 }
-SECURITY_HEADERS = {
-    "Content-Security-Policy": "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; "
-    "form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
-    "X-Content-Type-Options": "nosniff",
-    "X-Frame-Options": "DENY",
-    "Referrer-Policy": "no-referrer",
-}
+ANSWER_FILES = Path(__file__).parents[1] / "deployment"  # answer.html and answer.css, which the Gradio app shows too
 
 
 def create_app(config: Mapping[str, object] | None = None) -> Flask:
@@ -32,10 +39,14 @@ def create_app(config: Mapping[str, object] | None = None) -> Flask:
 
     Raises
     ------
-    ValueError : TAGGER_SPACE or TAGGER_TIMEOUT has a value that cannot be used
+    ValueError : a setting has a value that cannot be used
     """
-    from webapp import views
+    from jinja2 import ChoiceLoader, FileSystemLoader
+    from werkzeug.middleware.proxy_fix import ProxyFix
+
+    from webapp import guards, views
     from webapp.space import Space
+    from webapp.tagging import LocalTagger, Tagging
 
     app = Flask("webapp")
     app.config.from_mapping(
@@ -47,28 +58,33 @@ def create_app(config: Mapping[str, object] | None = None) -> Flask:
     app.config.from_mapping(config)
     app.json.sort_keys = False  # answers keep the Space's order: suggested tags first
     app.config["TAGGER_SITE"] = str(app.config["TAGGER_SITE"]).rstrip("/")
-    app.extensions["space"] = Space(app.config["TAGGER_SPACE"], read_seconds(app.config["TAGGER_TIMEOUT"]))
+    app.jinja_loader = ChoiceLoader([app.jinja_loader, FileSystemLoader(ANSWER_FILES)])
+    if proxies := read_number(app.config, "TAGGER_PROXIES", int):
+        app.wsgi_app = ProxyFix(app.wsgi_app, x_for=proxies, x_proto=proxies)
 
+    guards.init_app(app)
+    timeout, in_flight = (
+        read_number(app.config, name, kind) for name, kind in (("TAGGER_TIMEOUT", float), ("TAGGER_IN_FLIGHT", int))
+    )
+    model = app.config["TAGGER_MODEL"]
+    app.extensions["tagging"] = Tagging(
+        Space(str(app.config["TAGGER_SPACE"]), timeout, in_flight),
+        LocalTagger(Path(model)) if model else None,
+        app.logger,
+    )
     app.register_blueprint(views.pages)
     app.register_blueprint(views.api)
     app.register_error_handler(views.HTTPException, views.show_error)
-    app.after_request(add_security_headers)
     return app
 
 
-def read_seconds(value: object) -> float:
-    """Return TAGGER_TIMEOUT as a number."""
+def read_number(config: Mapping[str, object], name: str, kind: Callable):
+    """Return a setting as a number of ``kind``, int or float."""
     try:
-        return float(value)
+        return kind(config[name])
     except ValueError:
-        raise ValueError(f"TAGGER_TIMEOUT is {value!r}; it must be a positive number of seconds") from None
-
-
-def add_security_headers(response):
-    """Forbid what the pages do not need: other hosts, inline scripts and styles, frames; keep no answer in a cache."""
-    response.headers.update(SECURITY_HEADERS)
-    response.headers.setdefault("Cache-Control", "no-store")
-    return response
+        unit = {"TAGGER_TIMEOUT": "a positive number of seconds"}.get(name, "a whole number")
+        raise ValueError(f"{name} is {config[name]!r}; it must be {unit}") from None
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -82,6 +98,8 @@ def main(argv: list[str] | None = None) -> None:
         app = create_app()
     except ValueError as error:
         raise SystemExit(str(error)) from None
+    logging.getLogger("werkzeug").setLevel(logging.WARNING)  # webapp/guards.py writes the log of requests
+    print(f"listening on http://{args.host}:{args.port}", flush=True)
     app.run(args.host, args.port)
 
 

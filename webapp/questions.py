@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 MAX_TITLE = 300  # characters
 MAX_DESCRIPTION = 30_000  # characters, the limit of a Stack Exchange question
+MAX_BATCH = 64  # questions of one request
 
 
 class Question(NamedTuple):

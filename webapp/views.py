@@ -1,12 +1,13 @@
-"""The form at / and the JSON endpoint at /api/tags: the same question in, the same answer and errors out."""
+"""The form at /, the REST API under /api, and what an operator's probes ask. Described for programs by openapi.json."""
 
 import json
 from urllib.parse import quote
 
-from flask import Blueprint, Response, current_app, jsonify, render_template, request
-from werkzeug.exceptions import BadRequest, HTTPException, RequestEntityTooLarge, ServiceUnavailable
+from flask import Blueprint, Response, current_app, jsonify, render_template, request, send_from_directory
+from werkzeug.exceptions import BadRequest, HTTPException, RequestEntityTooLarge, ServiceUnavailable, TooManyRequests
 
-from webapp.questions import MAX_DESCRIPTION, MAX_TITLE, Question, read_question
+from webapp.guards import limit_questions, seconds_to_wait
+from webapp.questions import MAX_BATCH, MAX_DESCRIPTION, MAX_TITLE, Question, read_question
 from webapp.space import SpaceUnavailable
 
 RETRY_AFTER = 10  # seconds; a sleeping Space takes longer to wake, but answers its next visitor soon after
@@ -15,12 +16,11 @@ pages = Blueprint("pages", __name__)
 api = Blueprint("api", __name__, url_prefix="/api")
 
 
-def find_tags(question: Question) -> dict[str, list[dict]]:
-    """Ask the Space for the question's tags, or raise a 503 with its Retry-After."""
+def ask(method: str, *arguments):
+    """Call a method of :class:`webapp.tagging.Tagging`, or raise a 503 with its Retry-After."""
     try:
-        return current_app.extensions["space"].tag(*question)
-    except SpaceUnavailable as error:
-        current_app.logger.warning("%s", error)
+        return getattr(current_app.extensions["tagging"], method)(*arguments)
+    except SpaceUnavailable:
         raise ServiceUnavailable(
             "The tagger cannot be reached just now. It may be waking up: please try again in a moment.",
             retry_after=RETRY_AFTER,
@@ -33,11 +33,14 @@ def show_form() -> str:
 
 
 @pages.post("/")
+@limit_questions
 def tag_question() -> Response | tuple:
     """Show the tags below the form; whatever goes wrong, the form keeps the asker's text."""
     asked = Question(request.form.get("title", ""), request.form.get("description", ""))
     try:
-        return render_page(asked, result=find_tags(read_question(request.form)))
+        question = read_question(request.form)
+        explanation = ask("explain", question) if "explain" in request.form else None
+        return render_page(asked, answer=ask("answers", [question])[0], explanation=explanation)
     except ValueError as error:
         return render_page(asked, problem=str(error)), 400
     except ServiceUnavailable as error:
@@ -45,29 +48,97 @@ def tag_question() -> Response | tuple:
         return page, error.code, {"Retry-After": str(RETRY_AFTER)}
 
 
+@pages.get("/answer.css")
+def answer_css() -> Response:
+    from webapp.app import ANSWER_FILES
+
+    return send_from_directory(ANSWER_FILES, "answer.css")
+
+
+@pages.get("/healthz")
+def healthz() -> Response:
+    """Tell that this app runs."""
+    return jsonify(status="ok")
+
+
+@pages.get("/readyz")
+def readyz() -> Response:
+    """Tell that the Space answers."""
+    ask("ping")
+    return jsonify(status="ok")
+
+
 @api.post("/tags")
+@limit_questions
 def tag_json() -> Response:
-    """POST {"title": ..., "description": ...} -> {"suggested": [{"tag", "probability"}, ...], "others": [...]}"""
+    """POST {"title": ..., "description": ...} -> the tags of one question."""
+    fields = read_json()
+    return jsonify(ask("answers", [read(fields)])[0])
+
+
+@api.post("/tags/batch")
+@limit_questions
+def tag_batch() -> Response:
+    """POST {"questions": [{"title": ..., "description": ...}, ...]} -> {"answers": [...]}, in the same order."""
+    questions = read_json().get("questions")
+    if not isinstance(questions, list) or not 1 <= len(questions) <= MAX_BATCH:
+        raise BadRequest(f'"questions" must be a list of 1 to {MAX_BATCH} objects.')
+    asked = [read(fields, f"Question {number}: ") for number, fields in enumerate(questions, start=1)]
+    return jsonify(answers=ask("answers", asked))
+
+
+@api.post("/explain")
+@limit_questions
+def explain() -> Response:
+    """POST {"title": ..., "description": ...} -> the words that carried each suggested tag."""
+    return jsonify(ask("explain", read(read_json())))
+
+
+@api.get("/tags")
+@limit_questions
+def list_tags() -> Response:
+    """GET -> {"tags": [{"tag": ..., "threshold": ...}, ...]}, every tag that the model knows."""
+    return jsonify(tags=ask("tags"))
+
+
+@api.get("/openapi.json")
+def openapi() -> Response:
+    return current_app.send_static_file("openapi.json")
+
+
+def read_json() -> dict:
+    """Return the request's JSON object, or raise a 400."""
     try:
         fields = request.get_json()
     except RecursionError:
         raise BadRequest("The JSON is nested too deeply.") from None
     if not isinstance(fields, dict):
         raise BadRequest('A JSON object was expected: {"title": "...", "description": "..."}.')
+    return fields
+
+
+def read(fields: object, where: str = "") -> Question:
+    """Return the question of a JSON object, or raise a 400 that begins with ``where``."""
+    if not isinstance(fields, dict):
+        raise BadRequest(f'{where}A JSON object was expected: {{"title": "...", "description": "..."}}.')
     try:
-        question = read_question(fields)
+        return read_question(fields)
     except ValueError as error:
-        raise BadRequest(str(error)) from None
-    return jsonify(find_tags(question))
+        raise BadRequest(f"{where}{error}") from None
 
 
 def show_error(error: HTTPException) -> Response | tuple:
-    """Render an HTTP error: problem details (RFC 9457) under /api, a page elsewhere."""
+    """Render an HTTP error: problem details (RFC 9457) to programs, a page to people."""
     if isinstance(error, RequestEntityTooLarge):
         limit = current_app.config["MAX_CONTENT_LENGTH"] // 1024
         error.description = f"That is more text than a question can have: at most {limit} KiB are accepted."
+    if isinstance(error, TooManyRequests):
+        error = TooManyRequests(
+            f"More than {error.description} came from this address. Please wait a little.",
+            retry_after=seconds_to_wait(),
+        )
     response = error.get_response()  # keeps Allow and Retry-After
-    if request.path.startswith("/api/"):
+    if request.path.startswith(("/api/", "/healthz", "/readyz")):
         problem = {"type": "about:blank", "title": error.name, "status": error.code, "detail": error.description}
         response.data = json.dumps(problem)
         response.content_type = "application/problem+json"
@@ -79,11 +150,15 @@ def show_error(error: HTTPException) -> Response | tuple:
 
 def render_page(question: Question, **context) -> str:
     return render_template(
-        "index.html", question=question, max_title=MAX_TITLE, max_description=MAX_DESCRIPTION, **context
+        "index.html",
+        question=question,
+        max_title=MAX_TITLE,
+        max_description=MAX_DESCRIPTION,
+        tag_url=tag_url,
+        **context,
     )
 
 
-@pages.app_template_filter()
 def tag_url(tag: str) -> str:
     """Return the url of a tag's page on the site."""
     return f"{current_app.config['TAGGER_SITE']}/questions/tagged/{quote(tag, safe='')}"

@@ -44,3 +44,46 @@ if (copy && navigator.clipboard) {
     }
   });
 }
+
+// The last questions, in this browser only.
+const past = document.getElementById("history");
+
+if (past && window.localStorage) {
+  const key = "question-tagger";
+  const kept = 10;
+  const fields = [document.getElementById("title"), document.getElementById("description")];
+  const read = () => {
+    try {
+      return JSON.parse(localStorage.getItem(key)) ?? [];
+    } catch {
+      return [];
+    }
+  };
+  const show = () => {
+    const questions = read();
+    past.hidden = !questions.length;
+    past.querySelector("ul").replaceChildren(...questions.map((question) => {
+      const item = document.createElement("li");
+      const button = document.createElement("button");
+      button.type = "button";
+      button.className = "secondary";
+      button.textContent = question[0] || question[1];
+      button.addEventListener("click", () => {
+        fields.forEach((field, index) => { field.value = question[index]; });
+        fields[0].focus();
+      });
+      item.append(button);
+      return item;
+    }));
+  };
+  if (document.getElementById("suggested")) {
+    const asked = fields.map((field) => field.value);
+    const others = read().filter((question) => question.join("\n") !== asked.join("\n"));
+    localStorage.setItem(key, JSON.stringify([asked, ...others].slice(0, kept)));
+  }
+  past.querySelector(":scope > button").addEventListener("click", () => {
+    localStorage.removeItem(key);
+    show();
+  });
+  show();
+}

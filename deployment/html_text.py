@@ -1,4 +1,7 @@
-"""HTML to plain text: the one such function of the project, for scraped pages and for pasted HTML alike."""
+"""HTML to plain text: the one such function of the project, for scraped pages and for pasted text alike.
+
+It lies here, and not with the scrapers, because this folder must work when copied out alone as a Space.
+"""
 
 import html as html_entities
 import re
@@ -69,6 +72,20 @@ def html_to_text(html: str) -> str:
     _restore_latex(soup)
     _drop_unread(soup)
     return _tidy(_normalize(_Renderer().render(soup)))
+
+
+def pasted_to_text(text: str) -> str:
+    """Return as plain text what somebody typed or pasted into a question's field: HTML, Markdown, or plain text.
+
+    A text that begins with a tag is HTML. Any other is rendered as CommonMark, as the sites do with a question, and
+    then goes the way of a scraped page, so that the model meets the kind of text that it learnt from. Where that
+    leaves nothing, as of a comment, the text itself is returned. Never raises.
+    """
+    from markdown_it import MarkdownIt
+
+    text = text.strip()
+    html = text if MARKUP.match(text) else MarkdownIt("commonmark").render(_normalize(text))
+    return html_to_text(html) or text
 
 
 def _normalize(text: str) -> str:

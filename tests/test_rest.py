@@ -1,0 +1,352 @@
+"""The form's REST API as programs meet it, and what stands around every request."""
+
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import hypothesis
+import pytest
+import schemathesis
+from hypothesis import strategies as st
+
+from tests.tiny_model import TAGS, THRESHOLDS, build_model_folder
+from webapp.app import create_app
+from webapp.questions import MAX_BATCH
+
+QUESTION = {"title": "python", "description": "gradient"}
+
+
+class StandInSpace(BaseHTTPRequestHandler):
+    """Speaks Gradio's protocol: each answer names the question it belongs to, after ``delay`` seconds."""
+
+    protocol_version = "HTTP/1.1"
+    delay, calls = 0.0, 0
+    asked: dict[str, dict] = {}
+
+    def do_POST(self):
+        event = str(len(self.asked))
+        self.asked[event] = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        self.reply(json.dumps({"event_id": event}).encode(), "application/json")
+
+    def do_GET(self):
+        type(self).calls += 1
+        time.sleep(self.delay)
+        endpoint, event = self.path.split("/")[-2:]
+        inputs = self.asked[event]
+        result = {
+            "predict": lambda: answer(inputs),
+            "predict_batch": lambda: [answer(question) for question in inputs["questions"]],
+            "explain": lambda: {name: [{"text": inputs[name], "tag": None, "weight": 0.0}] for name in inputs},
+            "tags": lambda: [{"tag": "python", "threshold": 0.5}],
+        }[endpoint]()
+        self.reply(
+            f"event: heartbeat\ndata: null\n\nevent: complete\ndata: {json.dumps([result])}\n\n".encode(),
+            "text/event-stream",
+        )
+
+    def reply(self, body: bytes, kind: str):
+        self.send_response(200)
+        self.send_header("Content-Type", kind)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *args):
+        pass
+
+
+def answer(question: dict) -> dict:
+    named = question["title"] or question["description"]
+    return {"suggested": [{"tag": named, "probability": 0.9}], "others": [], "fits": True}
+
+
+@contextmanager
+def stand_in_space(port: int = 0, delay: float = 0.0):
+    handler = type("Handler", (StandInSpace,), {"delay": delay, "calls": 0, "asked": {}})
+    with ThreadingHTTPServer(("127.0.0.1", port), handler) as httpd:
+        threading.Thread(target=httpd.serve_forever, daemon=True).start()
+        httpd.handler = handler
+        try:
+            yield httpd
+        finally:
+            httpd.shutdown()
+
+
+def url_of(httpd) -> str:
+    return f"http://127.0.0.1:{httpd.server_port}"
+
+
+@pytest.fixture
+def space():
+    with stand_in_space() as httpd:
+        yield httpd
+
+
+@pytest.fixture
+def client(space):
+    return create_app({"TAGGER_SPACE": url_of(space), "TAGGER_TIMEOUT": 5}).test_client()
+
+
+# ---- what the API offers ----
+
+
+def test_a_batch_is_answered_in_its_order_with_one_call(client, space):
+    questions = [{"title": f"q{number}"} for number in range(MAX_BATCH)]
+    response = client.post("/api/tags/batch", json={"questions": questions})
+    assert [answer["suggested"][0]["tag"] for answer in response.get_json()["answers"]] == [
+        q["title"] for q in questions
+    ]
+    assert space.handler.calls == 1
+
+
+@pytest.mark.parametrize(
+    "body, complaint",
+    [
+        ({}, "1 to 64"),
+        ({"questions": []}, "1 to 64"),
+        ({"questions": [{"title": "x"}] * 65}, "1 to 64"),
+        ({"questions": [{"title": "x"}, {"title": ""}]}, "Question 2: Write a title"),
+        ({"questions": [{"title": "x"}, 7]}, "Question 2: A JSON object"),
+    ],
+)
+def test_a_batch_that_cannot_be_answered_is_refused_whole(client, space, body, complaint):
+    response = client.post("/api/tags/batch", json=body)
+    assert (response.status_code, response.content_type) == (400, "application/problem+json")
+    assert complaint in response.get_json()["detail"]
+    assert space.handler.calls == 0
+
+
+def test_tags_and_explanations_come_from_the_space(client):
+    assert client.get("/api/tags").get_json() == {"tags": [{"tag": "python", "threshold": 0.5}]}
+    explanation = client.post("/api/explain", json={"title": "csv"}).get_json()
+    assert explanation["title"] == [{"text": "csv", "tag": None, "weight": 0}]
+
+
+def test_probes_tell_the_app_from_its_space(space, client):
+    assert client.get("/healthz").get_json() == client.get("/readyz").get_json() == {"status": "ok"}
+    alone = create_app({"TAGGER_SPACE": "http://127.0.0.1:9", "TAGGER_TIMEOUT": 1}).test_client()
+    assert alone.get("/healthz").status_code == 200
+    assert (alone.get("/readyz").status_code, alone.get("/readyz").content_type) == (503, "application/problem+json")
+
+
+def test_the_same_question_is_asked_once(client, space):
+    answers = [client.post("/api/tags", json=QUESTION).get_json() for _ in range(3)]
+    assert answers[0] == answers[1] == answers[2]
+    assert space.handler.calls == 1
+    client.post("/api/tags", json=QUESTION | {"description": "another"})
+    assert space.handler.calls == 2
+
+
+# ---- bad input ----
+
+
+@pytest.fixture(scope="module")
+def fuzzed_app():
+    with stand_in_space() as httpd:
+        yield create_app({"TAGGER_SPACE": url_of(httpd), "TAGGER_RATE_LIMIT": "1000000 per second"})
+
+
+@pytest.fixture(scope="module")
+def api_schema(fuzzed_app):
+    return schemathesis.openapi.from_wsgi("/api/openapi.json", fuzzed_app)
+
+
+schema = schemathesis.pytest.from_fixture("api_schema")
+
+
+@schema.parametrize()
+@hypothesis.settings(
+    max_examples=150, deadline=None, derandomize=True, suppress_health_check=list(hypothesis.HealthCheck)
+)
+def test_the_openapi_description_is_true(case):
+    case.call_and_validate()
+
+
+NASTY = st.one_of(
+    st.text(max_size=400),
+    st.sampled_from(
+        [
+            "<script>alert(1)</script>",
+            '"><img src=x onerror=alert(1)>',
+            "\x00",
+            "\u202eabc\u202c",
+            "{{ 7 * 7 }}",
+            "\\ud800",
+        ]
+    ),
+    st.text(alphabet="<>&\"'{}%\x00\u200f\u202e\ud800\udfff \n", min_size=1, max_size=30),
+)
+
+
+@hypothesis.settings(
+    max_examples=500, deadline=None, derandomize=True, suppress_health_check=list(hypothesis.HealthCheck)
+)
+@hypothesis.given(
+    title=NASTY, description=NASTY, path=st.sampled_from(["/", "/api/tags", "/api/tags/batch", "/api/explain"])
+)
+def test_no_text_is_an_error_of_the_server_or_reaches_a_page_unescaped(fuzzed_app, title, description, path):
+    question = {"title": title, "description": description}
+    client = fuzzed_app.test_client()
+    if path == "/":
+        form = {name: text.encode("utf-8", "surrogatepass") for name, text in question.items()}
+        response = client.post(path, data=form)
+        assert "<script>alert" not in response.text and "<img src=x" not in response.text
+    else:
+        response = client.post(path, json={"questions": [question]} if path.endswith("batch") else question)
+    assert response.status_code in (200, 400), response.text
+
+
+@pytest.mark.parametrize("path", ["/", "/api/tags", "/api/tags/batch", "/api/explain"])
+@pytest.mark.parametrize(
+    "content_type",
+    ["application/json", "text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x"],
+)
+def test_ten_megabytes_are_refused(fuzzed_app, path, content_type):
+    response = fuzzed_app.test_client().post(path, data=b'{"title": "' + b"x" * 10_000_000, content_type=content_type)
+    assert response.status_code in (400, 413, 415)
+
+
+# ---- guards ----
+
+
+@pytest.mark.parametrize(
+    "headers, status",
+    [
+        ({}, 200),
+        ({"Sec-Fetch-Site": "same-origin"}, 200),
+        ({"Sec-Fetch-Site": "cross-site"}, 403),
+        ({"Sec-Fetch-Site": "same-site"}, 403),
+        ({"Origin": "http://localhost"}, 200),
+        ({"Origin": "https://evil.example"}, 403),
+        ({"Origin": "null"}, 403),
+    ],
+)
+def test_another_sites_page_cannot_send_the_form(client, headers, status):
+    assert client.post("/", data=QUESTION, headers=headers).status_code == status
+    assert client.post("/api/tags", json=QUESTION, headers=headers).status_code == status
+
+
+def test_one_address_may_ask_only_so_often(space):
+    client = create_app({"TAGGER_SPACE": url_of(space), "TAGGER_RATE_LIMIT": "3 per hour"}).test_client()
+    statuses = [client.post("/api/tags", json=QUESTION).status_code for _ in range(4)]
+    assert statuses == [200, 200, 200, 429]
+    response = client.post("/api/tags", json=QUESTION)
+    assert 3000 < int(response.headers["Retry-After"]) <= 3600
+    assert response.content_type == "application/problem+json"
+    assert client.post("/", data=QUESTION).status_code == 429
+    assert client.get("/").status_code == client.get("/healthz").status_code == 200
+    other = client.post("/api/tags", json=QUESTION, environ_overrides={"REMOTE_ADDR": "10.0.0.7"})
+    assert other.status_code == 200
+
+
+def test_the_log_is_json_without_a_word_of_the_question(client, capfd):
+    app_client = create_app({"TAGGER_SPACE": "http://127.0.0.1:9", "TAGGER_TIMEOUT": 1}).test_client()
+    app_client.post("/api/tags?title=secretword", json={"title": "secretword"})
+    app_client.get("/secretword")
+    lines = [json.loads(line) for line in capfd.readouterr().err.splitlines()]
+    assert [(line["route"], line["status"]) for line in lines if line["message"] == "request"] == [
+        ("/api/tags", 503),
+        (None, 404),
+    ]
+    assert "secretword" not in json.dumps(lines)
+
+
+@pytest.mark.parametrize(
+    "setting, value",
+    [("TAGGER_MODEL", "/nowhere"), ("TAGGER_IN_FLIGHT", "0"), ("TAGGER_RATE_LIMIT", "often"), ("TAGGER_PROXIES", "x")],
+)
+def test_a_setting_that_cannot_be_used_is_named(setting, value):
+    with pytest.raises(ValueError, match=f"^{setting} is "):
+        create_app({setting: value})
+
+
+# ---- a Space that fails ----
+
+
+def test_a_local_model_stands_in_while_the_space_is_away(tmp_path):
+    model = build_model_folder(tmp_path / "model")
+    client = create_app(
+        {"TAGGER_SPACE": "http://127.0.0.1:9", "TAGGER_TIMEOUT": 1, "TAGGER_MODEL": str(model)}
+    ).test_client()
+    found = client.post("/api/tags", json={"title": "**python**"}).get_json()
+    assert (found["suggested"], found["source"]) == ([{"tag": "python", "probability": 0.982}], "local")
+    assert [row["threshold"] for row in client.get("/api/tags").get_json()["tags"]] == [THRESHOLDS[tag] for tag in TAGS]
+    page = client.post("/", data={"title": "python", "explain": "yes"})
+    assert "a copy of it on this server answered" in page.text and "<mark" in page.text
+
+
+def test_a_hung_space_is_soon_left_alone_and_found_again_when_it_is_back():
+    with stand_in_space(delay=30) as hung:
+        port = hung.server_port
+        client = create_app({"TAGGER_SPACE": url_of(hung), "TAGGER_TIMEOUT": 1}).test_client()
+        times = []
+        for number in range(8):
+            start = time.monotonic()
+            assert client.post("/api/tags", json={"title": f"q{number}"}).status_code == 503
+            times.append(time.monotonic() - start)
+    assert max(times) < 2, "an answer comes within the timeout plus a second"
+    assert max(times[5:]) < 0.5, "after five failures nobody waits"
+    with stand_in_space(port=port):
+        back = time.monotonic()
+        while client.post("/api/tags", json={"title": "again"}).status_code != 200:
+            assert time.monotonic() - back < 10
+            time.sleep(0.2)
+
+
+def test_calls_in_flight_are_bounded_and_no_question_gets_anothers_answer():
+    with stand_in_space(delay=0.3) as slow:
+        app = create_app({"TAGGER_SPACE": url_of(slow), "TAGGER_IN_FLIGHT": 4, "TAGGER_RATE_LIMIT": "1000 per second"})
+        results = {}
+
+        def ask(title):
+            results[title] = app.test_client().post("/api/tags", json={"title": title})
+
+        threads = [threading.Thread(target=ask, args=[f"q{number}"]) for number in range(12)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    answered = {title: found.get_json() for title, found in results.items() if found.status_code == 200}
+    assert {found.status_code for found in results.values()} == {200, 503}
+    assert len(answered) >= 4
+    assert all(found["suggested"][0]["tag"] == title for title, found in answered.items())
+
+
+# ---- deployment ----
+
+
+def test_renders_blueprint_starts_the_form(tmp_path):
+    """Its start command, run as Render does it, answers at the path that Render watches."""
+    import httpx
+    import yaml
+
+    from tests.test_apps import ROOT, free_port
+
+    service = yaml.safe_load((ROOT / "webapp" / "render.yaml").read_text())["services"][0]
+    assert (ROOT / service["buildCommand"].rpartition(" ")[2]).is_file()
+    port = free_port()
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    settings = {row["key"]: row["value"] for row in service["envVars"] if "value" in row}
+    process = subprocess.Popen(
+        ["bash", "-c", "exec " + service["startCommand"]],
+        cwd=ROOT,
+        env=os.environ | settings | {"PORT": str(port), "PATH": path},
+    )
+    try:
+        for _ in range(150):
+            try:
+                assert httpx.get(f"http://127.0.0.1:{port}{service['healthCheckPath']}").status_code == 200
+                break
+            except httpx.TransportError:
+                time.sleep(0.1)
+        else:
+            pytest.fail("no answer")
+    finally:
+        process.terminate()
+        process.wait(30)

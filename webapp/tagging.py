@@ -1,0 +1,157 @@
+"""What the form and the REST API ask: the cache first, then the Space, then a model in this process where there is one.
+
+Nothing of a question's text is kept: the cache knows it by its hash.
+"""
+
+import hashlib
+import logging
+import threading
+from functools import cached_property
+from pathlib import Path
+
+from cachetools import TTLCache
+
+from webapp.questions import Question
+from webapp.space import Space, SpaceUnavailable
+
+CACHED, CACHE_SECONDS = 2048, 600  # answers, and for how long
+FIELDS = ("title", "description")
+
+
+class SpaceTagger:
+    """The Space's endpoints, with answers that have the documented form or raise SpaceUnavailable."""
+
+    source = "space"
+
+    def __init__(self, space: Space):
+        self._space = space
+
+    def answers(self, questions: list[Question]) -> list[dict]:
+        if len(questions) == 1:
+            return [self._space.call("predict", check_answer, **questions[0]._asdict())]
+
+        def check(answers: list) -> list[dict]:
+            return [check_answer(answer) for answer, _ in zip(answers, questions, strict=True)]
+
+        return self._space.call("predict_batch", check, questions=[question._asdict() for question in questions])
+
+    def explain(self, question: Question) -> dict[str, list[dict]]:
+        return self._space.call("explain", check_explanation, **question._asdict())
+
+    def tags(self) -> list[dict]:
+        return self._space.call("tags", check_tags)
+
+
+class LocalTagger:
+    """The same answers from a model folder, loaded when it is first needed."""
+
+    source = "local"
+
+    def __init__(self, folder: Path):
+        if not folder.is_dir():
+            raise ValueError(f"TAGGER_MODEL is {folder}; there is no such folder")
+        self._folder = folder
+        self._one_at_a_time = threading.Lock()
+
+    @cached_property
+    def _tagger(self):
+        from deployment.tagger import Tagger
+
+        return Tagger(self._folder)
+
+    def answers(self, questions: list[Question]) -> list[dict]:
+        with self._one_at_a_time:
+            return [self._tagger.answer(*as_text(question)) for question in questions]
+
+    def explain(self, question: Question) -> dict[str, list[dict]]:
+        with self._one_at_a_time:
+            return self._tagger.explain(*as_text(question))
+
+    def tags(self) -> list[dict]:
+        with self._one_at_a_time:
+            pairs = zip(self._tagger.tags, self._tagger.thresholds.tolist(), strict=True)
+        return [{"tag": tag, "threshold": threshold} for tag, threshold in pairs]
+
+
+class Tagging:
+    """Answers questions from the Space or, while it is away, from ``local`` if that is given. Thread-safe.
+
+    Every method raises SpaceUnavailable where neither gives an answer.
+    """
+
+    def __init__(self, space: Space, local: LocalTagger | None, log: logging.Logger):
+        self._taggers = [SpaceTagger(space), *([local] if local else [])]
+        self._log = log
+        self._cache: TTLCache = TTLCache(CACHED, CACHE_SECONDS)
+        self._cache_lock = threading.Lock()
+
+    def answers(self, questions: list[Question]) -> list[dict]:
+        """Return, for each question, {"suggested": [...], "others": [...], "fits": bool, "source": ...}.
+
+        ``source`` is "space" or "local". Only the Space's answers are remembered.
+        """
+        keys = [hashlib.sha256(repr(tuple(question)).encode()).digest() for question in questions]
+        with self._cache_lock:
+            known = {key: self._cache[key] for key in keys if key in self._cache}
+        new = {key: question for key, question in zip(keys, questions, strict=True) if key not in known}
+        if new:
+            fresh, source = self._first("answers", list(new.values()))
+            known |= {key: answer | {"source": source} for key, answer in zip(new, fresh, strict=True)}
+            if source == SpaceTagger.source:
+                with self._cache_lock:
+                    self._cache.update({key: known[key] for key in new})
+        return [known[key] for key in keys]
+
+    def explain(self, question: Question) -> dict[str, list[dict]]:
+        """Return which words carried which tag, as deployment/tagger.py's Tagger.explain does."""
+        return self._first("explain", question)[0]
+
+    def tags(self) -> list[dict]:
+        """Return [{"tag": str, "threshold": float}, ...], in the model's order."""
+        return self._first("tags")[0]
+
+    def ping(self) -> None:
+        """Return if the Space answers."""
+        self._taggers[0].tags()
+
+    def _first(self, method: str, *arguments) -> tuple:
+        """Return the first tagger's answer and its source."""
+        for tagger in self._taggers:
+            try:
+                return getattr(tagger, method)(*arguments), tagger.source
+            except SpaceUnavailable as error:
+                self._log.warning(str(error))
+                reason = error
+        raise reason
+
+
+def as_text(question: Question) -> tuple[str, str]:
+    """Return a question as plain text, as the Space cleans it too."""
+    from deployment.html_text import pasted_to_text
+
+    return pasted_to_text(question.title), pasted_to_text(question.description)
+
+
+def check_answer(answer: dict) -> dict:
+    """Return an answer of the endpoint /predict, or raise TypeError, KeyError or ValueError."""
+    rows = {
+        kind: [{"tag": str(row["tag"]), "probability": float(row["probability"])} for row in answer[kind]]
+        for kind in ("suggested", "others")
+    }
+    return rows | {"fits": bool(answer["fits"])}
+
+
+def check_explanation(explanation: dict) -> dict[str, list[dict]]:
+    """Return an answer of the endpoint /explain, or raise as :func:`check_answer` does."""
+    return {
+        name: [
+            {"text": str(piece["text"]), "tag": piece["tag"] and str(piece["tag"]), "weight": float(piece["weight"])}
+            for piece in explanation[name]
+        ]
+        for name in FIELDS
+    }
+
+
+def check_tags(tags: list) -> list[dict]:
+    """Return an answer of the endpoint /tags, or raise as :func:`check_answer` does."""
+    return [{"tag": str(row["tag"]), "threshold": float(row["threshold"])} for row in tags]
