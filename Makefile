@@ -4,7 +4,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint serve bench clean browser
+.PHONY: help demo test lint serve bench clean browser axe
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 PY := .venv/bin/python
@@ -31,7 +31,7 @@ demo: $(REPORTS)/comparison.json ## run every stage on the embedded sample site 
 		--title "Loss becomes NaN when I train a CNN" \
 		--description "My Keras model on small images diverges after a few batches. Which learning rate should I try?"
 
-test: .venv/installed browser ## run the whole test suite
+test: .venv/installed browser axe ## run the whole test suite
 	$(PY) -m pytest
 
 lint: .venv/installed ## check style and formatting
@@ -65,6 +65,9 @@ clean: ## remove what the demo made, and the virtual environment
 
 browser:
 	@scraper/install_browser.sh
+
+axe: .venv/installed
+	@tests/install_axe.sh .venv/axe.min.js
 
 # --- the demo's stages ----------------------------------------------------------------------------------------------
 

@@ -20,6 +20,8 @@ SITE = "https://datascience.stackexchange.com"  # its tag pages are linked to; T
 MAX_BATCH = 64  # questions of one call of /predict_batch
 WAITING = 64  # calls in the queue; the next is told at once that the app is busy
 REMEMBERED = 10  # questions that the browser keeps
+# Not by gr.Warning, whose toast is a button within a button to a screen reader.
+BLANK = '<p role="alert" class="doubt">Write a title or a description first, then ask for tags.</p>'
 EMPTY = "<p>Your tags will appear here.</p>"
 MAX_TITLE, MAX_DESCRIPTION = 300, 30_000  # characters that the page's fields take; the model reads the first of them
 
@@ -65,6 +67,7 @@ CSS = """
   --accent: #818cf8; --muted: #b4bbce; --bar: #2b3044; --tag: #2b2f5b; --tag-text: #d3d7ff;
 }
 .gradio-container > .main { max-width: 1080px !important; padding-inline: 1rem !important; }
+footer, footer button { color: var(--body-text-color) !important; }
 #intro h1 { margin-bottom: .2em; }
 #all-tags textarea { font-family: var(--font-mono); }
 """
@@ -145,7 +148,6 @@ def add_api(tagger) -> None:
 
 def make_handlers(tagger) -> tuple:
     """Return the functions behind the page's buttons: the answer to a question, and its explanation."""
-    import gradio as gr
     from jinja2 import Environment, FileSystemLoader
 
     site = (os.environ.get("TAGGER_SITE") or SITE).rstrip("/")
@@ -157,8 +159,7 @@ def make_handlers(tagger) -> tuple:
     def show(title: str, description: str, history: list | None) -> tuple:
         """Return the answer as HTML, the tags in the site's form, an empty explanation, and the new history."""
         if not title.strip() and not description.strip():
-            gr.Warning("Write a title or a description first, then ask for tags.", duration=5)
-            return "", "", "", history
+            return BLANK, "", "", history
         answer = tagger.answer(*check_text(title, description))
         others = [question for question in history or [] if question != [title, description]]
         tags = " ".join(row["tag"] for row in answer["suggested"])
@@ -166,8 +167,7 @@ def make_handlers(tagger) -> tuple:
 
     def show_words(title: str, description: str) -> str:
         if not title.strip() and not description.strip():
-            gr.Warning("Write a title or a description first, then ask for tags.", duration=5)
-            return ""
+            return BLANK
         return str(render.module.words(tagger.explain(*check_text(title, description))))
 
     return show, show_words
