@@ -36,9 +36,11 @@ def show_form() -> str:
 @limit_questions
 def tag_question() -> Response | tuple:
     """Show the tags below the form; whatever goes wrong, the form keeps the asker's text."""
-    asked = Question(request.form.get("title", ""), request.form.get("description", ""))
+    # Browsers send two characters for a line break, but count one.
+    fields = {name: request.form.get(name, "").replace("\r\n", "\n") for name in Question._fields}
+    asked = Question(**fields)
     try:
-        question = read_question(request.form)
+        question = read_question(fields)
         explanation = ask("explain", question) if "explain" in request.form else None
         return render_page(asked, answer=ask("answers", [question])[0], explanation=explanation)
     except ValueError as error:
