@@ -1,19 +1,22 @@
-"""Tag a CSV file of questions, or a single question.
+"""Tag a CSV or Parquet file of questions, or a single question.
 
-In:  a UTF-8 CSV file with a header and the columns title and description, or one of them; others are carried over
-Out: the same rows in the same order with two columns more:
-         tags     a JSON array, the most probable tag first; [] where title and description are both blank
-         scores   a JSON array of the tags' probabilities in the same order
+In:  a file with the columns title and description, or one of them; others are carried over. CSV in UTF-8 with a header,
+     or Parquet where its name ends in .parquet
+Out: the same rows in the same order and format with two columns more (in CSV, JSON arrays):
+         tags     the most probable tag first; none where title and description are both blank
+         scores   the tags' probabilities in the same order
 
     python deployment/predict.py --input questions.csv --output tagged.csv
     python deployment/predict.py --title "How many clusters for k-means?"    # prints its tags
 
-The file is read twice, row by row: once to check all of it before the work begins, once to tag it. Memory does not grow
-with its length, and questions are tagged one at a time as the apps do it, so the same question gets the same tags here.
+The file is read row by row, once to check all of it before the work begins, so memory does not grow with its length.
+Questions are cleaned and tagged one at a time as the apps do it, so the same question gets the same tags here. A run
+that was cut goes on where it stopped: results gather in a hidden file beside the output until all are there.
 """
 
 import argparse
-import csv
+import fcntl
+import hashlib
 import itertools
 import json
 import os
@@ -22,20 +25,19 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from html_text import pasted_to_text
+from tables import is_parquet, read_questions, write_tagged
 from tagger import Tagger, default_model_folder
 
-TEXT_COLUMNS = ("title", "description")
-RESULT_COLUMNS = ("tags", "scores")
 CHUNK = 32  # questions between two steps of the progress bar
-LONGEST_CELL = 10_000_000  # characters; more than that is a quotation mark that was never closed
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__.partition("\n")[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter
     )
-    parser.add_argument("--input", type=Path, help="CSV file with the columns title, description")
-    parser.add_argument("--output", type=Path, help="CSV file to write: the input plus tags, scores")
+    parser.add_argument("--input", type=Path, help="CSV or Parquet file with the columns title, description")
+    parser.add_argument("--output", type=Path, help="file to write, in the input's format: the input plus tags, scores")
     parser.add_argument("--title", default="", help="title of a single question, instead of --input")
     parser.add_argument("--description", default="", help="description of a single question")
     parser.add_argument(
@@ -59,56 +61,12 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     return args
 
 
-def read_rows(path: Path) -> Iterator[dict[str, str]]:
-    """Yield the rows of a CSV file as dicts, every one with a cell for each column of the header.
-
-    Raises
-    ------
-    ValueError : no CSV in UTF-8, an unusable header, or a row of too few or too many cells; the message names the line
-    """
-    csv.field_size_limit(LONGEST_CELL)
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        reader = csv.reader(file, strict=True)
-        line = 0  # where the last sound row ended
-        try:
-            columns = next(reader, [])
-            check_header(columns, path)
-            for cells in reader:
-                if cells and len(cells) != len(columns):
-                    where = f"{path}, line {reader.line_num}"
-                    raise ValueError(f"{where}: {len(cells)} cells, but the header names {len(columns)} columns")
-                if cells:  # an empty line is no row
-                    yield dict(zip(columns, cells, strict=True))
-                line = reader.line_num
-        except csv.Error as error:
-            raise ValueError(f"{path}, the row from line {line + 1} on: not readable as CSV ({error})") from error
-        except UnicodeDecodeError as error:
-            raise ValueError(f"{path}, line {undecodable_line(path)}: not UTF-8; save the file as UTF-8") from error
-
-
-def undecodable_line(path: Path) -> int:
-    """Return the number of a file's first line that is not UTF-8."""
-    with path.open("rb") as file:
-        return next(number for number, line in enumerate(file, start=1) if "\ufffd" in line.decode(errors="replace"))
-
-
-def check_header(columns: list[str], path: Path) -> None:
-    """Raise ValueError unless the columns hold a text, none of them twice and none of the result's."""
-    if not columns:
-        raise ValueError(f"{path}: the file is empty; its first line must name the columns title, description")
-    if not set(TEXT_COLUMNS) & set(columns):
-        raise ValueError(f"{path}: neither column title nor description; found {', '.join(columns)}")
-    for column in columns:
-        if columns.count(column) > 1:
-            raise ValueError(f"{path}: two columns are called {column!r}; rename one")
-        if column in RESULT_COLUMNS:
-            raise ValueError(f"{path}: the column {column!r} would be overwritten; rename it, e.g. to given_{column}")
-
-
 def check_places(source: Path, target: Path, force: bool) -> None:
     """Stop with one line if the output would overwrite the input, or an existing result without ``--force``."""
     if not source.is_file():
-        sys.exit(f"{source} not found: give --input a CSV file with the columns title, description")
+        sys.exit(f"{source} not found: give --input a CSV or Parquet file with the columns title, description")
+    if is_parquet(source) != is_parquet(target):
+        sys.exit(f"--output {target} must have the format of --input: give it a name that ends in {source.suffix}")
     if target.is_dir():
         sys.exit(f"{target} is a folder: give --output the name of a file")
     if target.exists() and target.samefile(source):
@@ -129,40 +87,72 @@ def atomic_path(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
-def tag_rows(tagger, rows: list[dict[str, str]], top_k: int | None) -> int:
-    """Add ``tags`` and ``scores`` to the rows, in place, and return how many of them are blank."""
-    texts = [tuple(row.get(column, "") for column in TEXT_COLUMNS) for row in rows]
+def fingerprint(source: Path, model: Path, top_k: int | None) -> str:
+    """Return a digest of all that a result depends on; results of another one cannot be gone on with."""
+    digest = hashlib.sha256(repr(top_k).encode())
+    for path in (source, model / "model_quantized.onnx", model / "tokenizer.json", model / "thresholds.json"):
+        with path.open("rb") as file:
+            digest.update(hashlib.file_digest(file, "sha256").digest())
+    return digest.hexdigest()
+
+
+def open_results(path: Path, made_from: str) -> tuple:
+    """Open the file of results so far, one JSON line per question, and return it with their number.
+
+    Its first line tells what they were made from; results of anything else, and a half line at the end, are dropped.
+    """
+    whole, count = 0, 0
+    path.parent.mkdir(parents=True, exist_ok=True)
+    file = path.open("a+b")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise ValueError(f"{path}: another run is at work on this output; wait for it or name another") from None
+    file.seek(0)
+    for line in file:
+        if not line.endswith(b"\n") or (whole == 0 and line.decode().strip() != made_from):
+            break
+        whole += len(line)
+        count += 1
+    file.truncate(whole)
+    if whole == 0:
+        file.write(f"{made_from}\n".encode())
+    return file, max(count - 1, 0)
+
+
+def read_results(path: Path) -> Iterator[list[tuple[str, float]]]:
+    with path.open(encoding="utf-8") as file:
+        next(file)
+        yield from map(json.loads, file)
+
+
+def tag_questions(tagger, questions: list[tuple[str, str]], top_k: int | None) -> list[list[tuple[str, float]]]:
+    """Return the (tag, probability) pairs of each question, none for a blank one."""
+    texts = [(pasted_to_text(title), pasted_to_text(description)) for title, description in questions]
     asked = [row for row, (title, description) in enumerate(texts) if title.strip() or description.strip()]
-    results = [[] for _ in rows]
+    results = [[] for _ in texts]
     tagged = tagger.tag_batch([texts[row][0] for row in asked], [texts[row][1] for row in asked], top_k)
     for row, result in zip(asked, tagged, strict=True):
-        results[row] = result
-    for row, result in zip(rows, results, strict=True):
-        row["tags"] = json.dumps([tag for tag, _ in result], ensure_ascii=False)
-        row["scores"] = json.dumps([round(probability, 4) for _, probability in result])
-    return len(rows) - len(asked)
+        results[row] = [(tag, round(probability, 4)) for tag, probability in result]
+    return results
 
 
-def tag_file(tagger, source: Path, target: Path, total: int, top_k: int | None) -> int:
-    """Tag the ``total`` questions of ``source`` into ``target`` and return how many of them are blank."""
+def tag_file(tagger, source: Path, results_path: Path, total: int, args: argparse.Namespace) -> None:
+    """Tag the ``total`` questions of ``source`` that have no result yet, a chunk at a time."""
     from tqdm import tqdm
 
-    blank = 0
-    rows = read_rows(source)
-    with (
-        atomic_path(target) as temporary,
-        temporary.open("w", encoding="utf-8", newline="") as file,
-        tqdm(total=total, unit="question", desc="Tagging") as progress,
-    ):
-        writer = None
-        while chunk := list(itertools.islice(rows, CHUNK)):
-            blank += tag_rows(tagger, chunk, top_k)
-            if writer is None:
-                writer = csv.DictWriter(file, fieldnames=list(chunk[0]), lineterminator="\n")
-                writer.writeheader()
-            writer.writerows(chunk)
+    file, done = open_results(results_path, fingerprint(source, args.model, args.top_k))
+    if done:
+        print(f"going on after the {done} questions that an earlier run tagged", file=sys.stderr)
+    questions = itertools.islice(read_questions(source), done, None)
+    with file, tqdm(total=total, initial=done, unit="question", desc="Tagging") as progress:
+        while chunk := list(itertools.islice(questions, CHUNK)):
+            lines = [
+                json.dumps(result, ensure_ascii=False) + "\n" for result in tag_questions(tagger, chunk, args.top_k)
+            ]
+            file.write("".join(lines).encode())
+            file.flush()  # what is tagged survives a kill
             progress.update(len(chunk))
-    return blank
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -172,17 +162,23 @@ def main(argv: list[str] | None = None) -> None:
 
     try:
         if not args.input:
-            for tag, probability in Tagger(args.model).tag(args.title, args.description, args.top_k):
+            texts = pasted_to_text(args.title), pasted_to_text(args.description)
+            for tag, probability in Tagger(args.model).tag(*texts, args.top_k):
                 print(f"{probability:.2f}  {tag}")
             return
-        total = sum(1 for _ in read_rows(args.input))
+        total = sum(1 for _ in read_questions(args.input))
         if total == 0:
             raise ValueError(f"{args.input}: no row below the header")
-        blank = tag_file(Tagger(args.model), args.input, args.output, total, args.top_k)
+        results = args.output.with_name(f".{args.output.name}.results")
+        tag_file(Tagger(args.model), args.input, results, total, args)
+        with atomic_path(args.output) as temporary:
+            write_tagged(args.input, temporary, read_results(results))
+        blank = sum(not result for result in read_results(results))
+        results.unlink()
     except (ValueError, OSError) as error:
         sys.exit(str(error))
     except KeyboardInterrupt:
-        sys.exit(f"interrupted; {args.output} was not written")
+        sys.exit("interrupted; the same command goes on where this one stopped")
     print(f"{total - blank} questions tagged, {blank} blank ones left without tags -> {args.output}")
 
 

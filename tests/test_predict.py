@@ -3,10 +3,14 @@
 import csv
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
+import pyarrow
+import pyarrow.parquet
 import pytest
 
 from deployment.tagger import Tagger
@@ -140,6 +144,101 @@ def test_a_missing_model_is_named_in_one_line(predict, tmp_path):
     assert result.stderr.startswith("nowhere is no model folder: model_quantized.onnx")
     assert result.stderr.count("\n") == 1
     assert not (tmp_path / "tagged.csv").exists()
+
+
+def test_parquet_keeps_its_columns_and_gets_the_same_tags_as_csv(predict, tagged, tmp_path):
+    table = pyarrow.table(
+        {"n": [1, 2, 3], "title": ["python", None, "csv"], "when": pyarrow.array([0, 1, 2], "date32")}
+    )
+    pyarrow.parquet.write_table(table, tmp_path / "questions.parquet", row_group_size=2)
+    result = predict(None, "--input", "questions.parquet", "--output", "tagged.parquet")
+    assert result.returncode == 0, result.stderr
+    written = pyarrow.parquet.read_table(tmp_path / "tagged.parquet")
+    assert written.select(table.column_names) == table
+    assert predict("title\npython\n \ncsv\n").returncode == 0
+    rows = read_csv(tagged)
+    assert written["tags"].to_pylist() == [json.loads(row["tags"]) for row in rows] == [["python"], [], ["pandas"]]
+    assert written["scores"].to_pylist() == [pytest.approx(json.loads(row["scores"])) for row in rows]
+
+
+@pytest.mark.parametrize(
+    "columns, complaint",
+    [
+        ({"title": [1, 2]}, "questions.parquet: the column 'title' holds int64; it must hold strings"),
+        ({"body": ["a"]}, "neither column title nor description; found body"),
+        ({"title": ["a"], "tags": ["b"]}, "the column 'tags' would be overwritten"),
+        (None, "questions.parquet: not readable as Parquet"),
+    ],
+)
+def test_a_broken_parquet_file_is_named_in_one_line(predict, tmp_path, columns, complaint):
+    path = tmp_path / "questions.parquet"
+    if columns:
+        pyarrow.parquet.write_table(pyarrow.table(columns), path)
+    else:
+        path.write_bytes(b"PAR1 and nothing more")
+    result = predict(None, "--input", "questions.parquet", "--output", "tagged.parquet")
+    assert result.returncode != 0
+    assert complaint in result.stderr and result.stderr.count("\n") == 1
+    assert {path.name for path in tmp_path.iterdir()} == {"questions.parquet"}
+
+
+def test_the_output_has_the_format_of_the_input(predict):
+    result = predict("title\npython\n", "--output", "tagged.parquet")
+    assert result.returncode != 0
+    assert "give it a name that ends in .csv" in result.stderr
+
+
+def test_html_and_markdown_are_cleaned_as_in_the_apps(predict, tagged):
+    result = predict('title,description\n,"<p>csv <script>python python</script></p>"\n')
+    assert result.returncode == 0
+    assert read_csv(tagged)[0]["tags"] == '["pandas"]'
+
+
+@pytest.fixture
+def cut_run(predict, model, tmp_path):
+    """Kill a run over 4,000 questions in its middle; return the file of its results so far."""
+    (tmp_path / "questions.csv").write_text("title\n" + "python\ngradient\nlayers\ncsv\n" * 1000)
+    results = tmp_path / ".tagged.csv.results"
+    command = [sys.executable, SCRIPT, "--model", model, "--input", "questions.csv", "--output", "tagged.csv"]
+    with subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.DEVNULL) as process:
+        while not results.exists() or results.stat().st_size < 10_000:
+            assert process.poll() is None
+            time.sleep(0.001)
+        process.send_signal(signal.SIGSTOP)
+        yield process, results
+        process.kill()
+
+
+def test_a_killed_run_goes_on_where_it_stopped(cut_run, predict, tagged, tmp_path):
+    process, results = cut_run
+    process.kill()
+    process.wait()
+    assert not tagged.exists()
+    with results.open("ab") as file:
+        file.write(b'[["pyth')  # a line that the kill tore
+    resumed = predict(None)
+    assert resumed.returncode == 0, resumed.stderr
+    assert "going on after the" in resumed.stderr
+    expected = ['["python"]', '["deep-learning"]', read_csv(tagged)[2]["tags"], '["pandas"]'] * 1000
+    assert [row["tags"] for row in read_csv(tagged)] == expected
+    assert {path.name for path in tmp_path.iterdir()} == {"questions.csv", "tagged.csv"}
+
+
+def test_results_of_another_input_are_not_gone_on_with(cut_run, predict, tagged):
+    process, _ = cut_run
+    process.kill()
+    process.wait()
+    result = predict("title\ncsv\n")
+    assert result.returncode == 0 and "going on" not in result.stderr
+    assert [row["tags"] for row in read_csv(tagged)] == ['["pandas"]']
+
+
+def test_a_second_run_on_one_output_is_refused(cut_run, predict, tagged):
+    before = cut_run[1].read_bytes()
+    result = predict(None)
+    assert result.returncode != 0
+    assert "another run is at work" in result.stderr
+    assert cut_run[1].read_bytes() == before and not tagged.exists()
 
 
 @pytest.mark.parametrize(
