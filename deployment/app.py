@@ -271,6 +271,7 @@ def make_theme():
         background_fill_primary="*neutral_50",
         button_primary_background_fill="*primary_600",
         button_primary_background_fill_hover="*primary_700",
+        button_primary_background_fill_hover_dark="*primary_700",
         block_title_text_color="*primary_700",
         block_label_text_color="*primary_700",
         block_info_text_color="*neutral_600",
