@@ -42,7 +42,7 @@ serve: .venv/installed ## Gradio app on http://127.0.0.1:7860 and Flask form on 
 	@test -f $(SERVED)/model_quantized.onnx || { echo "$(SERVED) holds no model_quantized.onnx" >&2; exit 1; }
 	@echo "serving $(SERVED); Ctrl-C stops both apps"
 	@TAGGER_MODEL=$(SERVED) $(PY) deployment/app.py --port $(GRADIO_PORT) & gradio=$$!; \
-	TAGGER_SPACE=http://127.0.0.1:$(GRADIO_PORT) .venv/bin/gunicorn --bind 127.0.0.1:$(FORM_PORT) --threads 8 \
+	TAGGER_SPACE=http://127.0.0.1:$(GRADIO_PORT) .venv/bin/gunicorn --bind 127.0.0.1:$(FORM_PORT) --threads 16 \
 		"webapp.app:create_app()" & flask=$$!; \
 	trap 'kill $$gradio $$flask 2>/dev/null; wait; exit 0' INT TERM; \
 	wait -n || true; kill $$gradio $$flask 2>/dev/null; wait; echo "an app stopped; so did the other" >&2; exit 1
