@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 import time
+import uuid
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -35,7 +36,7 @@ class StandInSpace(BaseHTTPRequestHandler):
     asked: dict[str, dict]
 
     def do_POST(self):
-        event = str(len(self.asked))
+        event = str(uuid.uuid4())
         self.asked[event] = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         self.reply(json.dumps({"event_id": event}).encode(), "application/json")
 
