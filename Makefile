@@ -50,6 +50,7 @@ serve: .venv/installed ## Gradio app on http://127.0.0.1:7860 and Flask form on 
 bench: $(REPORTS)/comparison.json ## measure serving beside its rivals, as ratios; fail if the demo's model has become worse
 	$(PY) onnx_export/quality_gate.py --models-dir $(MODELS) --model $(MODEL) --shipped assets/demo_metrics.json
 	$(PY) onnx_export/benchmark.py --data-dir $(DATA) --models-dir $(MODELS) --reports-dir $(REPORTS) --model $(MODEL)
+	$(PY) benchmarks/load.py
 
 clean: ## remove what the demo made, and the virtual environment
 	rm -rf .venv $(DATA) $(MODELS) $(REPORTS) *.egg-info

@@ -32,6 +32,7 @@ SCRIPTS = [
     "deployment/predict.py",
     "webapp/app.py",
     "data/sample_site/server.py",
+    "benchmarks/load.py",
 ]
 HEAVY = {"torch", "transformers", "optimum", "onnxruntime", "pandas", "sklearn", "matplotlib", "gradio", "selenium"}
 SHOW_HELP = """

@@ -1,0 +1,199 @@
+"""Load the form and its Space with many askers at once, on this machine, and report what they met.
+
+Starts deployment/app.py and the form under gunicorn as `make serve` does, then sends distinct questions to the form's
+POST /api/tags from as many clients at once as --clients says, each asking again as soon as it is answered. Fails if an
+answer is neither 200 nor a deliberate 503, if it is not the one that the model gives, or if memory grows.
+
+    python benchmarks/load.py       # -> reports/load.md
+"""
+
+import argparse
+import os
+import random
+import statistics
+import subprocess
+import sys
+import threading
+import time
+import uuid
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import httpx
+import psutil
+
+from data.files import atomic_path
+from deployment.tagger import Tagger, default_model_folder
+
+ROOT = Path(__file__).parents[1]
+SPACE_PORT, FORM_PORT = 7871, 8071
+WORDS = (
+    *("train", "neural", "network", "python", "pandas", "keras", "loss", "random", "forest", "converge", "metric"),
+    *("imbalanced", "time", "series", "regression", "clustering", "features", "scikit-learn", "gradient", "to", "the"),
+)
+MOST_GROWTH = 1.05  # memory of the last sixth of a run against its first
+CHECKED = 100  # answers of a run that are held against the model's own
+START_LIMIT = 60  # seconds
+WARM_UP = 10  # seconds, after which threads and caches are there and memory is measured
+
+
+@dataclass
+class Run:
+    """What the clients of one run met."""
+
+    clients: int
+    statuses: Counter = field(default_factory=Counter)
+    seconds: list[float] = field(default_factory=list)  # of the answers with status 200
+    memory: list[float] = field(default_factory=list)  # MB of Space and form together, a sample per second
+    answers: dict[str, list[str]] = field(default_factory=dict)  # title: suggested tags
+    wrong: int = 0
+
+    def growth(self) -> float:
+        """Return the memory of the last sixth of the run as a ratio to that of the first."""
+        sixth = max(1, len(self.memory) // 6)
+        return statistics.median(self.memory[-sixth:]) / statistics.median(self.memory[:sixth])
+
+    def percentile(self, share: float) -> float:
+        """Return the milliseconds within which this share of the questions was answered."""
+        return 1000 * sorted(self.seconds)[int(share * (len(self.seconds) - 1))]
+
+    def failures(self) -> list[str]:
+        """Return what must not happen and did, a line each."""
+        found = [f"{count} answers with status {status}" for status, count in self.statuses.items() if status >= 500]
+        found = [line for line in found if not line.endswith("503")]
+        if self.wrong:
+            found.append(f"{self.wrong} of {CHECKED} answers are not the model's")
+        if self.growth() > MOST_GROWTH:
+            found.append(f"memory grew to {self.growth():.2f} of what it was")
+        return [f"{self.clients} clients: {line}" for line in found]
+
+
+@contextmanager
+def server(command: list, is_ready: Callable[[], bool], **settings: str) -> Iterator[psutil.Process]:
+    """Run a server until the block ends. Raises RuntimeError if it ends or takes too long before it is ready."""
+    environment = os.environ | {"PYTHONPATH": str(ROOT)} | settings
+    silent = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    with subprocess.Popen(command, cwd=ROOT, env=environment, **silent) as process:
+        try:
+            deadline = time.monotonic() + START_LIMIT
+            while not is_ready():
+                if process.poll() is not None or time.monotonic() > deadline:
+                    raise RuntimeError(f"{' '.join(map(str, command))}: not ready after {START_LIMIT} s, or ended")
+                time.sleep(0.05)
+            yield psutil.Process(process.pid)
+        finally:
+            process.terminate()
+
+
+def space_answers(url: str) -> bool:
+    """Tell whether the Space gives tags to a question."""
+    calls = f"{url}/gradio_api/call"
+    try:
+        event = httpx.post(f"{calls}/v2/predict", json={"title": "python", "description": ""}, timeout=5).json()
+        return "suggested" in httpx.get(f"{calls}/predict/{event['event_id']}", timeout=5).text
+    except (httpx.HTTPError, ValueError, KeyError):
+        return False
+
+
+def form_is_ready(url: str) -> bool:
+    try:
+        return httpx.get(f"{url}/readyz", timeout=5).is_success
+    except httpx.HTTPError:
+        return False
+
+
+def memory_of(processes: list[psutil.Process]) -> float:
+    """Return the resident MB of processes and their children."""
+    family = [member for process in processes for member in (process, *process.children(recursive=True))]
+    return sum(member.memory_info().rss for member in family) / 1e6
+
+
+def ask(run: Run, until: float) -> None:
+    """Ask one distinct question after another until the time ``until``."""
+    with httpx.Client(timeout=60) as client:
+        while time.monotonic() < until:
+            title = f"{' '.join(random.choices(WORDS, k=9))} {uuid.uuid4()}"  # none is in the form's cache
+            start = time.monotonic()
+            response = client.post(f"http://127.0.0.1:{FORM_PORT}/api/tags", json={"title": title})
+            run.statuses[response.status_code] += 1
+            if response.status_code == 200:
+                run.seconds.append(time.monotonic() - start)
+                if len(run.answers) < CHECKED:
+                    run.answers[title] = [row["tag"] for row in response.json()["suggested"]]
+            elif response.status_code == 503:
+                time.sleep(0.2)  # far less than its Retry-After asks for
+
+
+def load(clients: int, seconds: float, processes: list[psutil.Process], tagger: Tagger) -> Run:
+    """Let ``clients`` ask for ``seconds`` and return what they met."""
+    run = Run(clients)
+    until = time.monotonic() + seconds
+    threads = [threading.Thread(target=ask, args=(run, until)) for _ in range(clients)]
+    for thread in threads:
+        thread.start()
+    while any(thread.is_alive() for thread in threads):
+        run.memory.append(memory_of(processes))
+        time.sleep(1)
+    run.wrong = sum([tag for tag, _ in tagger.tag(title, "")] != tags for title, tags in run.answers.items())
+    return run
+
+
+def report(runs: list[Run], start_up: float, seconds: float) -> str:
+    """Return the page: a row per run, latency against that of a single client in the same run."""
+    alone = runs[0].percentile(0.5)
+    lines = [
+        "# The form and its Space under load",
+        "",
+        f"{seconds:.0f} s per row, distinct questions, POST /api/tags; gunicorn with 16 threads and the Space on the "
+        f"same {os.cpu_count()} cores as the clients. From the Space's exec to its first answer: {start_up:.1f} s.",
+        "",
+        "| clients | answers/s | p50 | p99 | p50 / one client's | 503 | other errors | wrong | memory, end / start |",
+        "|---:|---:|---:|---:|---:|---:|---:|---:|---:|",
+    ]
+    for run in runs:
+        total, good, busy = run.statuses.total(), run.statuses[200], run.statuses[503]
+        lines.append(
+            f"| {run.clients} | {good / seconds:.1f} | {run.percentile(0.5):.0f} ms | {run.percentile(0.99):.0f} ms | "
+            f"{run.percentile(0.5) / alone:.1f} | {busy / total:.1%} | {total - good - busy} | "
+            f"{run.wrong} of {len(run.answers)} | {run.growth():.3f} |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+def parse_args(argv: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__.partition("\n")[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter
+    )
+    parser.add_argument("--clients", type=int, nargs="+", default=[16, 64], help="clients at once, a run for each")
+    parser.add_argument("--seconds", type=float, default=60, help="length of a run")
+    parser.add_argument("--model", type=Path, default=default_model_folder(), help="model folder that the Space serves")
+    parser.add_argument("--output", type=Path, default=Path("reports/load.md"), help="Markdown file to write")
+    return parser.parse_args(argv)
+
+
+def main(argv: list[str] | None = None) -> None:
+    args = parse_args(argv)
+    space_url, form_url = f"http://127.0.0.1:{SPACE_PORT}", f"http://127.0.0.1:{FORM_PORT}"
+    space = [sys.executable, "deployment/app.py", "--port", str(SPACE_PORT), "--model", str(args.model.resolve())]
+    gunicorn = [Path(sys.executable).with_name("gunicorn"), "--threads", "16", "--bind", f"127.0.0.1:{FORM_PORT}"]
+    settings = {"TAGGER_SPACE": space_url, "TAGGER_RATE_LIMIT": "1000000 per second"}
+    tagger = Tagger(args.model)
+    begun = time.monotonic()
+    with server(space, lambda: space_answers(space_url)) as first:
+        start_up = time.monotonic() - begun
+        with server([*gunicorn, "webapp.app:create_app()"], lambda: form_is_ready(form_url), **settings) as second:
+            load(16, WARM_UP, [first, second], tagger)
+            runs = [load(clients, args.seconds, [first, second], tagger) for clients in (1, *args.clients)]
+    with atomic_path(args.output) as temporary:
+        temporary.write_text(report(runs, start_up, args.seconds), encoding="utf-8")
+    print(args.output.read_text(encoding="utf-8"))
+    if failures := [line for run in runs for line in run.failures()]:
+        sys.exit("\n".join(failures))
+    print(f"-> {args.output}")
+
+
+if __name__ == "__main__":
+    main()
