@@ -37,7 +37,7 @@ WORDS = (
 MOST_GROWTH = 1.05  # memory of the last sixth of a run against its first
 CHECKED = 100  # answers of a run that are held against the model's own
 START_LIMIT = 60  # seconds
-WARM_UP = 10  # seconds, after which threads and caches are there and memory is measured
+WARM_UP = 20  # seconds, after which threads and caches are there and memory is measured
 
 
 @dataclass

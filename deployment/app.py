@@ -9,7 +9,8 @@ import argparse
 import os
 import sys
 import warnings
-from functools import partial
+from collections import deque
+from operator import itemgetter
 from pathlib import Path
 from urllib.parse import quote
 
@@ -20,6 +21,10 @@ SITE = "https://datascience.stackexchange.com"  # its tag pages are linked to; T
 MAX_BATCH = 64  # questions of one call of /predict_batch
 WAITING = 64  # calls in the queue; the next is told at once that the app is busy
 REMEMBERED = 10  # questions that the browser keeps
+# Sessions that the server keeps, some 70 kB each; every call of the API opens one. The page needs none of them: what it
+# shows lies in the browser.
+SESSIONS = 100
+EVENTS = 500  # calls that gradio keeps, more than can be waiting
 # Not by gr.Warning, whose toast is a button within a button to a screen reader.
 BLANK = '<p role="alert" class="doubt">Write a title or a description first, then ask for tags.</p>'
 EMPTY = "<p>Your tags will appear here.</p>"
@@ -207,21 +212,22 @@ def add_result() -> tuple:
     return answer, names, words
 
 
-def add_history(question: tuple, history) -> None:
-    """Add the list of the questions that this browser remembers."""
+def add_history(app, question: tuple, history) -> None:
+    """Add the list of the questions that this browser remembers, a button for each."""
     import gradio as gr
+
+    def label(questions: list | None) -> list:
+        shown = [gr.Button((title or description)[:80], visible=True) for title, description in questions or []]
+        return shown + [gr.Button(visible=False)] * (REMEMBERED - len(shown))
 
     with gr.Accordion("Your last questions", open=False):
         gr.Markdown(PRIVACY)
-
-        @gr.render(inputs=history)
-        def show_history(questions: list | None):
-            for title, description in questions or []:
-                button = gr.Button((title or description)[:80], size="sm")
-                button.click(partial(tuple, (title, description)), outputs=list(question), api_visibility="private")
-
+        buttons = [gr.Button(visible=False, size="sm") for _ in range(REMEMBERED)]
+        for place, button in enumerate(buttons):
+            button.click(itemgetter(place), inputs=history, outputs=list(question), api_visibility="private")
         forget = gr.Button("Forget them", size="sm")
         forget.click(list, outputs=history, api_visibility="private")
+    gr.on([app.load, history.change], label, inputs=history, outputs=buttons, api_visibility="private")
 
 
 def build_app(tagger):
@@ -250,7 +256,7 @@ def build_app(tagger):
             preload=False,
             api_visibility="private",
         )
-        add_history(question, history)
+        add_history(app, question, history)
         # One question at a time goes through the model, from the page and the endpoints together.
         model = {"concurrency_id": "model", "concurrency_limit": 1, "api_visibility": "private"}
         page = {"fn": show, "inputs": [*question, history], "outputs": [*result, history], **model}
@@ -259,7 +265,20 @@ def build_app(tagger):
         why.click(show_words, inputs=list(question), outputs=result[-1], **model)
         clear.click(lambda: ("", "", EMPTY, "", ""), outputs=[*question, *result], api_visibility="private")
         add_api(tagger)
-    return app.queue(max_size=WAITING)
+    app.queue(max_size=WAITING)
+    forget_old_events(app._queue)
+    return app
+
+
+def forget_old_events(queue) -> None:
+    """Keep the last EVENTS calls; gradio below 6.25 keeps all, and sums them up with each (gradio-app/gradio#11602)."""
+    from gradio.utils import LRUCache
+
+    queue.event_analytics = LRUCache(EVENTS)
+    queue.pending_messages_per_session = LRUCache(EVENTS)
+    queue.event_ids_to_events = LRUCache(EVENTS)
+    queue.pending_event_ids_session = LRUCache(EVENTS)
+    queue._asyncio_tasks = deque(maxlen=EVENTS)
 
 
 def make_theme():
@@ -300,6 +319,7 @@ def main(argv: list[str] | None = None) -> None:
             css_paths=Path(__file__).with_name("answer.css"),
             ssr_mode=False,
             show_error=False,
+            state_session_capacity=SESSIONS,
             footer_links=["api", "settings"],
         )
     except OSError:
