@@ -1,0 +1,97 @@
+"""Tell how often the tagger says that its tags fit, on questions of its site and on texts that are none.
+
+In: the model of deployment/model/, questions of its own site, and of other sites where there are some. Out: a table.
+
+    python benchmarks/doubt.py --own data/ques_details.csv --other elsewhere/ques_details.csv    # -> reports/doubt.md
+"""
+
+import argparse
+import random
+import string
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from data.files import atomic_path, read_questions
+from deployment.tagger import Tagger, default_model_folder
+
+QUESTIONS = 400  # of each kind at most
+SEED = 0
+WORDS = 10  # of a made-up title
+LANGUAGES = (
+    "Wie finde ich heraus, warum mein Auto morgens nicht anspringt?",
+    "Wann fährt der nächste Zug von hier nach Berlin ab?",
+    "¿Cómo puedo cocinar una paella para diez personas?",
+    "Quel est le meilleur moyen d'apprendre le piano à mon âge ?",
+    "Onde posso comprar um bilhete de metro para amanhã?",
+    "Dove si trova la stazione più vicina al museo?",
+    "Jak upiec dobry chleb żytni w domowym piekarniku?",
+    "Как приготовить настоящий борщ на завтрашний обед",
+    "今日の天気はどうですか、傘が必要ですか",
+    "我想知道明天的天气怎么样 要不要带伞",
+)
+
+
+def made_up_titles(tagger: Tagger) -> dict[str, list[str]]:
+    """Return titles of English words in any order, titles of random letters, and questions in other languages."""
+    rng = random.Random(SEED)
+    words = sorted(word for word in tagger.tokenizer.get_vocab() if word.isascii() and word.isalpha() and len(word) > 2)
+
+    def letters() -> str:
+        return "".join(rng.choices(string.ascii_lowercase, k=rng.randint(3, 9)))
+
+    return {
+        "random English words": [" ".join(rng.choices(words, k=WORDS)) for _ in range(QUESTIONS)],
+        "random letters": [" ".join(letters() for _ in range(WORDS)) for _ in range(QUESTIONS)],
+        "other languages": list(LANGUAGES),
+    }
+
+
+def sample(path: Path) -> tuple[list[str], list[str]]:
+    """Return titles and descriptions of at most QUESTIONS rows of a ques_details.csv, drawn with SEED."""
+    questions = read_questions(path)
+    drawn = questions.sample(min(QUESTIONS, len(questions)), random_state=SEED)
+    return drawn["title"].tolist(), drawn["description"].tolist()
+
+
+def row(name: str, tagger: Tagger, titles: list[str], descriptions: list[str]) -> str:
+    """Return a row of the table: how many of the texts the tagger's tags are said to fit, and how sure it is."""
+    answers = [tagger.answer(title, description) for title, description in zip(titles, descriptions, strict=True)]
+    best = np.median([answer["suggested"][0]["probability"] for answer in answers])
+    return f"| {name} | {len(answers)} | {np.mean([answer['fits'] for answer in answers]):.2f} | {best:.2f} |"
+
+
+def parse_args(argv: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__.partition("\n")[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter
+    )
+    parser.add_argument("--model", type=Path, default=default_model_folder(), help="model folder")
+    parser.add_argument("--own", type=Path, required=True, help="a ques_details.csv of the model's site")
+    parser.add_argument("--other", type=Path, nargs="*", default=[], help="files of the same form of other sites")
+    parser.add_argument("--output", type=Path, default=Path("reports/doubt.md"), help="Markdown file to write")
+    return parser.parse_args(argv)
+
+
+def main(argv: list[str] | None = None) -> None:
+    args = parse_args(argv)
+    try:
+        tagger = Tagger(args.model)
+        lines = ["| texts | number | said to fit | probability of the best tag, median |", "|---|---:|---:|---:|"]
+        for path in (args.own, *args.other):
+            titles, descriptions = sample(path)
+            lines.append(row(f"{path}, titles", tagger, titles, [""] * len(titles)))
+            if any(descriptions):
+                lines.append(row(f"{path}, title and description", tagger, titles, descriptions))
+    except (ValueError, OSError) as error:
+        sys.exit(str(error))
+    for name, titles in made_up_titles(tagger).items():
+        lines.append(row(name, tagger, titles, [""] * len(titles)))
+    with atomic_path(args.output) as temporary:
+        temporary.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    print(args.output.read_text(encoding="utf-8"))
+    print(f"-> {args.output}")
+
+
+if __name__ == "__main__":
+    main()
