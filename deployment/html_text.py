@@ -5,21 +5,24 @@ It lies here, and not with the scrapers, because this folder must work when copi
 
 import html as html_entities
 import re
+from functools import cache
 
 from bs4 import BeautifulSoup, Comment
 from bs4.element import NavigableString, PageElement, PreformattedString, Tag
 
 # What a reader of the question never sees as its text.
-DROPPED = (
-    "script, style, template, noscript, head, title, svg, iframe, object, video, audio, canvas, "
-    "button, input, select, textarea, "
+DROPPED_TAGS = {
+    *("script", "style", "template", "noscript", "head", "title", "svg", "iframe", "object", "video", "audio"),
+    *("canvas", "button", "input", "select", "textarea", "aside"),
+}
+DROPPED_CLASSES = {
     # What MathJax and KaTeX draw; the LaTeX itself is put back before these are dropped.
-    ".MathJax, .MathJax_Preview, .MathJax_Display, .MathJax_SVG, .MathJax_SVG_Display, .MathJax_CHTML, .mjx-chtml, "
-    ".katex-html, .snippet-ctas, .snippet-result, "
+    *("MathJax", "MathJax_Preview", "MathJax_Display", "MathJax_SVG", "MathJax_SVG_Display", "MathJax_CHTML"),
+    *("mjx-chtml", "katex-html", "snippet-ctas", "snippet-result"),
     # The site's own notices (duplicate, closed, locked ...), which it renders inside the body.
-    "aside, .s-notice, .js-post-notice, .js-post-notices, .post-notice, .post-notices, .special-status, "
-    ".question-status, .question-originals-of-duplicate"
-)
+    *("s-notice", "js-post-notice", "js-post-notices", "post-notice", "post-notices", "special-status"),
+    *("question-status", "question-originals-of-duplicate"),
+}
 
 # The editor's placeholder for a picture's description says nothing about the picture.
 PLACEHOLDER_ALTS = {
@@ -81,11 +84,16 @@ def pasted_to_text(text: str) -> str:
     then goes the way of a scraped page, so that the model meets the kind of text that it learnt from. Where that
     leaves nothing, as of a comment, the text itself is returned. Never raises.
     """
+    text = text.strip()
+    html = text if MARKUP.match(text) else _markdown().render(_normalize(text))
+    return html_to_text(html) or text
+
+
+@cache
+def _markdown():
     from markdown_it import MarkdownIt
 
-    text = text.strip()
-    html = text if MARKUP.match(text) else MarkdownIt("commonmark").render(_normalize(text))
-    return html_to_text(html) or text
+    return MarkdownIt("commonmark")
 
 
 def _normalize(text: str) -> str:
@@ -100,23 +108,27 @@ def _tidy(text: str) -> str:
 
 def _restore_latex(soup: BeautifulSoup) -> None:
     """Put the LaTeX that MathJax keeps in a script, or KaTeX in an annotation, back into the text."""
-    for script in soup.select('script[type^="math/tex"]'):
+    for script in soup.find_all("script", type=re.compile("^math/tex")):
         dollars = "$$" if "mode=display" in script["type"] else "$"
         script.replace_with(NavigableString(f"{dollars}{script.string or ''}{dollars}"))
-    for rendered in soup.select(".katex"):
+    for rendered in soup.find_all(class_="katex"):
         if annotation := rendered.select_one('annotation[encoding="application/x-tex"]'):
             dollars = "$$" if rendered.find_parent(class_="katex-display") else "$"
             rendered.replace_with(NavigableString(f"{dollars}{annotation.get_text()}{dollars}"))
 
 
 def _drop_unread(soup: BeautifulSoup) -> None:
-    for element in soup.select(DROPPED):
+    for element in soup.find_all(_is_unread):
         if not element.decomposed:
             element.decompose()
     # Until 2013 the site wrote its duplicate notice into the body itself, as a quote.
     for quote in soup.find_all("blockquote"):
         if quote.get_text().lstrip().startswith(("Possible Duplicate:", "Possible Duplicates:")):
             quote.decompose()
+
+
+def _is_unread(element: Tag) -> bool:
+    return element.name in DROPPED_TAGS or not DROPPED_CLASSES.isdisjoint(element.get_attribute_list("class"))
 
 
 class _Renderer:

@@ -1,0 +1,134 @@
+"""Measure how fast predict.py tags a file, beside the raw model and the loop that one writes first.
+
+In: the model of deployment/model/ and a file of questions, repeated up to --rows. Out: questions per second as ratios
+of one run, and the peak memory of predict.py for the rows and for a quarter of them.
+
+    python benchmarks/bulk.py --questions data/ques_details.csv    # -> reports/bulk.md
+"""
+
+import argparse
+import csv
+import itertools
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import psutil
+
+from data.files import atomic_path, read_questions
+from deployment.tagger import Tagger, default_model_folder, encode
+
+PREDICT = Path(__file__).parents[1] / "deployment/predict.py"
+NAIVE_BATCH = 32
+MOST_MEMORY = 700  # MB
+LEAST_SHARE = 0.9  # of the raw model's speed
+
+
+def naive_loop(tagger: Tagger, questions: list[tuple[str, str]]) -> None:
+    """Tag batches of NAIVE_BATCH in the order of the file, each padded to its longest, by all cores."""
+    for start in range(0, len(questions), NAIVE_BATCH):
+        titles, descriptions = zip(*questions[start : start + NAIVE_BATCH], strict=True)
+        tagger.tag_batch(titles, descriptions, batch_size=NAIVE_BATCH)
+
+
+def one_by_one(tagger: Tagger, questions: list[tuple[str, str]]) -> None:
+    """Tag one question after the other, each by all cores."""
+    for question in questions:
+        tagger.tag(*question)
+
+
+def raw_model(tagger: Tagger, questions: list[tuple[str, str]]) -> Callable[[], None]:
+    """Return a function that runs the model alone over questions tokenized before, one per core at a time."""
+    titles, descriptions = zip(*questions, strict=True)
+    encodings = encode(tagger.tokenizer, titles, descriptions, tagger.fields)
+
+    def run() -> None:
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            for _ in pool.map(lambda encoding: tagger._forward([encoding]), encodings):
+                pass
+
+    return run
+
+
+def write_csv(path: Path, questions: list[tuple[str, str]]) -> None:
+    with path.open("w", encoding="utf-8", newline="") as file:
+        csv.writer(file).writerows([("title", "description"), *questions])
+
+
+def peak_of_predict(model: Path, source: Path) -> float:
+    """Run predict.py over ``source`` and return the peak of its resident memory, in MB."""
+    command = [sys.executable, PREDICT, "--model", model, "--input", source, "--output", source.with_suffix(".out.csv")]
+    peak = 0.0
+    with subprocess.Popen([*map(str, command), "--force"], stderr=subprocess.DEVNULL) as process:
+        watched = psutil.Process(process.pid)
+        while process.poll() is None:
+            peak = max(peak, watched.memory_info().rss / 1e6)
+            time.sleep(0.02)
+    if process.returncode:
+        sys.exit(f"{PREDICT} failed on {source}")
+    return peak
+
+
+def seconds(run: Callable[[], object]) -> float:
+    started = time.perf_counter()
+    run()
+    return time.perf_counter() - started
+
+
+def report(speeds: dict[str, float], peaks: dict[int, float]) -> str:
+    """Return the page; speeds are questions per second, held against the naive loop's."""
+    base = next(iter(speeds.values()))
+    lines = ["| way | questions/s | against the naive loop |", "|---|---:|---:|"]
+    lines += [f"| {name} | {speed:.0f} | {speed / base:.2f} |" for name, speed in speeds.items()]
+    lines += ["", *(f"predict.py's peak memory over {rows} rows: {peak:.0f} MB" for rows, peak in peaks.items())]
+    return "\n".join(lines) + "\n"
+
+
+def parse_args(argv: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__.partition("\n")[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter
+    )
+    parser.add_argument("--model", type=Path, default=default_model_folder(), help="model folder")
+    parser.add_argument("--questions", type=Path, required=True, help="a ques_details.csv")
+    parser.add_argument("--rows", type=int, default=4000, help="questions to tag; the file's are repeated up to it")
+    parser.add_argument("--output", type=Path, default=Path("reports/bulk.md"), help="Markdown file to write")
+    return parser.parse_args(argv)
+
+
+def main(argv: list[str] | None = None) -> None:
+    args = parse_args(argv)
+    try:
+        table = read_questions(args.questions)
+        side_by_side, all_cores = Tagger(args.model, num_threads=1), Tagger(args.model)
+    except (ValueError, OSError) as error:
+        sys.exit(str(error))
+    rows = zip(table["title"], table["description"], strict=True)
+    questions = list(itertools.islice(itertools.cycle(rows), args.rows))
+    with tempfile.TemporaryDirectory() as folder:
+        whole, quarter = Path(folder, "whole.csv"), Path(folder, "quarter.csv")
+        write_csv(whole, questions)
+        write_csv(quarter, questions[: args.rows // 4])
+        peaks = {args.rows // 4: peak_of_predict(args.model, quarter)}
+        took = {
+            f"batches of {NAIVE_BATCH} in order, padded": seconds(lambda: naive_loop(all_cores, questions)),
+            "one question after the other, all cores": seconds(lambda: one_by_one(all_cores, questions)),
+            "the model alone, a question per core": seconds(raw_model(side_by_side, questions)),
+            "predict.py, start to end": seconds(lambda: peaks.update({args.rows: peak_of_predict(args.model, whole)})),
+        }
+    speeds = {name: args.rows / duration for name, duration in took.items()}
+    with atomic_path(args.output) as temporary:
+        temporary.write_text(report(speeds, peaks), encoding="utf-8")
+    print(args.output.read_text(encoding="utf-8"))
+    share = speeds["predict.py, start to end"] / speeds["the model alone, a question per core"]
+    if share < LEAST_SHARE or max(peaks.values()) > MOST_MEMORY:
+        sys.exit(f"predict.py has {share:.2f} of the model's speed, at a peak of {max(peaks.values()):.0f} MB")
+    print(f"predict.py has {share:.2f} of the model's speed -> {args.output}")
+
+
+if __name__ == "__main__":
+    main()
