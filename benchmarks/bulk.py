@@ -26,7 +26,7 @@ from deployment.tagger import Tagger, default_model_folder, encode
 PREDICT = Path(__file__).parents[1] / "deployment/predict.py"
 NAIVE_BATCH = 32
 MOST_MEMORY = 700  # MB
-LEAST_SHARE = 0.9  # of the raw model's speed
+LEAST_SHARE = 0.8  # of the raw model's speed
 
 
 def naive_loop(tagger: Tagger, questions: list[tuple[str, str]]) -> None:

@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import textwrap
 import threading
 import time
 from contextlib import contextmanager
@@ -213,6 +214,17 @@ def test_the_curl_calls_of_the_readme_work(space):
     result = subprocess.run(["bash", "-euc", script], capture_output=True, text=True, check=True)
     assert "event: complete" in result.stdout
     assert tags(json.loads(result.stdout.partition("data: ")[2])[0]["suggested"]) == ["python"]
+
+
+def test_the_python_calls_of_the_readme_work(space, tmp_path):
+    readme = (ROOT / "deployment" / "README.md").read_text(encoding="utf-8")
+    block = "from gradio_client" + readme.partition("    from gradio_client")[2].partition("\n\nWith curl")[0]
+    code = textwrap.dedent(f"    {block}").replace("http://127.0.0.1:7860", space)
+    namespace = {}
+    exec(code, namespace)
+    assert set(namespace) >= {"answer", "answers", "words", "known"}
+    assert [len(namespace[name]) for name in ("answers", "words", "known")] == [2, 2, len(THRESHOLDS)]
+    assert namespace["answer"]["suggested"] and namespace["answer"] == namespace["answers"][0]
 
 
 def test_questions_asked_at_once_get_each_their_own_tags(space):

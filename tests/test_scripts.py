@@ -32,6 +32,8 @@ SCRIPTS = [
     "deployment/predict.py",
     "webapp/app.py",
     "data/sample_site/server.py",
+    "benchmarks/bulk.py",
+    "benchmarks/doubt.py",
     "benchmarks/load.py",
 ]
 HEAVY = {"torch", "transformers", "optimum", "onnxruntime", "pandas", "sklearn", "matplotlib", "gradio", "selenium"}

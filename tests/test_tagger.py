@@ -146,3 +146,31 @@ def test_a_tag_list_of_another_model_is_refused(folder):
     write_json(folder / "thresholds.json", {"per_tag": dict.fromkeys(TAGS[:-1], 0.5)})
     with pytest.raises(ModelFolderError, match=f"gives {len(TAGS)} labels.*names {len(TAGS) - 1} tags"):
         Tagger(folder)
+
+
+def test_an_answer_splits_the_tags_and_says_whether_they_fit(tagger):
+    answer = tagger.answer("python csv", "")
+    suggested, others = ({row["tag"] for row in answer[part]} for part in ("suggested", "others"))
+    assert suggested == set(names(tagger.tag("python csv", ""))) and not suggested & others
+    assert answer["fits"]
+
+
+def test_a_model_less_sure_than_it_must_be_says_that_no_tag_fits(tagger, folder):
+    thresholds = json.loads((folder / "thresholds.json").read_text())
+    write_json(folder / "thresholds.json", thresholds | {"min_confidence": 1.0})
+    assert not Tagger(folder).answer("python csv", "")["fits"]
+
+
+@pytest.mark.parametrize(
+    "title, description",
+    [("python", ""), ("", "  gradient\n\nin layers "), ("my python", "word " * 200), ("\u202e \U0001f600", "x")],
+)
+def test_an_explanation_gives_the_texts_back_with_a_weight_for_each_word_that_carried(tagger, title, description):
+    explanation = tagger.explain(title, description)
+    assert "".join(piece["text"] for piece in explanation["title"]) == title.strip()
+    assert "".join(piece["text"] for piece in explanation["description"]) == description.strip()
+    suggested = names(tagger.tag(title, description))
+    for piece in explanation["title"] + explanation["description"]:
+        assert (piece["tag"] is None and piece["weight"] == 0) or (
+            piece["tag"] in suggested and 0 < piece["weight"] <= 1
+        )
