@@ -1,12 +1,14 @@
 """The plain files that the stages hand to each other: their columns, how they are read, and how they are written.
 
 ques_urls.csv            title, url
-ques_details.csv         title, description, tags (a JSON array), url[, creation_date (ISO 8601)]
+ques_details.csv         title, description, tags (a JSON array), url, creation_date (ISO 8601, UTC; may be empty)
 ques_filtered.csv        the same columns, only frequent tags left
+tag_synonyms.csv         from, to: tags that filter_tags.py renames, where the file is there
 split.csv                url, split (train, validation or test; in a split by time also repost, which no stage uses)
 tag_types_encoded.json   {tag: index}
 """
 
+import csv
 import json
 import os
 import sys
@@ -16,7 +18,9 @@ from pathlib import Path
 
 URL_COLUMNS = ["title", "url"]
 QUESTION_COLUMNS = ["title", "description", "tags", "url"]
-DATE_COLUMN = "creation_date"  # optional: not every source has it
+SYNONYM_COLUMNS = ["from", "to"]
+DATE_COLUMN = "creation_date"  # what the scrapers write; a file of your own may lack it
+DETAILS_COLUMNS = [*QUESTION_COLUMNS, DATE_COLUMN]
 
 
 @contextmanager
@@ -51,6 +55,13 @@ def require(path: str | Path, made_by: str) -> Path:
     if not path.is_file():
         sys.exit(f"{path} not found: run  {made_by}  first")
     return path
+
+
+def iter_rows(path: str | Path) -> Iterator[dict[str, str]]:
+    """Yield the rows of a CSV file one at a time, whatever its size."""
+    csv.field_size_limit(2**31 - 1)  # a cell may hold more than csv's default of 128 kB
+    with Path(path).open(encoding="utf-8-sig", newline="") as file:
+        yield from csv.DictReader(file)
 
 
 def read_table(path: str | Path, columns: list[str]):
@@ -94,6 +105,31 @@ def read_questions(path: str | Path):
         row = repeated.to_numpy().argmax() + 1
         raise ValueError(f"{path}, row {row}: url {questions['url'].iloc[row - 1]!r} comes twice")
     return questions
+
+
+def read_synonyms(path: str | Path) -> dict[str, str]:
+    """Read tag_synonyms.csv as {synonym: tag}; chains such as a -> b -> c end at c.
+
+    Raises
+    ------
+    ValueError : as in :func:`read_table`, or a cell is empty, a synonym comes twice, or a chain is a circle
+    """
+    table = read_table(path, SYNONYM_COLUMNS)
+    synonyms: dict[str, str] = {}
+    for row, (old, new) in enumerate(zip(table["from"], table["to"], strict=True), start=1):
+        if not old or not new or old in synonyms:
+            fault = "comes twice" if old in synonyms else "names no tag"
+            raise ValueError(f"{path}, row {row}: {old!r} -> {new!r} {fault}; remove the row")
+        synonyms[old] = new
+    for old, new in synonyms.items():
+        passed = {old}
+        while new in synonyms:
+            if new in passed:
+                raise ValueError(f"{path}: {old!r} leads back to {new!r}; remove one of the rows")
+            passed.add(new)
+            new = synonyms[new]
+        synonyms[old] = new
+    return synonyms
 
 
 def parse_tags(cell: str, where: str) -> list[str]:

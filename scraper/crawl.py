@@ -173,6 +173,11 @@ def add_crawl_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--workers", type=at_least_one, default=2, help="browsers at work; they share each host's delay"
     )
+    add_polite_options(parser)
+
+
+def add_polite_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of all that asks a site."""
     parser.add_argument(
         "--delay",
         type=_not_negative,
@@ -181,6 +186,17 @@ def add_crawl_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--contact", help="address or mail for the User-Agent, so that the site can reach you")
     parser.add_argument("--force", action="store_true", help="drop what is there and begin anew")
+
+
+def site_address(text: str) -> str:
+    """Return a site's address; a bare name such as "cooking" is one of stackexchange.com."""
+    address = text.strip().rstrip("/")
+    if "://" not in address:
+        address = f"https://{address}" if "." in address else f"https://{address}.stackexchange.com"
+    scheme, host = urlsplit(address)[:2]
+    if scheme not in ("http", "https") or not host:
+        raise argparse.ArgumentTypeError(f"{text!r} is no site: give one such as https://cooking.stackexchange.com")
+    return f"{scheme}://{host.lower()}"
 
 
 def at_least_one(text: str) -> int:

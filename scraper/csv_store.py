@@ -10,6 +10,10 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Self
 
+from data.files import atomic_path
+
+FAILED_COLUMNS = ["url", "reason"]
+
 csv.field_size_limit(2**31 - 1)  # a cell may hold more than csv's default of 128 kB
 
 # A field, quoted or not, and what ends it: a comma or the record's end (RFC 4180).
@@ -51,6 +55,12 @@ def parse_table(data: bytes, name: str) -> tuple[list[str], list[dict[str, str]]
         if None in row or None in row.values():
             raise ValueError(f"{name}, row {number}: not as many cells as columns ({len(columns)})")
     return columns, rows
+
+
+def write_failures(path: Path, failures: Mapping[str, str]) -> None:
+    """Write ques_failed.csv, a url and the reason why its question is not there, whole or not at all."""
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(to_csv([FAILED_COLUMNS, *failures.items()]))
 
 
 class CsvStore:

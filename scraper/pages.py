@@ -1,6 +1,7 @@
 """Parsers of Stack Exchange pages: pure functions from HTML to plain Python, for the markups of 2012 to today."""
 
 import re
+from datetime import UTC, datetime
 from typing import TypedDict
 from urllib.parse import urljoin, urlsplit, urlunsplit
 
@@ -21,6 +22,7 @@ QUESTION = "#question, .question[data-questionid]"
 QUESTION_TITLES = ("#question-header h1 .question-hyperlink", "#question-header h1", 'h1[itemprop="name"]')
 QUESTION_BODIES = (".js-post-body", ".post-text", '[itemprop="text"]', '[itemprop="description"]', ".s-prose")
 QUESTION_TAGS = (".post-taglist a.post-tag", ".post-taglist a.s-tag", ".js-post-tag-list-wrapper a[rel~=tag]")
+QUESTION_DATES = ('time[itemprop="dateCreated"][datetime]:not(#answers *, .answer *)', ".owner .relativetime[title]")
 PAGE_LINKS = ".s-pagination a[href], .pager a[href], .js-pagination a[href]"
 
 # What a page shows once it is there: the browser waits for one of these.
@@ -66,6 +68,7 @@ class Question(TypedDict):
     description: str
     tags: list[str]
     url: str
+    creation_date: str
 
 
 class PageError(ValueError):
@@ -87,9 +90,10 @@ def parse_question_list(html: str, base_url: str) -> list[Link]:
 
 
 def parse_question(html: str, url: str) -> Question:
-    """Return title, description (plain text), tags and canonical url of a question page.
+    """Return title, description (plain text), tags, canonical url and creation date of a question page.
 
-    Answers, comments, notices and the sidebar are left out.
+    The date is ISO 8601 in UTC, '' where the page does not tell it. Answers, comments, notices and the sidebar are left
+    out.
 
     Raises:
         PageError: the page has no question, or the question lacks its title, body or tags.
@@ -104,7 +108,13 @@ def parse_question(html: str, url: str) -> Question:
     found = {"title": bool(title), "body": body is not None, "tags": bool(tags)}
     if missing := [name for name, there in found.items() if not there]:
         raise PageError(f"{url}: the question has no {', no '.join(missing)}")
-    return Question(title=title, description=html_to_text(body.decode()), tags=tags, url=canonical_url(url))
+    return Question(
+        title=title,
+        description=html_to_text(body.decode()),
+        tags=tags,
+        url=canonical_url(url),
+        creation_date=_creation_date(soup, question),
+    )
 
 
 def page_count(html: str) -> int:
@@ -135,6 +145,15 @@ def canonical_url(url: str) -> str:
     return urlunsplit((scheme.lower(), host.lower(), path, "", ""))
 
 
+def iso_date(text: str) -> str:
+    """Return a date of a site, a dump or the API as ISO 8601 in UTC to the second, '' if it is none."""
+    try:
+        date = datetime.fromisoformat(text.strip())
+    except ValueError:
+        return ""
+    return date.replace(tzinfo=date.tzinfo or UTC).astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
 def question_key(url: str) -> str:
     """Return what tells a question from others: host and id, since its slug changes with its title."""
     parts = urlsplit(canonical_url(url))
@@ -163,6 +182,11 @@ def _title(soup: BeautifulSoup) -> str:
             return title
     meta = soup.select_one('meta[property="og:title"][content]')
     return clean_title(str(meta["content"])) if meta else ""
+
+
+def _creation_date(soup: BeautifulSoup, question: Tag) -> str:
+    stamp = soup.select_one(QUESTION_DATES[0]) or question.select_one(QUESTION_DATES[1])
+    return iso_date(str(stamp.get("datetime") or stamp.get("title"))) if stamp else ""
 
 
 def _tags(question: Tag) -> list[str]:

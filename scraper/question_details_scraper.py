@@ -1,7 +1,8 @@
 """Fetch title, description and tags of every question whose address is known.
 
-In: data/ques_urls.csv. Out: data/ques_details.csv with the columns title, description, tags (a JSON array) and url, and
-beside it ques_failed.csv with url and reason. Run again, it goes on where it was cut and tries the failed ones again.
+In: data/ques_urls.csv. Out: data/ques_details.csv with the columns title, description, tags (a JSON array), url and
+creation_date, and beside it SOURCE.json and ques_failed.csv with url and reason. Run again, it goes on where it was cut
+and tries the failed ones again.
 
     python scraper/question_details_scraper.py
 """
@@ -11,18 +12,18 @@ import json
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from tqdm import tqdm
 
-from data.files import QUESTION_COLUMNS, atomic_path, require
+from data.files import DETAILS_COLUMNS, require
+from data.source import write_source
 from scraper.crawl import Crawler, add_crawl_options, orderly_end
-from scraper.csv_store import CsvStore, parse_table, to_csv
+from scraper.csv_store import FAILED_COLUMNS, CsvStore, parse_table, write_failures
 from scraper.pages import QUESTION_READY, PageError, canonical_url, parse_question, question_key
 
 if TYPE_CHECKING:
     from scraper.browser import Page
-
-FAILED_COLUMNS = ["url", "reason"]
 
 
 def parse_details(page: "Page", url: str) -> dict[str, str]:
@@ -60,12 +61,6 @@ def read_failures(path: Path) -> dict[str, str]:
     except ValueError:
         return {}
     return {row["url"]: row["reason"] for row in rows} if columns == FAILED_COLUMNS else {}
-
-
-def write_failures(path: Path, failures: dict[str, str]) -> None:
-    """Write ques_failed.csv, whole or not at all."""
-    with atomic_path(path) as temporary:
-        temporary.write_bytes(to_csv([FAILED_COLUMNS, *failures.items()]))
 
 
 def scrape(crawler: Crawler, store: CsvStore, urls: list[str], failures: dict[str, str]) -> None:
@@ -106,7 +101,7 @@ def main(argv: list[str] | None = None) -> None:
         sys.exit(f"--output {args.output} is the --input: name another")
     urls = read_urls(args.input)
     failed_path = args.output.with_name("ques_failed.csv")
-    with orderly_end(), CsvStore(args.output, QUESTION_COLUMNS, args.force) as store:
+    with orderly_end(), CsvStore(args.output, DETAILS_COLUMNS, args.force) as store:
         done = {question_key(url) for url in store.urls}
         todo = [url for key, url in urls.items() if key not in done]
         failed_before = read_failures(failed_path)
@@ -123,6 +118,8 @@ def main(argv: list[str] | None = None) -> None:
         if not todo:
             print(f"nothing to do: all {len(store.urls)} questions are in {args.output}; give --force to scrape anew")
             return
+        site = "{0.scheme}://{0.netloc}".format(urlsplit(store.urls[0]))
+        write_source(args.output, site, "question pages")
         failed = f"{len(failures)} failures in {failed_path}" if failures else "0 failures"
         print(f"{len(store.urls)} questions ({len(store.urls) - before} new) in {args.output}, {failed}")
 

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 from tqdm import tqdm
 
 from data.files import URL_COLUMNS
-from scraper.crawl import Crawler, add_crawl_options, at_least_one, orderly_end
+from scraper.crawl import Crawler, add_crawl_options, at_least_one, orderly_end, site_address
 from scraper.csv_store import CsvStore
 from scraper.pages import LISTING_READY, Link, PageError, page_count, parse_question_list, question_key
 from scraper.progress import Progress
@@ -61,17 +61,6 @@ def scrape(
                 progress.note(pages[outcome.url], total, len(store.urls))
                 progress.save(progress_path)
     return failures
-
-
-def site_address(text: str) -> str:
-    """Return a site's address; a bare name such as "cooking" is one of stackexchange.com."""
-    address = text.strip().rstrip("/")
-    if "://" not in address:
-        address = f"https://{address}" if "." in address else f"https://{address}.stackexchange.com"
-    scheme, host = urlsplit(address)[:2]
-    if scheme not in ("http", "https") or not host:
-        raise argparse.ArgumentTypeError(f"{text!r} is no site: give one such as https://cooking.stackexchange.com")
-    return f"{scheme}://{host.lower()}"
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:

@@ -172,7 +172,23 @@ def test_a_question_page_gives_title_text_tags_and_url(markup):
         "description": TEXT,
         "tags": ["c++", ".net"],
         "url": "https://site.example/questions/42/why-does-my-forest-overfit",
+        "creation_date": "",
     }
+
+
+@pytest.mark.parametrize(
+    "stamp",
+    [
+        '<time itemprop="dateCreated" datetime="2023-01-09T08:30:00">Jan 9</time>',
+        '<span class="owner">asked <span class="relativetime" title="2023-01-09 08:30:00Z">Jan 9</span></span>',
+        '<time itemprop="dateCreated" datetime="2023-01-09T10:30:00+02:00">Jan 9</time>',
+    ],
+)
+def test_the_date_is_the_questions_own_in_utc(stamp):
+    answer = '<div id="answers"><time itemprop="dateCreated" datetime="2024-02-03T04:05:06">Feb 3</time></div>'
+    html = page(MODERN, body=f"<p>Text</p>{stamp}")
+    assert parse_question(html + answer, "https://site.example/q/42")["creation_date"] == "2023-01-09T08:30:00Z"
+    assert parse_question(page(MODERN) + answer, "https://site.example/q/42")["creation_date"] == ""
 
 
 @pytest.mark.parametrize(

@@ -1,12 +1,13 @@
 """Drop rare tags and split the questions.
 
     data/ques_details.csv  ->  data/ques_filtered.csv         the questions, with frequent tags only
+    data/tag_synonyms.csv      (if it is there)
                                data/tag_types_encoded.json    {tag: index}, the most frequent first
                                data/split.csv                 url, split: train, validation or test
 
     python training/filter_tags.py
 
-A tag is rare if fewer than int(n * min_frequency) of the n questions carry it; with --tags, the tags of a published
+Synonyms are renamed first. A tag is rare if fewer than int(n * min_frequency) of the n questions carry it; with --tags, the tags of a published
 model take the place of this rule. A question that is left without a tag is dropped.
 
 --split random keeps duplicates, equal or nearly so, on one side. --split time trains on the past: the oldest 80 % are
@@ -15,6 +16,7 @@ train, the next tenth validation, the newest tenth test; later copies of a quest
 """
 
 import argparse
+import operator
 import sys
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -26,6 +28,7 @@ from data.files import (
     DATE_COLUMN,
     atomic_path,
     read_questions,
+    read_synonyms,
     refuse_overwrite,
     require,
     write_json,
@@ -49,6 +52,12 @@ def keep_tags(questions, tags: Sequence[str]):
     return filtered[filtered["tags"].str.len() > 0].reset_index(drop=True)
 
 
+def rename_synonyms(questions, synonyms: dict[str, str]):
+    """Return the questions with every synonym replaced by its tag, each tag of a question once and in its place."""
+    renamed = [list(dict.fromkeys(synonyms.get(tag, tag) for tag in tags)) for tags in questions["tags"]]
+    return questions.assign(tags=renamed)
+
+
 def read_input(args: argparse.Namespace, details: Path) -> tuple:
     """Return the questions of ``details`` and the tags to keep.
 
@@ -57,6 +66,12 @@ def read_input(args: argparse.Namespace, details: Path) -> tuple:
     ValueError : the message names the file, and the row where there is one
     """
     questions = read_questions(details)
+    synonyms = args.data_dir / "tag_synonyms.csv"
+    if synonyms.is_file():
+        renamed = rename_synonyms(questions, read_synonyms(synonyms))
+        count = sum(map(operator.ne, renamed["tags"], questions["tags"]))
+        print(f"synonyms: {count} questions carried tags that {synonyms} renames")
+        questions = renamed
     if args.split == "time":
         if DATE_COLUMN not in questions:
             raise ValueError(f"{details}: column {DATE_COLUMN} missing, which --split time needs; take --split random")

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from flask import Flask, Response, abort, redirect, render_template, request
 from markupsafe import Markup
 
+from data.sample_site.api import add_api
 from data.sample_site.faults import Faults, install_faults
 from data.sample_site.questions import Question
 
@@ -18,7 +19,7 @@ def create_app(questions: Sequence[Question], faults: Faults) -> Flask:
     """Return the site's application.
 
     Args:
-        questions: what the site holds, newest first.
+        questions: what the site holds, newest first; what changes in it shows at once.
         faults: what goes wrong, and how often.
     """
     app = Flask("data.sample_site")
@@ -27,6 +28,7 @@ def create_app(questions: Sequence[Question], faults: Faults) -> Flask:
     install_faults(app, faults)
     _add_listings(app, questions)
     _add_question_pages(app, questions)
+    add_api(app, questions, faults)
 
     @app.get("/robots.txt")
     def robots() -> Response:
@@ -76,6 +78,8 @@ def _add_listings(app: Flask, questions: Sequence[Question]) -> None:
     @app.get("/questions/tagged/<tag>")
     def listing(tag: str = "") -> str:
         listed = [question for question in questions if not tag or tag in question.tags]
+        if request.args.get("tab") == "active":
+            listed.sort(key=lambda question: question.active, reverse=True)
         size = request.args.get("pagesize", 50, type=int)
         size = size if size in PAGE_SIZES else 50
         page = max(1, request.args.get("page", 1, type=int))
@@ -95,12 +99,12 @@ def _add_listings(app: Flask, questions: Sequence[Question]) -> None:
 
 
 def _add_question_pages(app: Flask, questions: Sequence[Question]) -> None:
-    by_id = {question.id: question for question in questions}
     hot = sorted(questions, key=lambda question: -question.views)[:SIDEBAR_QUESTIONS]
 
     @app.get("/questions/<int:question_id>")
     @app.get("/questions/<int:question_id>/<slug>")
     def question(question_id: int, slug: str = "") -> str | Response:
+        by_id = {question.id: question for question in questions}
         question = by_id.get(question_id)
         if question is None or question.deleted:
             abort(404)

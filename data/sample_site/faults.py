@@ -29,6 +29,12 @@ class Faults:
     """From the k-th page request on, every page is a challenge page with status 403."""
     robots_disallow_all: bool = False
     """robots.txt forbids the whole site."""
+    garbage_every: int = 0
+    """Every k-th page request is answered by something else, cut short, with status 200."""
+    quota: int = 10_000
+    """Calls that the API allows."""
+    backoff_s: int = 0
+    """Seconds of backoff that each answer of the API asks for."""
     crawl_delay_s: int = 0
     """Seconds of the Crawl-delay line in robots.txt."""
 
@@ -53,4 +59,6 @@ def install_faults(app: Flask, faults: Faults) -> None:
         if faults.error_every and number % faults.error_every == 0:
             page = render_template("error.html", title="Oops! Something Bad Happened!", text="The server stumbled.")
             return Response(page, status=500)
+        if faults.garbage_every and number % faults.garbage_every == 0:
+            return Response('{"items": [{"title": "half an ans', mimetype="application/json")
         return None

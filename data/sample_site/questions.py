@@ -48,8 +48,14 @@ class Question:
     """'', 'closed' or 'duplicate'."""
     duplicate_of: int | None = None
     """The id of the original of a 'duplicate'."""
+    edited: datetime | None = None
     deleted: bool = False
     """Listed, but its page answers 404."""
+
+    @property
+    def active(self) -> datetime:
+        """When something last happened to the question."""
+        return self.edited or self.asked
 
     @property
     def title_on_page(self) -> str:

@@ -10,7 +10,8 @@ import signal
 import sys
 import threading
 import time
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Self
 
@@ -33,6 +34,9 @@ FAULT_HELP = {
     "slow_s": "seconds that every page waits",
     "challenge_after": "show a challenge page from the k-th page request on, 0 for never",
     "robots_disallow_all": "forbid the whole site in robots.txt",
+    "garbage_every": "answer every k-th page request with half a line of JSON, 0 for none",
+    "quota": "calls that the API allows",
+    "backoff_s": "seconds of backoff that each answer of the API asks for, 0 for none",
     "crawl_delay_s": "seconds of Crawl-delay in robots.txt, 0 for none",
 }
 
@@ -84,6 +88,12 @@ class SampleSite:
     def __enter__(self) -> Self:
         self._thread.start()
         return self
+
+    def edit(self, question_id: int, **changes: object) -> None:
+        """Change a question's fields; "active" lists and the API show it as edited now, unless ``edited`` says when."""
+        place = next(i for i, question in enumerate(self.questions) if question.id == question_id)
+        now = datetime.now(UTC).replace(tzinfo=None, microsecond=0)
+        self.questions[place] = replace(self.questions[place], **{"edited": now, **changes})
 
     def __exit__(self, *_: object) -> None:
         self._server.shutdown()

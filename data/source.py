@@ -1,0 +1,45 @@
+"""Where the questions of a data set come from, and on what terms: SOURCE.json beside ques_details.csv."""
+
+import hashlib
+from bisect import bisect_right
+from collections import Counter
+from datetime import UTC, datetime
+from pathlib import Path
+
+from data.files import DATE_COLUMN, iter_rows, write_json
+
+# From which day on what is posted is under which licence (https://stackoverflow.com/help/licensing). An edit after that
+# day moves a text to the later one.
+LICENCES = {"": "CC BY-SA 2.5", "2011-04-08": "CC BY-SA 3.0", "2018-05-02": "CC BY-SA 4.0"}
+
+
+def licence_of(date: str) -> str:
+    """Return the licence under which a question of this ISO 8601 date was asked; without a date it is unknown."""
+    return list(LICENCES.values())[bisect_right(list(LICENCES), date[:10]) - 1] if date else "CC BY-SA, version unknown"
+
+
+def write_source(details: Path, site: str, source: str) -> None:
+    """Write SOURCE.json for a ques_details.csv that is complete.
+
+    Args:
+        details: the file.
+        site: the site's address.
+        source: how the questions were had, e.g. "data dump".
+    """
+    dates = [row.get(DATE_COLUMN, "") for row in iter_rows(details)]
+    known = sorted(filter(None, dates))
+    with details.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    content = {
+        "site": site,
+        "source": source,
+        "retrieved": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        "questions": len(dates),
+        "first_question": known[0] if known else None,
+        "last_question": known[-1] if known else None,
+        "licence": "CC BY-SA; the page at a question's url names its authors",
+        "questions_asked_under": dict(sorted(Counter(map(licence_of, dates)).items())),
+        "file": details.name,
+        "sha256": digest,
+    }
+    write_json(details.with_name("SOURCE.json"), content)

@@ -1,0 +1,59 @@
+"""Fetch a site's tag synonyms from the Stack Exchange API 2.3.
+
+In: a site. Out: data/tag_synonyms.csv with the columns from and to; training/filter_tags.py renames the tags by it.
+
+    python scraper/tag_synonyms.py --site https://datascience.stackexchange.com
+"""
+
+import argparse
+import sys
+from itertools import count
+from pathlib import Path
+
+from data.files import SYNONYM_COLUMNS, atomic_path, refuse_overwrite
+from scraper.api_client import ADDRESS, Api
+from scraper.crawl import add_polite_options, orderly_end, site_address
+from scraper.csv_store import to_csv
+
+
+def read_synonyms(api: Api) -> dict[str, str]:
+    """Return {synonym: tag} of all pages."""
+    synonyms: dict[str, str] = {}
+    for page in count(1):
+        answer = api.get("tags/synonyms", sort="creation", order="asc", page=page)
+        synonyms |= {item["from_tag"]: item["to_tag"] for item in answer["items"]}
+        if not answer.get("has_more"):
+            return synonyms
+
+
+def parse_args(argv: list[str] | None) -> argparse.Namespace:
+    """Return the command line's arguments."""
+    parser = argparse.ArgumentParser(
+        description="Fetch a site's tag synonyms from the Stack Exchange API.",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    parser.add_argument(
+        "--site", type=site_address, default="https://datascience.stackexchange.com", help="address of the site"
+    )
+    parser.add_argument("--output", type=Path, default=Path("data/tag_synonyms.csv"), help="CSV file to write")
+    parser.add_argument("--api", default=ADDRESS, help="address of the API")
+    add_polite_options(parser)
+    return parser.parse_args(argv)
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Fetch the synonyms."""
+    args = parse_args(argv)
+    refuse_overwrite(args.output, force=args.force)
+    with orderly_end():
+        try:
+            synonyms = read_synonyms(Api(args.api, args.site, args.delay, args.contact))
+        except (KeyError, TypeError) as error:
+            sys.exit(f"{args.api}: a synonym without {error}; nothing was written")
+        with atomic_path(args.output) as temporary:
+            temporary.write_bytes(to_csv([SYNONYM_COLUMNS, *sorted(synonyms.items())]))
+        print(f"{len(synonyms)} synonyms in {args.output}")
+
+
+if __name__ == "__main__":
+    main()
