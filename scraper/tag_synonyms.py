@@ -7,7 +7,6 @@ In: a site. Out: data/tag_synonyms.csv with the columns from and to; training/fi
 
 import argparse
 import sys
-from itertools import count
 from pathlib import Path
 
 from data.files import SYNONYM_COLUMNS, atomic_path, refuse_overwrite
@@ -19,11 +18,12 @@ from scraper.csv_store import to_csv
 def read_synonyms(api: Api) -> dict[str, str]:
     """Return {synonym: tag} of all pages."""
     synonyms: dict[str, str] = {}
-    for page in count(1):
+    page, more = 1, True
+    while more:
         answer = api.get("tags/synonyms", sort="creation", order="asc", page=page)
         synonyms |= {item["from_tag"]: item["to_tag"] for item in answer["items"]}
-        if not answer.get("has_more"):
-            return synonyms
+        page, more = page + 1, answer.get("has_more")
+    return synonyms
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:

@@ -4,6 +4,7 @@ import csv
 import json
 import os
 import re
+import resource
 import signal
 import subprocess
 import sys
@@ -23,17 +24,23 @@ from scraper.politeness import parse_retry_after
 ROOT = Path(__file__).parents[1]
 
 
-def start(script, *arguments, **environment):
-    """Start a scraper; --delay 0 unless the arguments say otherwise."""
+def start(script, *arguments, limit_bytes=resource.RLIM_INFINITY, **environment):
+    """Start a scraper; --delay 0 unless the arguments say otherwise. No file may grow beyond ``limit_bytes``."""
     command = [sys.executable, f"scraper/{script}.py", "--delay", "0", *map(str, arguments)]
     return subprocess.Popen(
-        command, cwd=ROOT, env=os.environ | environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        command,
+        cwd=ROOT,
+        env=os.environ | environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit_bytes, resource.RLIM_INFINITY)),
     )
 
 
-def run(script, *arguments, **environment):
+def run(script, *arguments, **options):
     """Run a scraper to its end; return its exit code, standard output and the last line of its standard error."""
-    process = start(script, *arguments, **environment)
+    process = start(script, *arguments, **options)
     output, errors = process.communicate(timeout=120)
     assert "Traceback" not in errors
     return process.returncode, output, errors.rstrip().rpartition("\n")[2]

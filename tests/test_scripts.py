@@ -15,6 +15,8 @@ from training import backbones, baseline, filter_tags, finetune
 
 SCRIPTS = [
     "scraper/question_url_scraper.py",
+    "scraper/stack_exchange_api.py",
+    "scraper/tag_synonyms.py",
     "scraper/question_details_scraper.py",
     "training/filter_tags.py",
     "training/baseline.py",

@@ -7,8 +7,8 @@
 
     python training/filter_tags.py
 
-Synonyms are renamed first. A tag is rare if fewer than int(n * min_frequency) of the n questions carry it; with --tags, the tags of a published
-model take the place of this rule. A question that is left without a tag is dropped.
+Synonyms are renamed first. A tag is rare if fewer than int(n * min_frequency) of the n questions carry it; with --tags,
+the tags of a published model take the place of this rule. A question that is left without a tag is dropped.
 
 --split random keeps duplicates, equal or nearly so, on one side. --split time trains on the past: the oldest 80 % are
 train, the next tenth validation, the newest tenth test; later copies of a question of an earlier part become
