@@ -1,6 +1,5 @@
 """A headless Chromium that a worker keeps for all of its pages, driven by Selenium."""
 
-import ctypes
 import json
 import os
 import shutil
@@ -18,6 +17,7 @@ from selenium.webdriver.support.ui import WebDriverWait
 from urllib3.exceptions import HTTPError
 
 from scraper.politeness import TIMEOUT_S, RetryLater, StopRun
+from scraper.processes import die_with_parent
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 ARGUMENTS = (
@@ -38,8 +38,6 @@ PREFERENCES = {
     "profile.managed_default_content_settings.javascript": BLOCK,
 }
 NOT_NEEDED = ["*.css", "*.css?*", "*.woff", "*.woff2", "*.ico", "*.ico?*"]
-PR_SET_PDEATHSIG = 1  # from linux/prctl.h
-PRCTL = getattr(ctypes.CDLL(None), "prctl", None)
 INSTALL = "install Chromium and its driver, e.g. with: apt-get install chromium chromium-driver"
 
 
@@ -143,13 +141,8 @@ def _service(folder: str) -> Service:
         executable_path=shutil.which("chromedriver"),
         env={**os.environ, "TMPDIR": folder},
         # A session of its own keeps Ctrl-C from the driver, and makes one group of it and Chromium to end at once.
-        popen_kw={"start_new_session": True, "preexec_fn": _die_with_parent if PRCTL else None},
+        popen_kw={"start_new_session": True, "preexec_fn": die_with_parent},
     )
-
-
-def _die_with_parent() -> None:
-    """Ask Linux to end this process when the thread that started it ends, be it by SIGKILL."""
-    PRCTL(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def _document_response(driver: webdriver.Chrome) -> dict | None:

@@ -70,8 +70,15 @@ class CsvStore:
         urls: the column ``url`` of the rows that are there, in their order.
     """
 
-    def __init__(self, path: Path, columns: list[str], force: bool) -> None:
+    def __init__(self, path: Path, columns: list[str], force: bool, whole: int | None = None) -> None:
         """Open ``path``, empty it if ``force``, else cut off a torn end.
+
+        Args:
+            path: the file; it need not be there.
+            columns: its header.
+            force: drop what it holds.
+            whole: bytes that are known to be whole rows of this table. A file too large to be read is cut there unread,
+                and ``urls`` then has the rows of this run only.
 
         Raises:
             SystemExit: another run holds the file, or it is not this table; it is then left as it was.
@@ -82,7 +89,9 @@ class CsvStore:
         self._file = self._lock()
         if force:
             os.ftruncate(self._file, 0)
-        self.urls = self._repair()
+        self.urls = self._repair() if whole is None else []
+        if whole is not None and not force:
+            os.ftruncate(self._file, whole)
 
     def __enter__(self) -> Self:
         return self
@@ -109,6 +118,10 @@ class CsvStore:
             os.ftruncate(self._file, size)
             raise
         self.urls += [row["url"] for row in rows]
+
+    def size(self) -> int:
+        """Return the number of bytes, all of them whole rows."""
+        return os.fstat(self._file).st_size
 
     def _lock(self) -> int:
         while True:

@@ -24,9 +24,10 @@ from scraper.politeness import parse_retry_after
 ROOT = Path(__file__).parents[1]
 
 
-def start(script, *arguments, limit_bytes=resource.RLIM_INFINITY, **environment):
-    """Start a scraper; --delay 0 unless the arguments say otherwise. No file may grow beyond ``limit_bytes``."""
-    command = [sys.executable, f"scraper/{script}.py", "--delay", "0", *map(str, arguments)]
+def start(script, *arguments, delay=0, limit_bytes=resource.RLIM_INFINITY, **environment):
+    """Start a scraper; with --delay 0 unless the arguments say otherwise. No file may grow beyond ``limit_bytes``."""
+    delays = [] if delay is None else ["--delay", str(delay)]
+    command = [sys.executable, f"scraper/{script}.py", *delays, *map(str, arguments)]
     return subprocess.Popen(
         command,
         cwd=ROOT,

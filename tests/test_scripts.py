@@ -17,6 +17,7 @@ SCRIPTS = [
     "scraper/question_url_scraper.py",
     "scraper/stack_exchange_api.py",
     "scraper/tag_synonyms.py",
+    "scraper/data_dump.py",
     "scraper/question_details_scraper.py",
     "training/filter_tags.py",
     "training/baseline.py",

@@ -1,0 +1,191 @@
+"""Take the questions out of a site's data dump.
+
+In: Posts.xml, or the .7z archive that holds it. Out: data/ques_details.csv as question_details_scraper.py writes it,
+data/SOURCE.json, and beside them ques_details.progress.json, how far it is. Run again, it goes on where it was cut.
+
+    python scraper/data_dump.py --input datascience.stackexchange.com.7z --site https://datascience.stackexchange.com
+
+Memory does not grow with the dump: rows stream through, and the processes that clean their HTML, which takes most of
+the time, have a few chunks in flight.
+"""
+
+import argparse
+import itertools
+import json
+import multiprocessing
+import os
+import sys
+from collections import Counter, deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Executor, ProcessPoolExecutor
+from pathlib import Path
+
+from tqdm import tqdm
+
+from data.files import DETAILS_COLUMNS, write_json
+from data.source import write_source
+from deployment.html_text import html_to_text
+from scraper.crawl import at_least_one, orderly_end, site_address
+from scraper.csv_store import CsvStore
+from scraper.pages import clean_title, iso_date, question_key
+from scraper.posts_xml import DumpError, RawQuestion, open_posts, parse_tags, raw_questions
+from scraper.processes import die_with_parent
+from scraper.top_up import fingerprint, fingerprints, merge
+
+CHUNK = 200  # questions that a process cleans at a time, and that a kill may cost
+
+
+def clean(site: str, questions: list[RawQuestion]) -> tuple[list[dict[str, str]], Counter]:
+    """Return questions as rows of ques_details.csv, and how many were left out for which reason."""
+    rows, skipped = [], Counter()
+    for question in questions:
+        title, tags = clean_title(question.title), parse_tags(question.tags)
+        lacking = [name for name, value in (("title", title), ("tags", tags), ("body", question.body)) if not value]
+        if lacking:
+            skipped[f"no {lacking[0]}"] += 1
+            continue
+        rows.append(
+            {
+                "title": title,
+                "description": html_to_text(question.body),
+                "tags": json.dumps(tags, ensure_ascii=False),
+                "url": f"{site}/questions/{question.id}",
+                "creation_date": iso_date(question.date),
+            }
+        )
+    return rows, skipped
+
+
+def cleaners(workers: int) -> ProcessPoolExecutor:
+    """Return a pool of processes. Not forked, or they would hold the pipe open that an archive is unpacked into."""
+    return ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), initializer=die_with_parent)
+
+
+def cleaned_chunks(
+    executor: Executor, workers: int, site: str, questions: Iterable[RawQuestion]
+) -> Iterator[tuple[int, list[dict[str, str]], Counter]]:
+    """Yield (questions read, rows, skipped) of each chunk in order, with few chunks in flight.
+
+    Raises:
+        DumpError: the dump is damaged; the chunks before, and what was read of the last, have been yielded.
+    """
+    in_flight: deque = deque()
+    damage = None
+    waiting = iter(questions)
+    while True:
+        chunk = []
+        try:
+            chunk.extend(itertools.islice(waiting, CHUNK)) if damage is None else None
+        except DumpError as error:
+            damage = error
+        if chunk:
+            in_flight.append((len(chunk), executor.submit(clean, site, chunk)))
+        if not chunk and not in_flight:
+            break
+        if len(in_flight) > 2 * workers or not chunk:
+            count, future = in_flight.popleft()
+            yield count, *future.result()
+    if damage:
+        raise damage
+
+
+def convert(args: argparse.Namespace, store: CsvStore, progress: dict) -> None:
+    """Append the questions that ``store`` lacks; ``progress`` and its file tell how far it is."""
+    with (
+        open_posts(args.input) as (posts, position),
+        cleaners(args.workers) as executor,
+        tqdm(desc=args.input.name, unit="B", unit_scale=True, total=args.input.stat().st_size) as bar,
+    ):
+        questions = itertools.islice(raw_questions(posts, str(args.input)), progress["read"], None)
+        for count, rows, skipped in cleaned_chunks(executor, args.workers, args.site, questions):
+            store.append(rows)
+            progress["read"] += count
+            progress["written"] += len(rows)
+            progress["skipped"] = dict(Counter(progress["skipped"]) + skipped)
+            progress["bytes"] = store.size()
+            write_json(args.progress, progress)
+            bar.update(position.tell() - bar.n)
+    write_json(args.progress, progress | {"complete": True})
+
+
+def open_progress(args: argparse.Namespace) -> dict:
+    """Return how far the run before came, or a new beginning.
+
+    Raises:
+        SystemExit: the output is of something else.
+    """
+    dump = args.input.stat() if args.input.is_file() else None
+    made_from = {"input": args.input.name, "size": dump and dump.st_size, "site": args.site}
+    fresh = {"made_from": made_from, "read": 0, "written": 0, "skipped": {}, "bytes": 0}
+    if args.force or not args.output.exists():
+        return fresh
+    try:
+        progress = json.loads(args.progress.read_text(encoding="utf-8"))
+        if progress["made_from"] == made_from and progress["bytes"] <= args.output.stat().st_size:
+            return progress
+    except (OSError, ValueError, KeyError, TypeError):
+        pass
+    sys.exit(f"{args.output} was not made from {args.input}: give --force to replace it, or name another --output")
+
+
+def update(args: argparse.Namespace) -> None:
+    """Merge what is new or has changed in the dump into an output that is there."""
+    if not args.output.is_file():
+        sys.exit(f"--since-last: {args.output} is not there; run without it first")
+    with CsvStore(args.output, DETAILS_COLUMNS, force=False, whole=args.output.stat().st_size):
+        before, news = fingerprints(args.output), []
+        with (
+            open_posts(args.input) as (posts, position),
+            cleaners(args.workers) as executor,
+            tqdm(desc=args.input.name, unit="B", unit_scale=True, total=args.input.stat().st_size) as bar,
+        ):
+            questions = raw_questions(posts, str(args.input))
+            for _, rows, _ in cleaned_chunks(executor, args.workers, args.site, questions):
+                news += [row for row in rows if before.get(question_key(row["url"])) != fingerprint(row)]
+                bar.update(position.tell() - bar.n)
+        changed, new = merge(args.output, news)
+    args.progress.unlink(missing_ok=True)
+    write_source(args.output, args.site, f"data dump ({args.input.name})")
+    print(f"{new} new and {changed} changed questions of {args.input} in {args.output}")
+
+
+def parse_args(argv: list[str] | None) -> argparse.Namespace:
+    """Return the command line's arguments."""
+    parser = argparse.ArgumentParser(
+        description="Take the questions out of a site's data dump.",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    parser.add_argument("--input", type=Path, required=True, help="Posts.xml, or the .7z archive that holds it")
+    parser.add_argument("--site", type=site_address, required=True, help="address of the dump's site")
+    parser.add_argument("--output", type=Path, default=Path("data/ques_details.csv"), help="CSV file to write")
+    parser.add_argument("--workers", type=at_least_one, default=os.cpu_count(), help="processes that clean HTML")
+    parser.add_argument(
+        "--since-last", action="store_true", help="put what is new or has changed into the output that is there"
+    )
+    parser.add_argument("--force", action="store_true", help="drop what is there and begin anew")
+    args = parser.parse_args(argv)
+    args.progress = args.output.with_suffix(".progress.json")
+    return args
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Convert the dump."""
+    args = parse_args(argv)
+    with orderly_end():
+        try:
+            if args.since_last:
+                update(args)
+                return
+            progress = open_progress(args)
+            with CsvStore(args.output, DETAILS_COLUMNS, args.force, whole=progress["bytes"]) as store:
+                convert(args, store, progress)
+        except DumpError as error:
+            kept = f"; the questions before it are in {args.output}" if args.output.exists() else ""
+            sys.exit(f"{error}{kept}")
+        write_source(args.output, args.site, f"data dump ({args.input.name})")
+        skipped = ", ".join(f"{count} with {reason}" for reason, count in progress["skipped"].items()) or "none"
+        print(f"{progress['written']} questions in {args.output}; left out: {skipped}")
+
+
+if __name__ == "__main__":
+    main()
