@@ -51,6 +51,7 @@ bench: $(REPORTS)/comparison.json ## measure serving beside its rivals, as ratio
 	$(PY) onnx_export/quality_gate.py --models-dir $(MODELS) --model $(MODEL) --shipped assets/demo_metrics.json
 	$(PY) onnx_export/benchmark.py --data-dir $(DATA) --models-dir $(MODELS) --reports-dir $(REPORTS) --model $(MODEL)
 	$(PY) benchmarks/load.py
+	$(PY) benchmarks/dump.py
 	$(PY) benchmarks/bulk.py --questions $(DATA)/ques_details.csv
 	$(PY) benchmarks/doubt.py --own $(DATA)/ques_details.csv
 

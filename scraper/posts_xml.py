@@ -13,11 +13,12 @@ from lxml import etree
 QUESTION_TYPE = "1"  # of PostTypeId; answers are 2
 MEMBER = "Posts.xml"
 TAGS = re.compile(r"[^<>|]+")  # <a><b> until 2025, |a|b| since
+ATTRIBUTES = ("Id", "Title", "Body", "Tags", "CreationDate")
 START = re.compile(rb"\s*(?:<\?xml[^>]*\?>\s*|<!--.*?-->\s*)*(<!DOCTYPE|.)", re.DOTALL)
 
 
 class RawQuestion(NamedTuple):
-    """The attributes of a question's row, as they are; '' where the row lacks one."""
+    """The ATTRIBUTES of a question's row, as they are; '' where the row lacks one."""
 
     id: str
     title: str
@@ -36,25 +37,21 @@ def raw_questions(file: BinaryIO, name: str) -> Iterator[RawQuestion]:
     Raises:
         DumpError: not XML, damaged, or another file of a dump; what came before the damage has been yielded.
     """
-    rows, first = None, True
+    row, number = None, 0
     try:
-        rows = etree.iterparse(_without_doctype(file, name), tag="row", resolve_entities=False, no_network=True)
-        for _, row in rows:
+        rows = etree.iterparse(_without_doctype(file, name), tag="row")
+        for number, (_, row) in enumerate(rows):
             kind = row.get("PostTypeId")
             if kind == QUESTION_TYPE:
-                get = row.get
-                yield RawQuestion(
-                    get("Id", ""), get("Title", ""), get("Body", ""), get("Tags", ""), get("CreationDate", "")
-                )
-            elif first and kind is None:
+                yield RawQuestion._make([row.get(attribute, "") for attribute in ATTRIBUTES])
+            elif number == 0 and kind is None:
                 raise DumpError(f"{name}: its rows have no PostTypeId; of the dump's files, give Posts.xml")
-            first = False
             row.clear()
             while row.getprevious() is not None:
                 del row.getparent()[0]
     except etree.XMLSyntaxError as error:
         raise DumpError(f"{name}: damaged at line {error.lineno} ({error.msg})") from error
-    if first:
+    if row is None:
         raise DumpError(f"{name}: no rows in it")
 
 

@@ -37,6 +37,7 @@ SCRIPTS = [
     "data/sample_site/server.py",
     "benchmarks/bulk.py",
     "benchmarks/doubt.py",
+    "benchmarks/dump.py",
     "benchmarks/load.py",
 ]
 HEAVY = {"torch", "transformers", "optimum", "onnxruntime", "pandas", "sklearn", "matplotlib", "gradio", "selenium"}

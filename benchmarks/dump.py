@@ -1,0 +1,126 @@
+"""Measure how fast a data dump is read, beside a bare parser over the same file, and in how much memory.
+
+Out: ratios of one run. The file is made here: a block of questions and answers of the sample site, repeated.
+
+    python benchmarks/dump.py --megabytes 1000    # -> reports/dump.md
+"""
+
+import argparse
+import itertools
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from xml.sax.saxutils import quoteattr
+
+import psutil
+from lxml import etree
+
+from data.files import atomic_path
+from data.sample_site.questions import make_questions
+from scraper.posts_xml import raw_questions
+
+SCRIPT = Path(__file__).parents[1] / "scraper/data_dump.py"
+LEAST_SHARE = 0.8  # of the bare parser's speed
+MOST_MEMORY = 200  # MB
+STEP = 10_000  # between the ids of two repetitions
+
+
+def write_dump(path: Path, megabytes: int) -> int:
+    """Write a Posts.xml of a size, a question and an answer in turn, and return the number of questions."""
+    block = []
+    for number, question in enumerate(make_questions(450)):
+        body, date = quoteattr(question.body_html), question.asked.isoformat()
+        tags = quoteattr(f"|{'|'.join(question.tags)}|")
+        block.append(
+            f'  <row Id="%d{number:04}" PostTypeId="1" CreationDate="{date}" Score="1" ViewCount="10" Body={body} '
+            f'OwnerUserId="1" Title={quoteattr(question.title)} Tags={tags} ContentLicense="CC BY-SA 4.0" />\n'
+            f'  <row Id="%d{number + 5000:04}" PostTypeId="2" ParentId="1" CreationDate="{date}" Body={body} />\n'
+        )
+    with path.open("w", encoding="utf-8") as file:
+        file.write('<?xml version="1.0" encoding="utf-8"?>\n<posts>\n')
+        for repetition in itertools.count(1):
+            file.writelines(rows.replace("%d", str(repetition)) for rows in block)
+            if file.tell() > megabytes * 1e6:
+                break
+        file.write("</posts>\n")
+    return repetition * len(block)
+
+
+def bare_parser(path: Path) -> None:
+    """Do nothing but parse, with the memory given back after each row."""
+    with path.open("rb") as file:
+        for _, row in etree.iterparse(file, tag="row"):
+            row.clear()
+            while row.getprevious() is not None:
+                del row.getparent()[0]
+
+
+def reader(path: Path) -> None:
+    """Read the questions as data_dump.py does, before their HTML is cleaned."""
+    with path.open("rb") as file:
+        for _ in raw_questions(file, path.name):
+            pass
+
+
+def whole_script(path: Path) -> float:
+    """Run data_dump.py; return the peak of the proportional memory (PSS) of all its processes together, in MB."""
+    command = [sys.executable, SCRIPT, "--input", path, "--site", "https://site.example"]
+    peak = 0.0
+    with subprocess.Popen([*command, "--output", path.with_name("ques_details.csv")], stderr=subprocess.DEVNULL) as run:
+        watched = psutil.Process(run.pid)
+        while run.poll() is None:
+            try:
+                family = [watched, *watched.children(recursive=True)]
+                peak = max(peak, sum(process.memory_full_info().pss for process in family) / 1e6)
+            except psutil.NoSuchProcess:  # ended meanwhile
+                continue
+            time.sleep(0.1)
+    if run.returncode:
+        sys.exit(f"{SCRIPT} failed")
+    return peak
+
+
+def seconds(run: Callable[[], object]) -> float:
+    started = time.perf_counter()
+    run()
+    return time.perf_counter() - started
+
+
+def parse_args(argv: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__.partition("\n")[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter
+    )
+    parser.add_argument("--megabytes", type=int, default=1000, help="size of the dump")
+    parser.add_argument("--output", type=Path, default=Path("reports/dump.md"), help="Markdown file to write")
+    return parser.parse_args(argv)
+
+
+def main(argv: list[str] | None = None) -> None:
+    args = parse_args(argv)
+    peaks: list[float] = []
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "Posts.xml")
+        questions = write_dump(path, args.megabytes)
+        took = {
+            "a bare lxml.iterparse": seconds(lambda: bare_parser(path)),
+            "the reader of data_dump.py": seconds(lambda: reader(path)),
+            "data_dump.py, its HTML cleaned and written": seconds(lambda: peaks.append(whole_script(path))),
+        }
+    base = next(iter(took.values()))
+    lines = [f"A dump of {args.megabytes} MB with {questions} questions.", "", "| | speed |", "|---|---:|"]
+    lines += [f"| {name} | {base / duration:.2f} |" for name, duration in took.items()]
+    lines += ["", f"Peak memory of data_dump.py and its workers together: {peaks[0]:.0f} MB"]
+    with atomic_path(args.output) as temporary:
+        temporary.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    print(args.output.read_text(encoding="utf-8"))
+    share = base / took["the reader of data_dump.py"]
+    if share < LEAST_SHARE or peaks[0] > MOST_MEMORY:
+        sys.exit(f"the reader has {share:.2f} of the bare parser's speed, at a peak of {peaks[0]:.0f} MB")
+    print(f"-> {args.output}")
+
+
+if __name__ == "__main__":
+    main()
