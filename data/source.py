@@ -26,19 +26,24 @@ def write_source(details: Path, site: str, source: str) -> None:
         site: the site's address.
         source: how the questions were had, e.g. "data dump".
     """
-    dates = [row.get(DATE_COLUMN, "") for row in iter_rows(details)]
-    known = sorted(filter(None, dates))
+    licences: Counter[str] = Counter()
+    first, last = "", ""
+    for row in iter_rows(details):
+        date = row.get(DATE_COLUMN, "")
+        licences[licence_of(date)] += 1
+        if date:
+            first, last = min(first or date, date), max(last, date)
     with details.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     content = {
         "site": site,
         "source": source,
         "retrieved": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
-        "questions": len(dates),
-        "first_question": known[0] if known else None,
-        "last_question": known[-1] if known else None,
+        "questions": licences.total(),
+        "first_question": first or None,
+        "last_question": last or None,
         "licence": "CC BY-SA; the page at a question's url names its authors",
-        "questions_asked_under": dict(sorted(Counter(map(licence_of, dates)).items())),
+        "questions_asked_under": dict(sorted(licences.items())),
         "file": details.name,
         "sha256": digest,
     }

@@ -5,7 +5,6 @@ import os
 import shutil
 import signal
 from contextlib import suppress
-from dataclasses import dataclass
 from tempfile import TemporaryDirectory
 
 from requests.structures import CaseInsensitiveDict
@@ -16,6 +15,7 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import WebDriverWait
 from urllib3.exceptions import HTTPError
 
+from scraper.pages import Page
 from scraper.politeness import TIMEOUT_S, RetryLater, StopRun
 from scraper.processes import die_with_parent
 
@@ -39,16 +39,6 @@ PREFERENCES = {
 }
 NOT_NEEDED = ["*.css", "*.css?*", "*.woff", "*.woff2", "*.ico", "*.ico?*"]
 INSTALL = "install Chromium and its driver, e.g. with: apt-get install chromium chromium-driver"
-
-
-@dataclass(frozen=True)
-class Page:
-    """A page as it came: its final address, HTTP status and headers of the document, and its HTML."""
-
-    url: str
-    status: int
-    headers: CaseInsensitiveDict
-    html: str
 
 
 class Browser:

@@ -12,7 +12,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import urlsplit
 
-from scraper.pages import PageError, is_challenge
+from scraper.pages import Page, PageError, is_challenge
 from scraper.politeness import (
     ATTEMPTS,
     FetchError,
@@ -26,7 +26,8 @@ from scraper.politeness import (
 )
 
 if TYPE_CHECKING:
-    from scraper.browser import Browser, Page
+    from scraper.browser import Browser
+    from scraper.plain import PlainClient
 
 FAILURES_IN_A_ROW = 10  # after so many the site is taken to be down, or to have had enough
 
@@ -42,37 +43,45 @@ class Outcome:
 
 
 class Crawler:
-    """Fetches pages with ``workers`` browsers, politely, within a ``with`` block."""
+    """Fetches pages with ``workers`` side by side, politely, within a ``with`` block."""
 
     def __init__(
-        self, parse: Callable[["Page", str], Any], ready: str, workers: int, delay_s: float, contact: str | None
+        self,
+        parse: Callable[[Page, str], Any],
+        ready: str,
+        engine: str,
+        workers: int,
+        delay_s: float,
+        contact: str | None,
     ) -> None:
         """Prepare the workers.
 
         Args:
             parse: turns a page and the address asked for into content, or raises PageError; runs in the workers.
             ready: CSS selector of what a page shows once it is there.
-            workers: number of browsers.
+            engine: "selenium", a browser for each worker, or "requests", plain HTTP.
+            workers: number of pages under way at a time.
             delay_s: least seconds between two requests to a host.
             contact: address or mail that the User-Agent carries.
         """
         self._parse = parse
         self._ready = ready
+        self._engine = engine
         self._workers = workers
         self._agent = user_agent(contact)
         self._gate = HostGate(delay_s)
         self._robots = Robots(self._agent, self._gate)
         self._executor = ThreadPoolExecutor(workers)
         self._local = threading.local()
-        self._browsers: list[Browser] = []
+        self._clients: list[Browser | PlainClient] = []
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, error_type: type | None, *_: object) -> None:
         self._gate.stop.set()
-        for browser in self._browsers:
-            browser.kill() if error_type else browser.close()
+        for client in self._clients:
+            client.kill() if error_type else client.close()
         self._executor.shutdown(cancel_futures=True)
 
     def crawl(self, urls: Iterable[str]) -> Iterator[Outcome]:
@@ -122,7 +131,7 @@ class Crawler:
             self._gate.stop.set()  # before any other worker asks the site for more
             raise
 
-    def _fetch(self, url: str) -> "Page":
+    def _fetch(self, url: str) -> Page:
         host = urlsplit(url).netloc
         if not self._robots.allow(url):
             raise FetchError("robots.txt forbids it")
@@ -131,9 +140,9 @@ class Crawler:
             raise FetchError(f"leads to another site: {page.url}")
         return page
 
-    def _visit(self, url: str, host: str) -> "Page":
+    def _visit(self, url: str, host: str) -> Page:
         with self._gate.turn(host):
-            page = self._browser().get(url, self._ready)
+            page = self._client().get(url, self._ready)
             if "challenge" in page.headers.get("cf-mitigated", "") or is_challenge(page.html):
                 raise StopRun(
                     f"{host} asks for a proof of being human at {url}. All that was taken is kept: "
@@ -142,13 +151,15 @@ class Crawler:
             check_status(page.status, page.headers.get("Retry-After"))
         return page
 
-    def _browser(self) -> "Browser":
-        from scraper.browser import Browser
-
-        if not hasattr(self._local, "browser"):
-            self._local.browser = Browser(self._agent)
-            self._browsers.append(self._local.browser)
-        return self._local.browser
+    def _client(self) -> "Browser | PlainClient":
+        if not hasattr(self._local, "client"):
+            if self._engine == "selenium":
+                from scraper.browser import Browser as Client
+            else:
+                from scraper.plain import PlainClient as Client
+            self._local.client = Client(self._agent)
+            self._clients.append(self._local.client)
+        return self._local.client
 
 
 @contextmanager
@@ -171,9 +182,20 @@ def orderly_end() -> Iterator[None]:
 def add_crawl_options(parser: argparse.ArgumentParser) -> None:
     """Add the options that both scrapers have."""
     parser.add_argument(
-        "--workers", type=at_least_one, default=2, help="browsers at work; they share each host's delay"
+        "--engine",
+        choices=["selenium", "requests"],
+        default="selenium",
+        help="a browser, or plain HTTP for sites that serve whole pages to it",
+    )
+    parser.add_argument(
+        "--workers", type=at_least_one, default=2, help="pages under way at a time; they share each host's delay"
     )
     add_polite_options(parser)
+
+
+def crawl_options(args: argparse.Namespace) -> dict[str, Any]:
+    """Return what a Crawler takes of the command line."""
+    return {"engine": args.engine, "workers": args.workers, "delay_s": args.delay, "contact": args.contact}
 
 
 def add_polite_options(parser: argparse.ArgumentParser) -> None:

@@ -78,13 +78,14 @@ class CsvStore:
             columns: its header.
             force: drop what it holds.
             whole: bytes that are known to be whole rows of this table. A file too large to be read is cut there unread,
-                and ``urls`` then has the rows of this run only.
+                and ``urls`` then stays empty.
 
         Raises:
             SystemExit: another run holds the file, or it is not this table; it is then left as it was.
         """
         self.path = path
         self._columns = columns
+        self._keeps_urls = whole is None
         path.parent.mkdir(parents=True, exist_ok=True)
         self._file = self._lock()
         if force:
@@ -117,7 +118,8 @@ class CsvStore:
         except OSError:
             os.ftruncate(self._file, size)
             raise
-        self.urls += [row["url"] for row in rows]
+        if self._keeps_urls:
+            self.urls += [row["url"] for row in rows]
 
     def size(self) -> int:
         """Return the number of bytes, all of them whole rows."""

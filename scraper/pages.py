@@ -1,6 +1,8 @@
 """Parsers of Stack Exchange pages: pure functions from HTML to plain Python, for the markups of 2012 to today."""
 
 import re
+from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TypedDict
 from urllib.parse import urljoin, urlsplit, urlunsplit
@@ -18,6 +20,7 @@ SUMMARY_LINKS = (
     ".question-summary h3 a[href], "
     ".question-summary a.question-hyperlink[href]"
 )
+LISTING_TIMES = ":is(.s-post-summary, .question-summary) .relativetime[title]"
 QUESTION = "#question, .question[data-questionid]"
 QUESTION_TITLES = ("#question-header h1 .question-hyperlink", "#question-header h1", 'h1[itemprop="name"]')
 QUESTION_BODIES = (".js-post-body", ".post-text", '[itemprop="text"]', '[itemprop="description"]', ".s-prose")
@@ -52,6 +55,16 @@ CHALLENGE_MARKS = (
     "#cf-wrapper, .cf-browser-verification, .cf-turnstile, .g-recaptcha, .h-captcha, form[action*=captcha], "
     "script[src*='/cdn-cgi/challenge-platform/h/'], meta[http-equiv=refresh][content*='__cf_chl']"
 )
+
+
+@dataclass(frozen=True)
+class Page:
+    """A page as it came: its final address, HTTP status and headers of the document, and its HTML."""
+
+    url: str
+    status: int
+    headers: Mapping[str, str]
+    html: str
 
 
 class Link(TypedDict):
@@ -123,6 +136,12 @@ def page_count(html: str) -> int:
     return max((int(number) for link in links for number in re.findall(r"[?&]page=(\d+)", link)), default=1)
 
 
+def oldest_activity(html: str) -> str:
+    """Return the earliest of the times that a listing page tells of its questions, in ISO 8601; '' if it tells none."""
+    stamps = (iso_date(str(stamp["title"])) for stamp in _soup(html).select(LISTING_TIMES))
+    return min(filter(None, stamps), default="")
+
+
 def is_challenge(html: str) -> bool:
     """Whether the page asks for a proof that its reader is human, in place of what was asked for."""
     soup = _soup(html)
@@ -152,6 +171,11 @@ def iso_date(text: str) -> str:
     except ValueError:
         return ""
     return date.replace(tzinfo=date.tzinfo or UTC).astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def iso_now() -> str:
+    """Return the present moment in the form of :func:`iso_date`."""
+    return iso_date(datetime.now(UTC).isoformat())
 
 
 def question_key(url: str) -> str:

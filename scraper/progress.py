@@ -16,11 +16,13 @@ class Progress:
         site: the site's address.
         total: number of its listing pages, None before the first is read.
         done: pairs of a page and the number of rows that the output had once the page's questions were in it.
+        complete_at: when the last run began that left no page out, in ISO 8601; None if there was none.
     """
 
     site: str
     total: int | None = None
     done: list[list[int]] = field(default_factory=list)
+    complete_at: str | None = None
 
     @classmethod
     def load(cls, path: Path, site: str, rows: int) -> Self:

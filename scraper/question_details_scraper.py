@@ -2,7 +2,7 @@
 
 In: data/ques_urls.csv. Out: data/ques_details.csv with the columns title, description, tags (a JSON array), url and
 creation_date, and beside it SOURCE.json and ques_failed.csv with url and reason. Run again, it goes on where it was cut
-and tries the failed ones again.
+and tries the failed ones again. With --since-last it fetches those of ques_changed.csv anew, too.
 
     python scraper/question_details_scraper.py
 """
@@ -11,22 +11,20 @@ import argparse
 import json
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from tqdm import tqdm
 
-from data.files import DETAILS_COLUMNS, require
+from data.files import DETAILS_COLUMNS, iter_rows, require
 from data.source import write_source
-from scraper.crawl import Crawler, add_crawl_options, orderly_end
+from scraper.crawl import Crawler, add_crawl_options, crawl_options, orderly_end
 from scraper.csv_store import FAILED_COLUMNS, CsvStore, parse_table, write_failures
-from scraper.pages import QUESTION_READY, PageError, canonical_url, parse_question, question_key
+from scraper.pages import QUESTION_READY, Page, PageError, canonical_url, parse_question, question_key
+from scraper.question_url_scraper import CHANGED
+from scraper.top_up import merge
 
-if TYPE_CHECKING:
-    from scraper.browser import Page
 
-
-def parse_details(page: "Page", url: str) -> dict[str, str]:
+def parse_details(page: Page, url: str) -> dict[str, str]:
     """Return a row of ques_details.csv."""
     if question_key(page.url) != question_key(url):
         raise PageError(f"leads to another page: {page.url}")
@@ -77,6 +75,30 @@ def scrape(crawler: Crawler, store: CsvStore, urls: list[str], failures: dict[st
             bar.set_postfix(failed=len(failures))
 
 
+def refresh(args: argparse.Namespace, failures: dict[str, str]) -> int:
+    """Fetch the questions of ques_changed.csv anew, merge them into the output, and return how many have changed."""
+    changed = args.input.with_name(CHANGED)
+    known = {question_key(row["url"]) for row in iter_rows(args.output)}
+    urls = {key: url for key, url in read_urls(changed).items() if key in known} if has_rows(changed) else {}
+    path = args.output.with_name(f".{args.output.name}.updates")
+    with CsvStore(path, DETAILS_COLUMNS, force=False) as updates:
+        done = {question_key(url) for url in updates.urls}
+        todo = [url for key, url in urls.items() if key not in done]
+        if todo:
+            with Crawler(parse_details, QUESTION_READY, **crawl_options(args)) as crawler:
+                scrape(crawler, updates, todo, failures)
+        if not updates.urls:
+            return 0
+        count, _ = merge(args.output, iter_rows(path))
+        path.unlink()
+    changed.unlink(missing_ok=True)
+    return count
+
+
+def has_rows(path: Path) -> bool:
+    return path.exists() and any(True for _ in iter_rows(path))
+
+
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
     """Return the command line's arguments."""
     parser = argparse.ArgumentParser(
@@ -89,6 +111,9 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         type=Path,
         default=Path("data/ques_details.csv"),
         help="CSV file to write or go on with; ques_failed.csv lies beside it",
+    )
+    parser.add_argument(
+        "--since-last", action="store_true", help="also fetch anew what question_url_scraper.py --since-last has listed"
     )
     add_crawl_options(parser)
     return parser.parse_args(argv)
@@ -109,19 +134,21 @@ def main(argv: list[str] | None = None) -> None:
         before = len(store.urls)
         try:
             if todo:
-                with Crawler(parse_details, QUESTION_READY, args.workers, args.delay, args.contact) as crawler:
+                with Crawler(parse_details, QUESTION_READY, **crawl_options(args)) as crawler:
                     scrape(crawler, store, todo, failures)
+            changed = refresh(args, failures) if args.since_last and store.urls else 0
         finally:
             write_failures(failed_path, failures)
         if not store.urls:
             sys.exit(f"none of {len(todo)} questions could be had ({failures[todo[0]]}): see {failed_path}")
-        if not todo:
+        if not todo and not changed:
             print(f"nothing to do: all {len(store.urls)} questions are in {args.output}; give --force to scrape anew")
             return
         site = "{0.scheme}://{0.netloc}".format(urlsplit(store.urls[0]))
         write_source(args.output, site, "question pages")
         failed = f"{len(failures)} failures in {failed_path}" if failures else "0 failures"
-        print(f"{len(store.urls)} questions ({len(store.urls) - before} new) in {args.output}, {failed}")
+        news = f"{len(store.urls) - before} new, {changed} changed"
+        print(f"{len(store.urls)} questions ({news}) in {args.output}, {failed}")
 
 
 if __name__ == "__main__":

@@ -3,12 +3,14 @@
 import csv
 import json
 import os
+import random
 import re
 import resource
 import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from datetime import UTC, datetime
 from itertools import pairwise
 from pathlib import Path
@@ -431,3 +433,76 @@ def test_retry_after_is_seconds_or_a_date(value, seconds):
 )
 def test_a_site_may_be_named_in_short(given, address):
     assert question_url_scraper.site_address(given) == address
+
+
+# ---- --engine requests, --since-last ----
+
+
+def test_plain_http_gives_the_same_rows_as_the_browser(sample_site, scraped, tmp_path):
+    plain = ["--engine", "requests"]
+    assert scrape_urls(tmp_path, sample_site, *plain)[0] == 0
+    assert scrape_details(tmp_path, *plain)[0] == 0
+    assert scraped_details(tmp_path) == scraped_details(scraped[0]) == true_details(sample_site)
+    dates = {row["url"]: row["creation_date"] for row in rows(tmp_path / "ques_details.csv")}
+    assert dates == {row["url"]: row["creation_date"] for row in rows(scraped[0] / "ques_details.csv")}
+    source = json.loads((tmp_path / "SOURCE.json").read_text())
+    assert source["site"] == sample_site.url and source["questions"] == len(dates)
+
+
+@pytest.mark.parametrize(
+    "faults",
+    [Faults(error_every=3), Faults(too_many_requests_every=4, retry_after_s=1)],
+    ids=["500", "429"],
+)
+def test_plain_http_survives_faults_that_pass(tmp_path, faults):
+    with SampleSite(n=20, faults=faults) as site:
+        assert scrape_urls(tmp_path, site, "--engine", "requests")[0] == 0
+        assert scrape_details(tmp_path, "--engine", "requests")[0] == 0
+        assert scraped_details(tmp_path) == true_details(site)
+
+
+def test_plain_http_stops_at_a_challenge(tmp_path):
+    with SampleSite(n=60, faults=Faults(challenge_after=20)) as site:
+        assert scrape_urls(tmp_path, site, "--engine", "requests")[0] == 0
+        code, _, error = scrape_details(tmp_path, "--engine", "requests")
+        assert code != 0 and "asks for a proof of being human" in error
+        assert 0 < len(rows(tmp_path / "ques_details.csv")) < 20
+
+
+def test_killed_20_times_plain_http_ends_with_the_rows_of_an_unbroken_run(tmp_path):
+    moments = random.Random(0)
+    with SampleSite(n=200, faults=Faults(slow_s=0.01)) as site:
+        assert scrape_urls(tmp_path, site, "--engine", "requests")[0] == 0
+        for _ in range(20):
+            process = start("question_details_scraper", *details_arguments(tmp_path), "--engine", "requests")
+            seen = len(site.log)
+            wait_until(lambda process=process, seen=seen: len(site.log) > seen or process.poll() is not None)
+            time.sleep(moments.uniform(0, 0.08))
+            process.kill()
+            process.communicate()
+        assert scrape_details(tmp_path, "--engine", "requests")[0] == 0
+        assert scraped_details(tmp_path) == true_details(site)
+
+
+def test_a_top_up_takes_what_is_new_and_what_has_changed(tmp_path):
+    plain = ["--engine", "requests", "--since-last"]
+    with SampleSite(n=150) as site:
+        newest = site.questions[:7]
+        del site.questions[:7]
+        assert "no complete run" in scrape_urls(tmp_path, site, *plain)[2]
+        assert scrape_urls(tmp_path, site, *plain[:2])[0] == scrape_details(tmp_path, *plain[:2])[0] == 0
+        urls = [row["url"] for row in rows(tmp_path / "ques_details.csv")]
+        for question in newest:
+            site.questions.insert(0, replace(question, edited=datetime.now(UTC).replace(tzinfo=None)))
+        site.edit(site.questions[120].id, tags=("python",))
+        site.edit(site.questions[121].id, title="Another title")
+        asked = len(page_requests(site))
+        code, output, _ = scrape_urls(tmp_path, site, *plain)
+        assert code == 0 and f"{len(newest)} new questions" in output
+        assert len(page_requests(site)) == asked + 1  # the first page tells all
+        code, output, _ = scrape_details(tmp_path, *plain)
+        assert code == 0 and "2 changed" in output
+        found = [(title, text, tags) for title, text, tags, _ in scraped_details(tmp_path)]
+        assert found == [(title, text, tags) for title, text, tags, _ in true_details(site)]
+        assert set(urls) <= {row["url"] for row in rows(tmp_path / "ques_details.csv")}
+        assert not (tmp_path / "ques_changed.csv").exists()
