@@ -11,6 +11,7 @@ tag_types_encoded.json   {tag: index}
 import csv
 import json
 import os
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,6 +22,9 @@ QUESTION_COLUMNS = ["title", "description", "tags", "url"]
 SYNONYM_COLUMNS = ["from", "to"]
 DATE_COLUMN = "creation_date"  # what the scrapers write; a file of your own may lack it
 DETAILS_COLUMNS = [*QUESTION_COLUMNS, DATE_COLUMN]
+
+
+TAG_ENDS = re.compile(r"[\s,;|<>]")  # what separates tags on the sites, in the API and in the dumps
 
 
 @contextmanager
@@ -93,18 +97,32 @@ def read_questions(path: str | Path):
 
     Raises
     ------
-    ValueError : as in :func:`read_table`, or a cell of ``tags`` is no JSON array of strings, or a date cannot be
-        parsed, or a url comes twice; the message names the row
+    ValueError : as in :func:`read_table`, or a cell of ``tags`` is no JSON array of tags, or a date cannot be parsed,
+        or a question is blank, or a url is blank or comes twice; the message names the row and the column
     """
     questions = read_table(path, QUESTION_COLUMNS)
-    questions["tags"] = [parse_tags(cell, f"{path}, row {row}") for row, cell in enumerate(questions["tags"], start=1)]
+    questions["tags"] = [
+        parse_tags(cell, f"{path}, row {row}, column tags") for row, cell in enumerate(questions["tags"], start=1)
+    ]
+    blank = ((questions["title"].str.strip() == "") & (questions["description"].str.strip() == "")).to_numpy()
+    if blank.any():
+        raise ValueError(f"{path}, row {blank.argmax() + 1}: neither title nor description; remove the row")
     if DATE_COLUMN in questions:
         questions[DATE_COLUMN] = parse_dates(questions[DATE_COLUMN], path)
-    repeated = questions["url"].duplicated()
-    if repeated.any():
-        row = repeated.to_numpy().argmax() + 1
-        raise ValueError(f"{path}, row {row}: url {questions['url'].iloc[row - 1]!r} comes twice")
+    check_urls(questions, path)
     return questions
+
+
+def check_urls(table, path: str | Path) -> None:
+    """Raise ValueError unless the column ``url`` of a DataFrame names each row, and none twice."""
+    urls = table["url"]
+    for faulty, fault in (
+        (urls.str.strip() == "", "is blank"),
+        (urls.duplicated(), "comes twice"),
+    ):
+        if faulty.any():
+            row = faulty.to_numpy().argmax()
+            raise ValueError(f"{path}, row {row + 1}, column url: {urls.iloc[row][:80]!r} {fault}")
 
 
 def read_synonyms(path: str | Path) -> dict[str, str]:
@@ -139,7 +157,10 @@ def parse_tags(cell: str, where: str) -> list[str]:
     except ValueError:
         tags = None
     if not isinstance(tags, list) or not all(isinstance(tag, str) and tag for tag in tags):
-        raise ValueError(f'{where}: tags must be a JSON array such as ["python", "pandas"], found {cell[:60]!r}')
+        raise ValueError(f'{where}: must be a JSON array such as ["python", "pandas"], found {cell[:60]!r}')
+    for tag in tags:
+        if tag != tag.lower() or TAG_ENDS.search(tag):
+            raise ValueError(f"{where}: {tag[:60]!r} is no tag: lower case, without blanks, commas and brackets")
     return tags
 
 
@@ -152,7 +173,7 @@ def parse_dates(cells, path: str | Path):
     if broken.any():
         row = broken.argmax()
         raise ValueError(
-            f"{path}, row {row + 1}: {DATE_COLUMN} must be an ISO 8601 date such as 2024-05-13T23:58:30, "
+            f"{path}, row {row + 1}, column {DATE_COLUMN}: must be an ISO 8601 date such as 2024-05-13T23:58:30, "
             f"found {cells.iloc[row][:60]!r}"
         )
     return dates

@@ -38,7 +38,10 @@ def data_dir(tmp_path_factory):
         pages = [f"{site.url}/questions/{question.id}" for question in site.questions]
         answers = [session.get(page) for page in pages]
         rows = [parse_question(answer.text, answer.url) for answer in answers if answer.ok]
-    write_questions(folder / "ques_details.csv", pd.DataFrame(rows))
+    questions = pd.DataFrame(rows)
+    write_questions(
+        folder / "ques_details.csv", questions.assign(creation_date=pd.to_datetime(questions["creation_date"]))
+    )
     filter_tags.main(["--data-dir", str(folder), "--min-frequency", "0.03"])
     return folder
 

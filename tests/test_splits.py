@@ -147,7 +147,7 @@ def test_a_date_that_is_none_is_named(tmp_path):
     rows = dated_rows(30)
     rows[2][4] = "13 May 2024"
     write_data(tmp_path, rows)
-    assert "ques_details.csv, row 3: creation_date must be an ISO 8601 date" in stopped(tmp_path)
+    assert "ques_details.csv, row 3, column creation_date: must be an ISO 8601 date" in stopped(tmp_path)
 
 
 def test_dates_are_kept_with_the_questions(tmp_path):

@@ -1,0 +1,82 @@
+"""data/validate.py on sound and on broken folders."""
+
+import pandas as pd
+import pytest
+
+from data import validate
+from data.files import write_questions
+from data.sample_site.questions import make_questions
+from deployment.html_text import html_to_text
+from training import filter_tags
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A data folder of the sample site's questions, filtered and split."""
+    rows = [
+        {
+            "title": question.title,
+            "description": html_to_text(question.body_html),
+            "tags": list(question.tags),
+            "url": f"https://site.example{question.path}",
+            "creation_date": pd.Timestamp(question.asked, tz="UTC"),
+        }
+        for question in make_questions(200)
+    ]
+    write_questions(tmp_path / "ques_details.csv", pd.DataFrame(rows))
+    filter_tags.main(["--data-dir", str(tmp_path), "--min-frequency", "0.03"])
+    return tmp_path
+
+
+def run(folder):
+    validate.main(["--data-dir", str(folder), "--reports-dir", str(folder / "reports")])
+    return (folder / "reports" / "data.md").read_text()
+
+
+def stopped(folder):
+    with pytest.raises(SystemExit) as stop:
+        run(folder)
+    assert not (folder / "reports").exists()
+    return str(stop.value)
+
+
+def test_the_page_describes_the_questions(folder):
+    page = run(folder)
+    assert "Sound: ques_details.csv, ques_filtered.csv, tag_types_encoded.json, split.csv" in page
+    assert "- 200 questions, " in page and "asked from 2023-01-" in page
+    assert "duplicates: 4 questions in 2 groups" in page  # the sample site asks two questions twice
+    assert "languages of the 200 texts of 20 words or more: en 100.0%" in page
+    assert (folder / "reports" / "tag_frequencies.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_what_looks_odd_is_counted_with_an_example(folder):
+    questions = pd.read_csv(folder / "ques_details.csv")
+    questions.loc[3, "title"] = "x" * 200
+    questions.loc[4, "url"] = "question-4"
+    questions.loc[5, "description"] = "d\ufffdj\ufffd vu"
+    questions.to_csv(folder / "ques_details.csv", index=False)
+    page = run(folder)
+    assert "1 with a title of more than 150 characters, e.g. https://site.example/" in page
+    assert "1 with a url that is no web address, e.g. question-4" in page
+    assert "1 with characters that an encoding lost" in page
+
+
+@pytest.mark.parametrize(
+    "name, old, new, complaint",
+    [
+        ("split.csv", ",train\n", ",practice\n", "column split: 'practice' is no part of the split"),
+        ("split.csv", "https://site.example/", "https://other.example/", "split.csv: not the questions of"),
+        ("ques_filtered.csv", '""python""', '""Python""', "column tags: 'Python' is no tag"),
+        ("tag_types_encoded.json", ": 0", ": 99", "expected {tag: index}"),
+        ("ques_details.csv", "url", "address", "ques_details.csv: column url missing"),
+    ],
+)
+def test_a_broken_file_is_named_with_row_and_column(folder, name, old, new, complaint):
+    text = (folder / name).read_text()
+    assert old in text
+    (folder / name).write_text(text.replace(old, new, 1))
+    assert complaint in stopped(folder)
+
+
+def test_an_empty_folder_says_what_to_run(tmp_path):
+    assert "holds none of the files: run a script of scraper/ first" in stopped(tmp_path)
