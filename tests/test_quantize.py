@@ -15,7 +15,7 @@ QUESTIONS = {
     "python": ["python"],
     "gradient": ["deep-learning"],
     "dataframe": ["python", "pandas"],
-    "shrubbery": ["<script>"],
+    "layers": ["deep-learning", "neural-network"],
 }
 
 

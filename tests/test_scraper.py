@@ -156,7 +156,7 @@ def test_the_last_line_has_counts_and_files(scraped):
     folder, ((_, urls_said, _), (_, details_said, _)) = scraped
     assert urls_said == f"60 questions (60 new) in {folder}/ques_urls.csv, 0 failures\n"
     failed = f"1 failures in {folder}/ques_failed.csv"
-    assert details_said == f"59 questions (59 new) in {folder}/ques_details.csv, {failed}\n"
+    assert details_said == f"59 questions (59 new, 0 changed) in {folder}/ques_details.csv, {failed}\n"
 
 
 def test_browser_and_robots_requests_carry_the_name_and_contact(scraped, sample_site):
