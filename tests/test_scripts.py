@@ -40,6 +40,7 @@ SCRIPTS = [
     "benchmarks/doubt.py",
     "benchmarks/dump.py",
     "benchmarks/load.py",
+    "benchmarks/scraping.py",
 ]
 HEAVY = {"torch", "transformers", "optimum", "onnxruntime", "pandas", "sklearn", "matplotlib", "gradio", "selenium"}
 SHOW_HELP = """

@@ -1,0 +1,130 @@
+"""Measure how many questions a minute each source gives against the sample site, with one and with two workers.
+
+Out: speeds as ratios of one run, and the peak memory of each script without its browsers. No delay between requests:
+against a real site the delay decides, and the ratios say only what the scripts themselves cost.
+
+    python benchmarks/scraping.py    # -> reports/scraping.md
+"""
+
+import argparse
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+from benchmarks.dump import write_dump
+from data.files import atomic_path, iter_rows
+from data.sample_site.server import SampleSite
+
+SCRAPER = Path(__file__).parents[1] / "scraper"
+PAGES = (SCRAPER / "question_url_scraper.py", SCRAPER / "question_details_scraper.py")
+
+
+@dataclass(frozen=True)
+class Run:
+    """What one source gave: questions, seconds from start to end, and MB of the script's own process at its peak."""
+
+    source: str
+    workers: int
+    questions: int
+    seconds: float
+    memory: float
+
+    @property
+    def per_minute(self) -> float:
+        return 60 * self.questions / self.seconds
+
+
+def watch(command: list) -> float:
+    """Run a command to its end and return the peak of its resident memory in MB, without its children's."""
+    peak = 0.0
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as run:
+        watched = psutil.Process(run.pid)
+        while run.poll() is None:
+            try:
+                peak = max(peak, watched.memory_info().rss / 1e6)
+            except psutil.NoSuchProcess:  # ended meanwhile
+                continue
+            time.sleep(0.05)
+        if run.returncode:
+            sys.exit(f"{' '.join(map(str, command))}: {run.stderr.read()[-500:]}")
+    return peak
+
+
+def measure(source: str, workers: int, commands: list[list], output: Path) -> Run:
+    """Run the commands one after the other; the last one writes ``output``."""
+    started = time.perf_counter()
+    memory = max(watch([sys.executable, *command]) for command in commands)
+    return Run(source, workers, sum(1 for _ in iter_rows(output)), time.perf_counter() - started, memory)
+
+
+def pages(source: str, site: str, folder: Path, workers: int) -> Run:
+    """Run both scrapers of pages with the engine ``source``."""
+    shared = ["--engine", source, "--workers", workers, "--delay", 0, "--force"]
+    urls, details = folder / "ques_urls.csv", folder / "ques_details.csv"
+    commands = [
+        [PAGES[0], "--site", site, "--output", urls, *shared],
+        [PAGES[1], "--input", urls, "--output", details, *shared],
+    ]
+    return measure(source, workers, [[str(part) for part in command] for command in commands], details)
+
+
+def api(site: str, folder: Path) -> Run:
+    """Run stack_exchange_api.py, which has one connection: the API's backoff holds for all of them."""
+    output = folder / "ques_details.csv"
+    command = [SCRAPER / "stack_exchange_api.py", "--site", site, "--api", f"{site}/2.3", "--delay", "0"]
+    return measure("api", 1, [[*command, "--output", output, "--force"]], output)
+
+
+def dump(posts: Path, folder: Path, workers: int) -> Run:
+    output = folder / "ques_details.csv"
+    command = [SCRAPER / "data_dump.py", "--input", posts, "--site", "https://site.example", "--workers", str(workers)]
+    return measure("dump", workers, [[*command, "--output", output, "--force"]], output)
+
+
+def report(runs: list[Run]) -> str:
+    """Return the page: a row per run, its speed against that of the first."""
+    lines = ["| source | workers | questions | speed | own peak MB |", "|---|---:|---:|---:|---:|"]
+    for run in runs:
+        speed = run.per_minute / runs[0].per_minute
+        lines.append(f"| {run.source} | {run.workers} | {run.questions} | {speed:.2f} | {run.memory:.0f} |")
+    return "\n".join([*lines, "", f"Speed 1.00: {runs[0].per_minute:.0f} questions a minute on this machine.", ""])
+
+
+def parse_args(argv: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__.partition("\n")[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter
+    )
+    parser.add_argument("--questions", type=int, nargs="+", default=[450], help="sizes of the sample site")
+    parser.add_argument("--megabytes", type=int, default=20, help="size of the dump")
+    parser.add_argument("--output", type=Path, default=Path("reports/scraping.md"), help="Markdown file to write")
+    return parser.parse_args(argv)
+
+
+def main(argv: list[str] | None = None) -> None:
+    args = parse_args(argv)
+    runs = []
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        for questions in args.questions:
+            with SampleSite(n=questions) as site:
+                runs += [
+                    pages(engine, site.url, folder, workers)
+                    for engine in ("selenium", "requests")
+                    for workers in (1, 2)
+                ]
+                runs.append(api(site.url, folder))
+        write_dump(folder / "Posts.xml", args.megabytes)
+        runs += [dump(folder / "Posts.xml", folder, workers) for workers in (1, 2)]
+    with atomic_path(args.output) as temporary:
+        temporary.write_text(report(runs), encoding="utf-8")
+    print(args.output.read_text(encoding="utf-8"))
+    print(f"-> {args.output}")
+
+
+if __name__ == "__main__":
+    main()
