@@ -148,6 +148,8 @@ class Crawler:
                     f"{host} asks for a proof of being human at {url}. All that was taken is kept: "
                     "wait some hours, then run again with a longer --delay, and without --force, to go on from here"
                 )
+            if urlsplit(page.url).path.startswith("/users/login"):  # as a site asks of clients that it finds too busy
+                raise RetryLater("sends us to log in")
             check_status(page.status, page.headers.get("Retry-After"))
         return page
 

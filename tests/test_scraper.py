@@ -451,8 +451,13 @@ def test_plain_http_gives_the_same_rows_as_the_browser(sample_site, scraped, tmp
 
 @pytest.mark.parametrize(
     "faults",
-    [Faults(error_every=3), Faults(too_many_requests_every=4, retry_after_s=1)],
-    ids=["500", "429"],
+    [
+        Faults(error_every=3),
+        Faults(too_many_requests_every=4, retry_after_s=1),
+        Faults(cut_every=5),
+        Faults(login_every=5),
+    ],
+    ids=["500", "429", "answer cut off", "sent to log in"],
 )
 def test_plain_http_survives_faults_that_pass(tmp_path, faults):
     with SampleSite(n=20, faults=faults) as site:

@@ -34,6 +34,10 @@ def create_app(questions: Sequence[Question], faults: Faults) -> Flask:
     def robots() -> Response:
         return Response(render_template("robots.txt", faults=faults), mimetype="text/plain")
 
+    @app.get("/users/login")
+    def login() -> str:
+        return render_template("error.html", title="Log In", text="Email and password, please.")
+
     @app.errorhandler(404)
     def not_found(_error: Exception) -> tuple[str, int]:
         return render_template("error.html", title="Page not found", text="This question was removed."), 404

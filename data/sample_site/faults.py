@@ -5,9 +5,9 @@ import time
 from dataclasses import dataclass
 from itertools import count
 
-from flask import Flask, Response, render_template, request
+from flask import Flask, Response, redirect, render_template, request
 
-UNFAULTED = ("/robots.txt", "/favicon.ico", "/static/")
+UNFAULTED = ("/robots.txt", "/favicon.ico", "/static/", "/users/login")
 
 
 @dataclass(frozen=True)
@@ -31,6 +31,10 @@ class Faults:
     """robots.txt forbids the whole site."""
     garbage_every: int = 0
     """Every k-th page request is answered by something else, cut short, with status 200."""
+    cut_every: int = 0
+    """Every k-th page request gets half of a page, and then the connection ends."""
+    login_every: int = 0
+    """Every k-th page request is sent to the page for logging in."""
     quota: int = 10_000
     """Calls that the API allows."""
     backoff_s: int = 0
@@ -61,4 +65,10 @@ def install_faults(app: Flask, faults: Faults) -> None:
             return Response(page, status=500)
         if faults.garbage_every and number % faults.garbage_every == 0:
             return Response('{"items": [{"title": "half an ans', mimetype="application/json")
+        if faults.cut_every and number % faults.cut_every == 0:
+            response = Response("<html><body>")
+            response.content_length = 10_000
+            return response
+        if faults.login_every and number % faults.login_every == 0:
+            return redirect("/users/login")
         return None

@@ -35,6 +35,8 @@ FAULT_HELP = {
     "challenge_after": "show a challenge page from the k-th page request on, 0 for never",
     "robots_disallow_all": "forbid the whole site in robots.txt",
     "garbage_every": "answer every k-th page request with half a line of JSON, 0 for none",
+    "cut_every": "break off the answer to every k-th page request, 0 for none",
+    "login_every": "send every k-th page request to the page for logging in, 0 for none",
     "quota": "calls that the API allows",
     "backoff_s": "seconds of backoff that each answer of the API asks for, 0 for none",
     "crawl_delay_s": "seconds of Crawl-delay in robots.txt, 0 for none",
