@@ -175,6 +175,7 @@ class Tagger:
     thresholds : float array of shape (num_labels,)
     fields : list of str, what of a question the model reads
     min_confidence : float, the probability below which no tag clearly fits
+    input_names : set of str, what the model takes of input_ids, attention_mask and token_type_ids
 
     Raises
     ------
@@ -211,7 +212,7 @@ class Tagger:
             raise ModelFolderError(
                 f"{folder / model_file}: not a readable ONNX model ({str(error).splitlines()[0]})"
             ) from error
-        self._inputs = {model_input.name for model_input in self._session.get_inputs()}
+        self.input_names = {model_input.name for model_input in self._session.get_inputs()}
         num_labels = self._session.get_outputs()[0].shape[-1]
         if num_labels != len(self.tags):
             raise ModelFolderError(
@@ -250,7 +251,11 @@ class Tagger:
     def _run(self, ids: np.ndarray, mask: np.ndarray, types: np.ndarray) -> np.ndarray:
         """Run the model over int64 arrays of shape (n, length) and return its logits, shape (n, num_labels)."""
         feed = {"input_ids": ids, "attention_mask": mask, "token_type_ids": types}
-        return self._session.run(None, {name: feed[name] for name in self._inputs})[0]
+        return self.run({name: feed[name] for name in self.input_names})
+
+    def run(self, feed: dict[str, np.ndarray]) -> np.ndarray:
+        """Run the bare model over its inputs, int64 arrays of shape (n, length), and return its logits."""
+        return self._session.run(None, feed)[0]
 
     def tag(self, title: str, description: str, top_k: int | None = None) -> list[tuple[str, float]]:
         """Return (tag, probability) pairs of one question, the most probable first.

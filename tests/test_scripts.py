@@ -8,8 +8,9 @@ import sys
 import pandas as pd
 import pytest
 
+from benchmarks import inference
 from data.files import write_questions
-from onnx_export import benchmark, compare, export, quantize
+from onnx_export import compare, export, quantize
 from tests.tiny_model import build_model_folder
 from training import backbones, baseline, filter_tags, finetune
 
@@ -29,7 +30,6 @@ SCRIPTS = [
     "onnx_export/export.py",
     "onnx_export/quantize.py",
     "onnx_export/compare.py",
-    "onnx_export/benchmark.py",
     "onnx_export/ship.py",
     "onnx_export/quality_gate.py",
     "deployment/app.py",
@@ -39,6 +39,7 @@ SCRIPTS = [
     "benchmarks/bulk.py",
     "benchmarks/doubt.py",
     "benchmarks/dump.py",
+    "benchmarks/inference.py",
     "benchmarks/load.py",
     "benchmarks/scraping.py",
 ]
@@ -126,7 +127,7 @@ def test_stages_name_the_one_before(tmp_path):
         quantize, "--model", "roberta-base", *where
     )
     assert "run  python onnx_export/quantize.py --model roberta-base  first" in stopped(
-        benchmark, "--model", "roberta-base", *where
+        inference, "--model", "roberta-base", *where
     )
     assert "run  python onnx_export/export.py  first" in stopped(compare, *where, "--reports-dir", tmp_path / "new")
 

@@ -1,0 +1,251 @@
+"""Measure how fast a model is served, each figure beside its rival or its limit in the same run.
+
+    models/NAME/ and its onnx/  ->  reports/inference.md
+
+    python benchmarks/inference.py --model distilroberta-base
+
+The rivals answer the same validation questions in turn, round after round, so that whatever else this machine does
+meets all alike; the figures are medians, and ratios of them. Questions with their descriptions show what the model
+costs, titles alone what comes on top of it.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.matrix_rates import gigaflops
+from data.files import atomic_path, require
+from deployment.tagger import Tagger, encode
+from onnx_export.export import pytorch_scorer
+from training.backbones import short_name
+from training.questions import read_part
+
+ROUNDS = 3
+BATCH = 32
+PREDICT = Path(__file__).parents[1] / "deployment/predict.py"
+# What the served model must reach; each is checked at the end.
+LEAST_SPEED_UP = 3.0  # over PyTorch fp32, at the median
+MOST_SPREAD = 3.0  # p99 / median
+LEAST_OVER_OPTIMUM = 1.15  # on titles
+MOST_DIFFERENCE = 1e-6  # of probabilities, against optimum
+MOST_START_UP = 1.0  # seconds from exec to the first tag
+MOST_SIZE = 0.27  # of the fp32 model's
+
+
+def optimum_scorer(folder: Path) -> Callable[[str, str], np.ndarray]:
+    """Return a function from (title, description) to logits by optimum's own classes, on the same int8 file."""
+    from optimum.onnxruntime import ORTModelForSequenceClassification
+    from transformers import AutoTokenizer
+
+    model = ORTModelForSequenceClassification.from_pretrained(folder / "onnx", file_name="model_quantized.onnx")
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    cut = {"truncation": True, "max_length": tokenizer.backend_tokenizer.truncation["max_length"]}
+
+    def score(title: str, description: str) -> np.ndarray:
+        texts = (title, description) if title and description else (title or description,)
+        return model(**tokenizer(*texts, **cut, return_tensors="pt")).logits[0].numpy()
+
+    return score
+
+
+def seconds_per_question(rivals: dict[str, Callable[[str, str], object]], questions: list[tuple[str, str]]) -> dict:
+    """Return each rival's seconds, arrays of shape (ROUNDS * n,); a first, warming round is dropped.
+
+    Each answers all questions before the next one begins: threads that wait for work keep a core busy for a while, and
+    would slow down whoever comes next.
+    """
+    from tqdm import tqdm
+
+    seconds: dict[str, list[float]] = {name: [] for name in rivals}
+    for round_number in tqdm(range(ROUNDS + 1), unit="round"):
+        for name, score in rivals.items():
+            for title, description in questions:
+                started = time.perf_counter()
+                score(title, description)
+                if round_number:
+                    seconds[name].append(time.perf_counter() - started)
+    return {name: np.array(values) for name, values in seconds.items()}
+
+
+def operations(model: Path, length: int) -> float:
+    """Return the floating point operations of a question of ``length`` tokens, by the shapes of the weight matrices.
+
+    Two per weight and token, and 4 * length per hidden unit, token and layer for attention's two products.
+    """
+    import onnx
+
+    graph = onnx.load(model).graph
+    weights = {tensor.name: tensor.dims for tensor in graph.initializer}
+    matrices = [
+        weights[name] for node in graph.node if node.op_type == "MatMul" for name in node.input if name in weights
+    ]
+    products = sum(node.op_type == "MatMul" and not set(node.input) & set(weights) for node in graph.node)
+    hidden = matrices[0][0]
+    return length * (2 * sum(rows * columns for rows, columns in matrices) + 2 * products * length * hidden)
+
+
+def time_by_operator(model: Path, feed: dict[str, np.ndarray], repetitions: int = 20) -> dict[str, float]:
+    """Return the share of the time that each kind of operator takes, by onnxruntime's profile."""
+    import onnxruntime
+
+    with tempfile.TemporaryDirectory() as folder:
+        options = onnxruntime.SessionOptions()
+        options.enable_profiling, options.profile_file_prefix = True, str(Path(folder, "profile"))
+        session = onnxruntime.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
+        for _ in range(repetitions):
+            session.run(None, feed)
+        events = json.loads(Path(session.end_profiling()).read_text(encoding="utf-8"))
+    taken: Counter = Counter()
+    for event in events:
+        if event.get("cat") == "Node" and event["name"].endswith("_kernel_time"):
+            taken[event["args"]["op_name"]] += event["dur"]
+    return {name: duration / taken.total() for name, duration in taken.most_common(6)}
+
+
+def feed_of(tagger: Tagger, length: int, rows: int) -> dict[str, np.ndarray]:
+    """Return a batch of made-up tokens, all read."""
+    ids = np.random.default_rng(0).integers(1000, tagger.tokenizer.get_vocab_size(), (rows, length))
+    feed = {"input_ids": ids, "attention_mask": np.ones_like(ids), "token_type_ids": np.zeros_like(ids)}
+    return {name: feed[name] for name in tagger.input_names}
+
+
+def start_up(command: list, repetitions: int = 5) -> float:
+    """Return the median of the seconds from exec to the end of ``command``."""
+    taken = []
+    for _ in range(repetitions):
+        started = time.perf_counter()
+        subprocess.run(list(map(str, command)), check=True, stdout=subprocess.DEVNULL)
+        taken.append(time.perf_counter() - started)
+    return float(np.median(taken))
+
+
+def rival_lines(seconds: dict[str, np.ndarray], asked: str) -> list[str]:
+    """Return the table of the rivals; the first one is the one that the others are held against."""
+    base = np.median(next(iter(seconds.values())))
+    lines = [f"| {asked} | median speed-up | p99 / median |", "|---|---:|---:|"]
+    for name, values in seconds.items():
+        median = np.median(values)
+        lines.append(f"| {name} | {base / median:.2f} | {np.percentile(values, 99) / median:.2f} |")
+    return lines
+
+
+def roofline_lines(folder: Path, taggers: dict[str, Tagger], length: int) -> list[str]:
+    """Return the table of what share of this machine's matrix rates the models reach, and where their time goes."""
+    rates = {"fp32": gigaflops("fp32"), "int8": gigaflops("int8"), "int8 in blocks": gigaflops("blocks")}
+    lines = [
+        f"Matrix rates of onnxruntime on this machine, against fp32: int8 {rates['int8'] / rates['fp32']:.2f}, int8 in "
+        f"blocks (the served model's kind) {rates['int8 in blocks'] / rates['fp32']:.2f}.\n",
+        f"| model, {length} tokens | batch | share of fp32's rate | share of int8's | of int8 in blocks |",
+        "|---|---:|---:|---:|---:|",
+    ]
+    work = operations(folder / "onnx/model.onnx", length)
+    for name, tagger in taggers.items():
+        for rows in (1, BATCH):
+            feed = feed_of(tagger, length, rows)
+            reached = work * rows / fastest(lambda tagger=tagger, feed=feed: tagger.run(feed)) / 1e9
+            shares = " | ".join(f"{reached / rate:.2f}" for rate in rates.values())
+            lines.append(f"| {name} | {rows} | {shares} |")
+    shares = time_by_operator(folder / "onnx/model_quantized.onnx", feed_of(taggers["int8"], length, 1))
+    return [*lines, "", "Time of int8 by operator, batch 1: " + ", ".join(f"{n} {s:.0%}" for n, s in shares.items())]
+
+
+def fastest(run: Callable[[], object], repetitions: int = 10) -> float:
+    """Return the least seconds of ``run``: what it takes when nothing else is in its way."""
+    taken = []
+    for _ in range(repetitions):
+        started = time.perf_counter()
+        run()
+        taken.append(time.perf_counter() - started)
+    return min(taken)
+
+
+def parse_args(argv: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__.splitlines()[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter
+    )
+    parser.add_argument(
+        "--model", default="distilroberta-base", help="model that onnx_export/quantize.py has quantized"
+    )
+    parser.add_argument("--data-dir", type=Path, default=Path("data"), help="folder of the validation questions")
+    parser.add_argument("--models-dir", type=Path, default=Path("models"), help="folder of the trained models")
+    parser.add_argument("--questions", type=int, default=100, help="number of validation questions, the first ones")
+    parser.add_argument("--output", type=Path, default=Path("reports/inference.md"), help="Markdown file to write")
+    return parser.parse_args(argv)
+
+
+def main(argv: list[str] | None = None) -> None:
+    args = parse_args(argv)
+    folder = args.models_dir / short_name(args.model)
+    int8_file = require(
+        folder / "onnx" / "model_quantized.onnx", f"python onnx_export/quantize.py --model {args.model}"
+    )
+    try:
+        validation = read_part(args.data_dir, "validation")
+        fp32, int8 = Tagger(folder / "onnx", "model.onnx"), Tagger(folder / "onnx")
+    except ValueError as error:
+        sys.exit(f"cannot benchmark: {error}")
+    questions = list(zip(validation.titles, validation.descriptions, strict=True))[: args.questions]
+    optimum = optimum_scorer(folder)
+    rivals = {
+        "PyTorch fp32": pytorch_scorer(folder),
+        "ONNX fp32": lambda title, description: fp32.logits([title], [description]),
+        "optimum's ORTModelForSequenceClassification, int8": optimum,
+        "ONNX int8, as served": lambda title, description: int8.logits([title], [description]),
+    }
+    seconds = seconds_per_question(rivals, questions)
+    of_titles = seconds_per_question(rivals, [(title, "") for title, _ in questions if title])
+    difference = max(
+        float(np.abs(1 / (1 + np.exp(-optimum(*question))) - int8.probabilities(*([text] for text in question))).max())
+        for question in questions
+    )
+    length = round(np.mean([len(encoding.ids) for encoding in encode(int8.tokenizer, *zip(*questions, strict=True))]))
+    began = start_up([sys.executable, PREDICT, "--model", folder / "onnx", "--title", "python"])
+    imports = start_up([sys.executable, "-c", "import numpy, onnxruntime, tokenizers"])
+    size = int8_file.stat().st_size / (folder / "onnx/model.onnx").stat().st_size
+
+    base, _, _, served = map(np.median, seconds.values())
+    _, _, rival, served_title = map(np.median, of_titles.values())
+    text = "\n".join(
+        [
+            f"# {folder.name}, one question at a time, {len(questions)} validation questions, {ROUNDS} rounds\n",
+            *rival_lines(seconds, "title and description"),
+            "",
+            *rival_lines(of_titles, "titles alone"),
+            "",
+            f"Probabilities as served and by optimum differ by {difference:.0e} at most.\n",
+            *roofline_lines(folder, {"fp32": fp32, "int8": int8}, length),
+            "",
+            f"From exec to the first tag: {began:.2f} s, of which {imports / began:.0%} go into starting Python and "
+            f"importing numpy, onnxruntime and tokenizers. Size of int8 against fp32: {size:.3f}.",
+            "",
+        ]
+    )
+    with atomic_path(args.output) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+    print(text)
+    spread = np.percentile(list(seconds.values())[-1], 99) / served
+    checks = {
+        f"{base / served:.2f} times PyTorch's speed, not {LEAST_SPEED_UP}": base / served >= LEAST_SPEED_UP,
+        f"p99 at {spread:.2f} of the median, over {MOST_SPREAD}": spread <= MOST_SPREAD,
+        f"{rival / served_title:.2f} times optimum's speed on titles, not {LEAST_OVER_OPTIMUM}": (
+            rival / served_title >= LEAST_OVER_OPTIMUM
+        ),
+        f"probabilities {difference:.0e} off optimum's": difference <= MOST_DIFFERENCE,
+        f"start-up of {began:.2f} s": began <= MOST_START_UP,
+        f"int8 has {size:.3f} of fp32's size": size <= MOST_SIZE,
+    }
+    if missed := [line for line, met in checks.items() if not met]:
+        sys.exit("missed: " + "; ".join(missed))
+    print(f"-> {args.output}")
+
+
+if __name__ == "__main__":
+    main()
