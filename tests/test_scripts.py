@@ -39,6 +39,7 @@ SCRIPTS = [
     "benchmarks/bulk.py",
     "benchmarks/doubt.py",
     "benchmarks/dump.py",
+    "benchmarks/fine_tuning.py",
     "benchmarks/inference.py",
     "benchmarks/load.py",
     "benchmarks/scraping.py",

@@ -1,0 +1,148 @@
+"""Measure how fast finetune.py trains, beside a bare PyTorch loop and beside transformers' Trainer as it comes.
+
+In: the output of filter_tags.py and a backbone. Out: questions per second as ratios of one run. All three take an epoch
+over the same questions by the same model, round after round; the bare loop gets finetune.py's own batches, ready made.
+
+    python benchmarks/fine_tuning.py --model all-minilm-l6-v2    # -> reports/fine_tuning.md
+"""
+
+import argparse
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from data.files import atomic_path
+from training import finetune
+from training.backbones import find_backbone
+from training.questions import Part, read_part
+
+ROUNDS = 2
+LEAST_SHARE = 0.9  # of the bare loop's speed
+LEAST_SPEED_UP = 1.4  # over the Trainer's defaults
+
+
+def make_trainer(args: argparse.Namespace, folder: Path, train: Part, defaults: bool):
+    """Return finetune.py's Trainer, without evaluation and checkpoints; or one with the Trainer's own defaults."""
+    from transformers import EarlyStoppingCallback, TrainingArguments
+
+    options = finetune.parse_args(
+        ["--model", args.model, "--epochs", "1", "--consistency", "0", "--learning-rate", "1e-5",
+         "--max-length", str(args.max_length), "--batch-size", str(args.batch_size)]
+    )  # fmt: skip
+    trainer = finetune.make_trainer(options, 42, folder, find_backbone(args.model), train, train)
+    trainer.remove_callback(EarlyStoppingCallback)
+    trainer.args.eval_strategy = trainer.args.save_strategy = "no"
+    if not defaults:
+        return trainer
+    as_it_comes = TrainingArguments(
+        output_dir=str(folder),
+        num_train_epochs=1,
+        per_device_train_batch_size=args.batch_size,
+        use_cpu=trainer.args.use_cpu,
+        save_strategy="no",
+        report_to="none",
+        log_level="error",
+    )
+    return type(trainer)(
+        model=trainer.model,
+        args=as_it_comes,
+        train_dataset=trainer.train_dataset,
+        data_collator=trainer.data_collator,
+        processing_class=trainer.processing_class,
+        optimizers=(trainer.optimizer, None),
+    )
+
+
+def bare_loop(trainer) -> Callable[[], None]:
+    """Return an epoch of forward, backward and AdamW over the batches of ``trainer``, in its precision, and no more."""
+    import torch
+
+    device = trainer.args.device
+    batches = [{name: values.to(device) for name, values in batch.items()} for batch in trainer.get_train_dataloader()]
+    precision = torch.bfloat16 if trainer.args.bf16 else torch.float16
+    mixed = trainer.args.bf16 or trainer.args.fp16
+
+    def run() -> None:
+        trainer.model.train()
+        for batch in batches:
+            with torch.autocast(device.type, dtype=precision, enabled=mixed):
+                loss = trainer.model(**batch).loss
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(trainer.model.parameters(), 1.0)
+            trainer.optimizer.step()
+            trainer.optimizer.zero_grad()
+        if device.type == "cuda":
+            torch.cuda.synchronize()
+
+    return run
+
+
+def padding(trainer) -> tuple[int, int]:
+    """Return the tokens of an epoch, and those of them that are padding."""
+    read = [int(batch["attention_mask"].sum()) for batch in trainer.get_train_dataloader()]
+    seen = [batch["attention_mask"].numel() for batch in trainer.get_train_dataloader()]
+    return sum(read), sum(seen) - sum(read)
+
+
+def parse_args(argv: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__.partition("\n")[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter
+    )
+    parser.add_argument("--model", default="all-minilm-l6-v2", help="backbone, as finetune.py takes it")
+    parser.add_argument("--data-dir", type=Path, default=Path("data"), help="folder of the output of filter_tags.py")
+    parser.add_argument("--max-length", type=int, default=256, help="tokens of title and description")
+    parser.add_argument("--batch-size", type=int, default=16, help="questions per update")
+    parser.add_argument("--questions", type=int, default=160, help="training questions of an epoch, at most")
+    parser.add_argument("--output", type=Path, default=Path("reports/fine_tuning.md"), help="Markdown file to write")
+    return parser.parse_args(argv)
+
+
+def main(argv: list[str] | None = None) -> None:
+    args = parse_args(argv)
+    try:
+        train = read_part(args.data_dir, "train")
+        find_backbone(args.model)
+    except ValueError as error:
+        sys.exit(str(error))
+    train = train.take(np.arange(min(len(train), args.questions)))
+    taken: dict[str, list[float]] = {"the bare loop": [], "finetune.py": [], "Trainer's defaults": []}
+    with tempfile.TemporaryDirectory() as folder:
+        for round_number in range(ROUNDS + 1):  # the first one warms up
+            ours, defaults = (make_trainer(args, Path(folder), train, defaults=way) for way in (False, True))
+            ways = (bare_loop(ours), ours.train, defaults.train)
+            for name, run in zip(taken, ways, strict=True):
+                started = time.perf_counter()
+                run()
+                if round_number:
+                    taken[name].append(time.perf_counter() - started)
+        tokens = {"finetune.py": padding(ours), "Trainer's defaults": padding(defaults)}
+    bare, mine, plain = (float(np.median(seconds)) for seconds in taken.values())
+    lines = [
+        f"# {args.model}, {len(train)} questions of up to {args.max_length} tokens, batches of {args.batch_size}, "
+        f"{'bf16' if ours.args.bf16 else 'fp16' if ours.args.fp16 else 'fp32'} on {ours.args.device.type}\n",
+        "| | questions per second, against the bare loop |",
+        "|---|---:|",
+        *(f"| {name} | {bare / np.median(seconds):.2f} |" for name, seconds in taken.items()),
+        "",
+        f"finetune.py against Trainer's defaults (fp32, padded to the longest in random order): {plain / mine:.2f}. "
+        + ", ".join(
+            f"padding {pad / (pad + read):.0%} of the tokens in {name}" for name, (read, pad) in tokens.items()
+        ),
+        "",
+        f"{tokens['finetune.py'][0] / mine:.0f} tokens a second, padding left out.",
+        "",
+    ]
+    with atomic_path(args.output) as temporary:
+        temporary.write_text("\n".join(lines), encoding="utf-8")
+    print("\n".join(lines))
+    if bare / mine < LEAST_SHARE or plain / mine < LEAST_SPEED_UP:
+        sys.exit(f"missed: {bare / mine:.2f} of the bare loop's speed, {plain / mine:.2f} times Trainer's defaults")
+    print(f"-> {args.output}")
+
+
+if __name__ == "__main__":
+    main()
