@@ -17,6 +17,7 @@ SITE_PORT ?= 8765
 GRADIO_PORT ?= 7860
 FORM_PORT ?= 8000
 SERVED := deployment/model
+BENCH := reports/bench
 
 ifdef FORCE
 .PHONY: $(DATA)/ques_details.csv
@@ -31,7 +32,7 @@ demo: $(REPORTS)/comparison.json ## run every stage on the embedded sample site 
 		--title "Loss becomes NaN when I train a CNN" \
 		--description "My Keras model on small images diverges after a few batches. Which learning rate should I try?"
 
-test: .venv/installed browser axe ## run the whole test suite
+test: .venv/installed .venv/ray browser axe ## run the whole test suite
 	$(PY) -m pytest
 
 lint: .venv/installed ## check style and formatting
@@ -49,11 +50,18 @@ serve: .venv/installed ## Gradio app on http://127.0.0.1:7860 and Flask form on 
 
 bench: $(REPORTS)/comparison.json ## measure serving beside its rivals, as ratios; fail if the demo's model has become worse
 	$(PY) onnx_export/quality_gate.py --models-dir $(MODELS) --model $(MODEL) --shipped assets/demo_metrics.json
-	$(PY) onnx_export/benchmark.py --data-dir $(DATA) --models-dir $(MODELS) --reports-dir $(REPORTS) --model $(MODEL)
-	$(PY) benchmarks/load.py
-	$(PY) benchmarks/dump.py
-	$(PY) benchmarks/bulk.py --questions $(DATA)/ques_details.csv
-	$(PY) benchmarks/doubt.py --own $(DATA)/ques_details.csv
+	@failed=; \
+	run() { echo "--- $$1"; $(PY) benchmarks/$$1.py --output $(BENCH)/$$1.md "$${@:2}" || failed+=" $$1"; }; \
+	run inference $(WHERE) --model $(MODEL); \
+	run fine_tuning --data-dir $(DATA) --model $(MODEL); \
+	run bulk --questions $(DATA)/ques_details.csv; \
+	run growth --questions $(DATA)/ques_details.csv; \
+	run scraping; \
+	run dump; \
+	run load; \
+	run doubt --own $(DATA)/ques_details.csv; \
+	cat $(BENCH)/*.md > reports/benchmark.md; echo "-> reports/benchmark.md"; \
+	test -z "$$failed" || { echo "missed:$$failed" >&2; exit 1; }
 
 clean: ## remove what the demo made, and the virtual environment
 	rm -rf .venv $(DATA) $(MODELS) $(REPORTS) *.egg-info
@@ -65,6 +73,10 @@ clean: ## remove what the demo made, and the virtual environment
 		{ echo "Python 3.11 or newer with venv is needed (Debian: apt install python3-venv); or name one: make PYTHON=..." >&2; exit 1; }
 	"$(PYTHON)" -m venv .venv
 	$(PY) -m pip install --quiet --disable-pip-version-check --editable .
+	@touch $@
+
+.venv/ray: .venv/installed
+	$(PY) -m pip install --quiet --disable-pip-version-check --editable .[ray]
 	@touch $@
 
 browser:

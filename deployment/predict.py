@@ -8,6 +8,7 @@ Out: the same rows in the same order and format with two columns more (in CSV, J
 
     python deployment/predict.py --input questions.csv --output tagged.csv
     python deployment/predict.py --title "How many clusters for k-means?"    # prints its tags
+    python deployment/predict.py --input shards/ --output tagged/ --ray auto    # a folder of Parquet, on a Ray cluster
 
 The file is read row by row, once to check all of it before the work begins, so memory does not grow with its length.
 Questions are cleaned and tagged one by one as the apps do it, so the same question gets the same tags here. A run
@@ -53,6 +54,11 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         type=int,
         help="give this many of the most probable tags; without it, the one to five that clear their thresholds",
     )
+    parser.add_argument(
+        "--ray",
+        metavar="ADDRESS",
+        help="tag the Parquet files of the folder --input into the folder --output on this Ray cluster; local: here",
+    )
     parser.add_argument("--force", action="store_true", help="replace an existing output file")
     args = parser.parse_args(argv)
     if args.top_k is not None and args.top_k < 1:
@@ -60,6 +66,8 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     from_file, single = bool(args.input and args.output), bool(args.title or args.description)
     if from_file == single or bool(args.input) != bool(args.output):
         parser.error("give either --input and --output, or --title and --description")
+    if args.ray and not (args.input and args.input.is_dir()):
+        parser.error("--ray takes a folder of Parquet files as --input, and a folder as --output")
     return args
 
 
@@ -156,7 +164,7 @@ def tag_file(tagger, source: Path, results_path: Path, total: int, args: argpars
 
 def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
-    if args.input:
+    if args.input and not args.ray:
         check_places(args.input, args.output, args.force)
 
     try:
@@ -164,6 +172,12 @@ def main(argv: list[str] | None = None) -> None:
             texts = pasted_to_text(args.title), pasted_to_text(args.description)
             for tag, probability in Tagger(args.model).tag(*texts, args.top_k):
                 print(f"{probability:.2f}  {tag}")
+            return
+        if args.ray:
+            from shards import tag_folder
+
+            files, total = tag_folder(args.input, args.output, args.model, args.top_k, args.ray)
+            print(f"{total} questions of {files} files tagged -> {args.output}")
             return
         total = sum(1 for _ in read_questions(args.input))
         if total == 0:

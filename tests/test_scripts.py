@@ -40,6 +40,7 @@ SCRIPTS = [
     "benchmarks/doubt.py",
     "benchmarks/dump.py",
     "benchmarks/fine_tuning.py",
+    "benchmarks/growth.py",
     "benchmarks/inference.py",
     "benchmarks/load.py",
     "benchmarks/scraping.py",
