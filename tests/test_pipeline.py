@@ -300,11 +300,17 @@ def test_runs_are_averaged(data_dir, backbones, tmp_path):
     assert (both - (first + second) / 2).abs().max() < 1e-5
 
 
-def test_two_processes_train_one_model(data_dir, backbones, tmp_path):
-    torchrun = [str(Path(sys.executable).with_name("torchrun")), "--nproc-per-node", "2", "training/finetune.py"]
-    command = [*torchrun, "--model", str(backbones["bert-base-uncased"]), *where(data_dir, tmp_path), *QUICK]
-    done = subprocess.run(command, capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"})
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.count("written:") == 1
-    log = pd.read_csv(tmp_path / "bert-base-uncased" / "training_log.csv")
-    assert log["epoch"].tolist() == [1.0, 2.0]
+def test_two_processes_train_the_model_that_one_trains(data_dir, backbones, tmp_path):
+    long = ["--epochs", "4", "--learning-rate", "0.003", "--max-length", "64"]
+    reached = []
+    for processes in (1, 2):
+        torchrun = [Path(sys.executable).with_name("torchrun"), "--nproc-per-node", processes, "training/finetune.py"]
+        folder = tmp_path / str(processes)
+        options = ["--model", backbones["bert-base-uncased"], *where(data_dir, folder), *long]
+        command = [*torchrun, *options, "--batch-size", 16 // processes]
+        environment = os.environ | {"OMP_NUM_THREADS": "1"}
+        done = subprocess.run(list(map(str, command)), capture_output=True, text=True, env=environment)
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.count("written:") == 1
+        reached.append(json.loads((folder / "bert-base-uncased/run.json").read_text())["f1_micro_validation"])
+    assert abs(reached[0] - reached[1]) <= 0.02, reached  # 19 validation questions; a tag more is 0.01
