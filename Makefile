@@ -35,9 +35,10 @@ demo: $(REPORTS)/comparison.json ## run every stage on the embedded sample site 
 test: .venv/installed .venv/ray browser axe ## run the whole test suite
 	$(PY) -m pytest
 
-lint: .venv/installed ## check style and formatting
+lint: .venv/installed ## check style, formatting and types
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
+	$(PY) -m mypy
 
 serve: .venv/installed ## Gradio app on http://127.0.0.1:7860 and Flask form on http://127.0.0.1:8000
 	@test -f $(SERVED)/model_quantized.onnx || { echo "$(SERVED) holds no model_quantized.onnx" >&2; exit 1; }
@@ -48,7 +49,7 @@ serve: .venv/installed ## Gradio app on http://127.0.0.1:7860 and Flask form on 
 	trap 'kill $$gradio $$flask 2>/dev/null; wait; exit 0' INT TERM; \
 	wait -n || true; kill $$gradio $$flask 2>/dev/null; wait; echo "an app stopped; so did the other" >&2; exit 1
 
-bench: $(REPORTS)/comparison.json ## measure serving beside its rivals, as ratios; fail if the demo's model has become worse
+bench: $(REPORTS)/comparison.json .venv/ray ## measure speed and scale, as ratios; fail if the demo's model has become worse
 	$(PY) onnx_export/quality_gate.py --models-dir $(MODELS) --model $(MODEL) --shipped assets/demo_metrics.json
 	@failed=; \
 	run() { echo "--- $$1"; $(PY) benchmarks/$$1.py --output $(BENCH)/$$1.md "$${@:2}" || failed+=" $$1"; }; \

@@ -12,6 +12,7 @@ import warnings
 from collections import deque
 from operator import itemgetter
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 from html_text import pasted_to_text
@@ -98,7 +99,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def check_text(title: object, description: object) -> tuple[str, str]:
+def check_text(title: Any, description: Any) -> tuple[str, str]:
     """Return a question of the API as plain text, or raise the error that its caller sees."""
     import gradio as gr
 
@@ -169,12 +170,14 @@ def make_handlers(tagger) -> tuple:
         answer = tagger.answer(*check_text(title, description))
         others = [question for question in history or [] if question != [title, description]]
         tags = " ".join(row["tag"] for row in answer["suggested"])
-        return str(render.module.tags(answer, tag_url)), tags, "", [[title, description], *others][:REMEMBERED]
+        html = str(render.module.tags(answer, tag_url))  # type: ignore[attr-defined]
+        return html, tags, "", [[title, description], *others][:REMEMBERED]
 
     def show_words(title: str, description: str) -> str:
         if not title.strip() and not description.strip():
             return BLANK
-        return str(render.module.words(tagger.explain(*check_text(title, description))))
+        words = tagger.explain(*check_text(title, description))
+        return str(render.module.words(words))  # type: ignore[attr-defined]
 
     return show, show_words
 

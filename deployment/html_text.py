@@ -145,7 +145,7 @@ class _Renderer:
         todo: list[tuple[PageElement, bool]] = [(root, False)]
         while todo:
             node, leaving = todo.pop()
-            if leaving:
+            if isinstance(node, Tag) and leaving:
                 self._leave(node)
             elif isinstance(node, Tag):
                 self._enter(node)

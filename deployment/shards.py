@@ -58,7 +58,7 @@ def tag_folder(source: Path, target: Path, model: Path, top_k: int | None, addre
     logging.getLogger("ray.data").setLevel(logging.ERROR)
     code = {"working_dir": str(Path(__file__).parent), "excludes": ["model"]}
     target.mkdir(parents=True, exist_ok=True)
-    ray.init(address=address, runtime_env=code, log_to_driver=False, logging_level="error")
+    ray.init(address=address, runtime_env=code, log_to_driver=False, logging_level=logging.ERROR)
     try:
         ray.data.DataContext.get_current().enable_progress_bars = False
         workers = min(len(missing), int(ray.cluster_resources()["CPU"]))

@@ -76,7 +76,7 @@ def check_question(title: str, description: str, where: str = "the question") ->
         raise ValueError(f"{where} is empty: give it a title or a description")
 
 
-def sigmoid(logits: np.ndarray) -> np.ndarray:
+def sigmoid(logits: np.ndarray | np.floating) -> np.ndarray:
     """Return probabilities for logits of any shape; large magnitudes do not overflow."""
     return np.exp(-np.logaddexp(0.0, -logits))
 

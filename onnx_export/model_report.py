@@ -63,6 +63,6 @@ def worst_errors(evaluation: Evaluation, test: Part) -> str:
 
 def _tag_list(tags: Sequence[str], probabilities: np.ndarray, kept: np.ndarray, bold: np.ndarray) -> str:
     """Return the ``kept`` tags with their probabilities, best first, those that are ``bold`` in bold."""
-    best_first = sorted(np.flatnonzero(kept), key=lambda index: -probabilities[index])
+    best_first = sorted(np.flatnonzero(kept).tolist(), key=lambda index: -probabilities[index])
     names = [f"**`{tags[index]}`**" if bold[index] else f"`{tags[index]}`" for index in best_first]
     return ", ".join(f"{name} {probabilities[index]:.3f}" for name, index in zip(names, best_first, strict=True))

@@ -6,6 +6,7 @@ import shutil
 import signal
 from contextlib import suppress
 from tempfile import TemporaryDirectory
+from typing import Any
 
 from requests.structures import CaseInsensitiveDict
 from selenium import webdriver
@@ -103,10 +104,11 @@ class Browser:
 
     def _load(self, url: str, ready: str) -> Page:
         driver = self._driver
+        assert driver is not None  # get() has started it
         driver.get_log("performance")  # what the page before has left
         driver.get(url)
         wait = WebDriverWait(driver, TIMEOUT_S, poll_frequency=0.05)
-        response = wait.until(_document_response)
+        response: Any = wait.until(_document_response)  # type: ignore[arg-type]
         wait.until(lambda _: driver.find_elements(By.CSS_SELECTOR, ready) or _is_complete(driver))
         headers = CaseInsensitiveDict(response["headers"])
         return Page(driver.current_url, response["status"], headers, driver.page_source)

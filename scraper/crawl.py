@@ -156,10 +156,13 @@ class Crawler:
     def _client(self) -> "Browser | PlainClient":
         if not hasattr(self._local, "client"):
             if self._engine == "selenium":
-                from scraper.browser import Browser as Client
+                from scraper.browser import Browser
+
+                self._local.client = Browser(self._agent)
             else:
-                from scraper.plain import PlainClient as Client
-            self._local.client = Client(self._agent)
+                from scraper.plain import PlainClient
+
+                self._local.client = PlainClient(self._agent)
             self._clients.append(self._local.client)
         return self._local.client
 

@@ -29,7 +29,7 @@ def parse_details(page: Page, url: str) -> dict[str, str]:
     if question_key(page.url) != question_key(url):
         raise PageError(f"leads to another page: {page.url}")
     question = parse_question(page.html, url)
-    return {**question, "tags": json.dumps(question["tags"], ensure_ascii=False)}
+    return {**question, "tags": json.dumps(question["tags"], ensure_ascii=False)}  # type: ignore[dict-item]
 
 
 def read_urls(path: Path) -> dict[str, str]:

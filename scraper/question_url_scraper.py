@@ -119,7 +119,7 @@ def top_up(args: argparse.Namespace, store: CsvStore, progress: Progress) -> str
     ):
         for links in active_since(crawler, args.site, progress.complete_at):
             fresh = [link for link in links if question_key(link["url"]) not in known]
-            store.append(fresh) if fresh else None
+            store.append(fresh) if fresh else None  # type: ignore[arg-type]
             active |= {link["url"]: link["title"] for link in links if link not in fresh}
             known.update(question_key(link["url"]) for link in fresh)
             new += len(fresh)

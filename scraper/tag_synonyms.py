@@ -22,7 +22,7 @@ def read_synonyms(api: Api) -> dict[str, str]:
     while more:
         answer = api.get("tags/synonyms", sort="creation", order="asc", page=page)
         synonyms |= {item["from_tag"]: item["to_tag"] for item in answer["items"]}
-        page, more = page + 1, answer.get("has_more")
+        page, more = page + 1, bool(answer.get("has_more"))
     return synonyms
 
 

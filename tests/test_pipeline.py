@@ -314,3 +314,11 @@ def test_two_processes_train_the_model_that_one_trains(data_dir, backbones, tmp_
         assert done.stdout.count("written:") == 1
         reached.append(json.loads((folder / "bert-base-uncased/run.json").read_text())["f1_micro_validation"])
     assert abs(reached[0] - reached[1]) <= 0.02, reached  # 19 validation questions; a tag more is 0.01
+
+
+def test_the_notebooks_run_from_top_to_bottom(data_dir, models_dir, tmp_path):
+    compare.main([*where(data_dir, models_dir), "--reports-dir", str(tmp_path), "--force"])
+    places = {"DATA_DIR": str(data_dir), "MODELS_DIR": str(models_dir), "MODEL": "roberta-base"}
+    command = [sys.executable, "-m", "pytest", "--quiet", "--nbmake", "notebooks", "-p", "no:cacheprovider"]
+    done = subprocess.run(command, capture_output=True, text=True, env=os.environ | places)
+    assert done.returncode == 0 and "3 passed" in done.stdout, done.stdout

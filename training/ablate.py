@@ -139,7 +139,7 @@ def train_variant(name: str, args: argparse.Namespace, backbone: Path, train: Pa
     settings = finetune.parse_args(["--model", args.model, "--recipe", differing.get("recipe", "tagger")])
     vars(settings).update(options)
     if left_out:
-        train, validation = (replace(part, **{left_out: [""] * len(part)}) for part in (train, validation))
+        train, validation = (replace(part, **{left_out: [""] * len(part)}) for part in (train, validation))  # type: ignore[arg-type]
     with tempfile.TemporaryDirectory(prefix="ablation-") as checkpoints:
         trainer = finetune.make_trainer(settings, settings.seed, Path(checkpoints), backbone, train, validation)
         if change:

@@ -27,6 +27,9 @@ MAX_FEATURES = 100_000
 class TfidfTagger:
     """The baseline, made of the arrays that :func:`fit` returns. It has the face of deployment.tagger.Tagger."""
 
+    tags: list[str]
+    thresholds: np.ndarray
+
     def __init__(self, arrays: Mapping[str, np.ndarray]):
         from sklearn.feature_extraction.text import TfidfVectorizer
 
@@ -98,7 +101,7 @@ def main(argv: list[str] | None = None) -> None:
     arrays = fit(train)
     write_json(folder / "tag_types_encoded.json", {tag: index for index, tag in enumerate(train.tags)})
     with atomic_path(folder / "model.npz") as temporary, temporary.open("wb") as file:
-        np.savez_compressed(file, **arrays)
+        np.savez_compressed(file, allow_pickle=False, **arrays)
     probabilities = TfidfTagger(arrays).probabilities(validation.titles, validation.descriptions)
     write_json(folder / "thresholds.json", tune_thresholds(validation.targets, probabilities, train.tags))
     print(f"written: {folder}")

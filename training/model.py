@@ -30,7 +30,7 @@ class QuestionTagger(PreTrainedModel):
     by heart. A weight of 0 saves the second pass, half of the time.
     """
 
-    config_class = PretrainedConfig
+    config_class = PretrainedConfig  # type: ignore[assignment]
     base_model_prefix = "encoder"
 
     def __init__(self, config: PretrainedConfig):
@@ -43,7 +43,7 @@ class QuestionTagger(PreTrainedModel):
         self.consistency = 0.0
         self.post_init()
 
-    def forward(self, input_ids, attention_mask, token_type_ids=None, labels=None) -> SequenceClassifierOutput:
+    def forward(self, input_ids, attention_mask, token_type_ids=None, labels=None):
         """Return logits of shape (n, num_labels), of the first pass, and, given float ``labels`` alike, the loss."""
         inputs = {"input_ids": input_ids, "attention_mask": attention_mask}
         if token_type_ids is not None:
@@ -70,7 +70,7 @@ def divergence(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
 def without_pooler(encoder: PreTrainedModel) -> PreTrainedModel:
     """Drop the layer over the first token's vector, which nothing here uses."""
     if hasattr(encoder, "pooler"):
-        encoder.pooler = None
+        encoder.pooler = None  # type: ignore[assignment]
     return encoder
 
 
@@ -119,5 +119,5 @@ def tag_vectors(encoder: PreTrainedModel, tokenizer, tags: list[str]) -> torch.T
         mask = torch.tensor([encoding.attention_mask])
         tokens = encoder(input_ids=torch.tensor([encoding.ids]), attention_mask=mask).last_hidden_state
         vectors.append(mean_of_tokens(tokens, mask)[0])
-    vectors = torch.stack(vectors)
-    return nn.functional.normalize(vectors - vectors.mean(dim=0), dim=1).clone()
+    stacked = torch.stack(vectors)
+    return nn.functional.normalize(stacked - stacked.mean(dim=0), dim=1).clone()

@@ -35,5 +35,7 @@ class FreezeThenUnfreeze(Trainer):
         def frozen_first(step: int) -> float:
             return 0.0 if 2 * step < num_training_steps else falling(step)
 
-        self.lr_scheduler = LambdaLR(optimizer or self.optimizer, [frozen_first, falling])
+        trained = optimizer or self.optimizer
+        assert trained is not None  # make_trainer gives one
+        self.lr_scheduler = LambdaLR(trained, [frozen_first, falling])
         return self.lr_scheduler

@@ -59,7 +59,8 @@ def tune_thresholds(targets: np.ndarray, probabilities: np.ndarray, tags: Sequen
         if positives:
             own, _ = best_f1_threshold(targets[:, index], probabilities[:, index])
             weight = positives / (positives + PRIOR_STRENGTH)
-            threshold = float(sigmoid(weight * _log_odds(own) + (1 - weight) * _log_odds(global_threshold)))
+            log_odds = weight * _log_odds(own) + (1 - weight) * _log_odds(global_threshold)
+            threshold = float(sigmoid(np.float64(log_odds)))
         per_tag[tag] = round(threshold, 6)
     min_confidence = float(np.quantile(probabilities.max(axis=1), DOUBTED_SHARE))
     return {"global": round(global_threshold, 6), "per_tag": per_tag, "min_confidence": round(min_confidence, 6)}

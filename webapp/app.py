@@ -53,14 +53,15 @@ def create_app(config: Mapping[str, object] | None = None) -> Flask:
         # The longest question, every character of it escaped: as \uXXXX pairs in JSON, or by percent signs in a form.
         MAX_CONTENT_LENGTH=512 * 1024,
         MAX_FORM_MEMORY_SIZE=512 * 1024,
-        **{name: os.environ.get(name) or default for name, default in DEFAULTS.items()},
     )
+    app.config.from_mapping({name: os.environ.get(name) or default for name, default in DEFAULTS.items()})
     app.config.from_mapping(config)
-    app.json.sort_keys = False  # answers keep the Space's order: suggested tags first
+    app.json.sort_keys = False  # type: ignore[attr-defined]  # answers keep the Space's order: suggested tags first
     app.config["TAGGER_SITE"] = str(app.config["TAGGER_SITE"]).rstrip("/")
-    app.jinja_loader = ChoiceLoader([app.jinja_loader, FileSystemLoader(ANSWER_FILES)])
+    own, shared = app.jinja_loader, FileSystemLoader(ANSWER_FILES)
+    app.jinja_loader = ChoiceLoader([own, shared])  # type: ignore[list-item]
     if proxies := read_number(app.config, "TAGGER_PROXIES", int):
-        app.wsgi_app = ProxyFix(app.wsgi_app, x_for=proxies, x_proto=proxies)
+        app.wsgi_app = ProxyFix(app.wsgi_app, x_for=proxies, x_proto=proxies)  # type: ignore[method-assign]
 
     guards.init_app(app)
     timeout, in_flight = (

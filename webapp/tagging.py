@@ -80,7 +80,7 @@ class Tagging:
     """
 
     def __init__(self, space: Space, local: LocalTagger | None, log: logging.Logger):
-        self._taggers = [SpaceTagger(space), *([local] if local else [])]
+        self._taggers: list[SpaceTagger | LocalTagger] = [SpaceTagger(space), *([local] if local else [])]
         self._log = log
         self._cache: TTLCache = TTLCache(CACHED, CACHE_SECONDS)
         self._cache_lock = threading.Lock()

@@ -5,6 +5,7 @@ from urllib.parse import quote
 
 from flask import Blueprint, Response, current_app, jsonify, render_template, request, send_from_directory
 from werkzeug.exceptions import BadRequest, HTTPException, RequestEntityTooLarge, ServiceUnavailable, TooManyRequests
+from werkzeug.wrappers import Response as BaseResponse
 
 from webapp.guards import limit_questions, seconds_to_wait
 from webapp.questions import MAX_BATCH, MAX_DESCRIPTION, MAX_TITLE, Question, read_question
@@ -34,7 +35,7 @@ def show_form() -> str:
 
 @pages.post("/")
 @limit_questions
-def tag_question() -> Response | tuple:
+def tag_question() -> str | tuple:
     """Show the tags below the form; whatever goes wrong, the form keeps the asker's text."""
     # Browsers send two characters for a line break, but count one.
     fields = {name: request.form.get(name, "").replace("\r\n", "\n") for name in Question._fields}
@@ -129,7 +130,7 @@ def read(fields: object, where: str = "") -> Question:
         raise BadRequest(f"{where}{error}") from None
 
 
-def show_error(error: HTTPException) -> Response | tuple:
+def show_error(error: HTTPException) -> BaseResponse | tuple:
     """Render an HTTP error: problem details (RFC 9457) to programs, a page to people."""
     if isinstance(error, RequestEntityTooLarge):
         limit = current_app.config["MAX_CONTENT_LENGTH"] // 1024

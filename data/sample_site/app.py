@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 from flask import Flask, Response, abort, redirect, render_template, request
 from markupsafe import Markup
+from werkzeug.wrappers import Response as BaseResponse
 
 from data.sample_site.api import add_api
 from data.sample_site.faults import Faults, install_faults
@@ -75,7 +76,7 @@ def _add_listings(app: Flask, questions: Sequence[Question]) -> None:
     popular_tags = Counter(tag for question in questions for tag in question.tags).most_common(10)
 
     @app.get("/")
-    def home() -> Response:
+    def home() -> BaseResponse:
         return redirect("/questions")
 
     @app.get("/questions")
@@ -107,7 +108,7 @@ def _add_question_pages(app: Flask, questions: Sequence[Question]) -> None:
 
     @app.get("/questions/<int:question_id>")
     @app.get("/questions/<int:question_id>/<slug>")
-    def question(question_id: int, slug: str = "") -> str | Response:
+    def question(question_id: int, slug: str = "") -> str | BaseResponse:
         by_id = {question.id: question for question in questions}
         question = by_id.get(question_id)
         if question is None or question.deleted:
@@ -117,7 +118,7 @@ def _add_question_pages(app: Flask, questions: Sequence[Question]) -> None:
         return render_template(
             "question.html",
             question=question,
-            original=by_id.get(question.duplicate_of),
+            original=by_id.get(question.duplicate_of or 0),
             related=related_questions(question, questions),
             hot=hot,
         )

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from itertools import count
 
 from flask import Flask, Response, redirect, render_template, request
+from werkzeug.wrappers import Response as BaseResponse
 
 UNFAULTED = ("/robots.txt", "/favicon.ico", "/static/", "/users/login")
 
@@ -49,7 +50,7 @@ def install_faults(app: Flask, faults: Faults) -> None:
     lock = threading.Lock()
 
     @app.before_request
-    def fault() -> Response | None:
+    def fault() -> BaseResponse | None:
         if request.path.startswith(UNFAULTED):
             return None
         with lock:

@@ -13,7 +13,7 @@ import time
 from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 from flask import Response, g, request
 from werkzeug.serving import WSGIRequestHandler, make_server
@@ -91,11 +91,11 @@ class SampleSite:
         self._thread.start()
         return self
 
-    def edit(self, question_id: int, **changes: object) -> None:
+    def edit(self, question_id: int, **changes: Any) -> None:
         """Change a question's fields; "active" lists and the API show it as edited now, unless ``edited`` says when."""
         place = next(i for i, question in enumerate(self.questions) if question.id == question_id)
         now = datetime.now(UTC).replace(tzinfo=None, microsecond=0)
-        self.questions[place] = replace(self.questions[place], **{"edited": now, **changes})
+        self.questions[place] = replace(self.questions[place], **({"edited": now} | changes))
 
     def __exit__(self, *_: object) -> None:
         self._server.shutdown()

@@ -1,0 +1,46 @@
+"""The documents: every command in them is one that its script takes, and every link leads to a file."""
+
+import importlib
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+PAGES = ["README.md", "CONTRIBUTING.md", "data/README.md", "deployment/README.md", "onnx_export/model_card.md"]
+# `python folder/script.py options`, up to a comment, an arrow, the end of code or of the line
+COMMAND = re.compile(r"(?:python|torchrun [^`\n]*?|accelerate launch [^`\n]*?) ?((?:\w+/)+\w+\.py)([^`#\n]*)")
+LINK = re.compile(r"\]\((?!https?:|#)([^)#\s]+)")
+
+
+def commands():
+    for page in PAGES:
+        text = Path(page).read_text(encoding="utf-8").replace("\\\n", " ")
+        for script, options in COMMAND.findall(text):
+            if "{" not in options and "..." not in options:
+                yield pytest.param(script, options, id=f"{page}: {script}{options.rstrip()}")
+
+
+@pytest.mark.parametrize(("script", "options"), list(commands()))
+def test_a_command_is_one_that_its_script_takes(script, options, tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(Path(script).parent.resolve())  # as python does with a script
+    module = importlib.import_module(script.removesuffix(".py").replace("/", "."))
+    (tmp_path / "shards").mkdir()  # an example that needs its folder
+    monkeypatch.chdir(tmp_path)
+    module.parse_args(shlex.split(options))
+
+
+def test_the_pages_hold_commands():
+    assert len({param.values[0] for param in commands()}) >= 15
+
+
+@pytest.mark.parametrize("page", [*PAGES[:-1], "deployment/model/README.md"])
+def test_links_lead_to_files(page):
+    links = LINK.findall(Path(page).read_text(encoding="utf-8"))
+    assert [link for link in links if not (Path(page).parent / link).exists()] == []
+
+
+def test_every_target_that_is_named_exists():
+    targets = set(re.findall(r"^([a-z]+):", Path("Makefile").read_text(), flags=re.MULTILINE))
+    named = {name for page in PAGES for name in re.findall(r"(?:`|^    )make ([a-z]+)", Path(page).read_text(), re.M)}
+    assert named and named <= targets
