@@ -8,6 +8,7 @@ SHELL := /bin/bash
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 PY := .venv/bin/python
+REQUIREMENTS ?= requirements.txt# or requirements.lock: the very files, their hashes checked
 
 DATA := data/demo
 MODELS := models/demo
@@ -69,10 +70,11 @@ clean: ## remove what the demo made, and the virtual environment
 
 # --- set-up ---------------------------------------------------------------------------------------------------------
 
-.venv/installed: requirements.txt pyproject.toml
+.venv/installed: $(REQUIREMENTS) pyproject.toml
 	@"$(PYTHON)" -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || \
 		{ echo "Python 3.11 or newer with venv is needed (Debian: apt install python3-venv); or name one: make PYTHON=..." >&2; exit 1; }
 	"$(PYTHON)" -m venv .venv
+	$(PY) -m pip install --quiet --disable-pip-version-check --requirement $(REQUIREMENTS)
 	$(PY) -m pip install --quiet --disable-pip-version-check --editable .
 	@touch $@
 

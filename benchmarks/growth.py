@@ -16,11 +16,13 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-
-import pandas as pd
+from typing import TYPE_CHECKING
 
 from data.files import atomic_path, read_questions, write_questions
 from deployment.tagger import default_model_folder
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 ROOT = Path(__file__).parents[1]
 MOST_GROWTH = 1.2  # of a row's cost from the next to last size to the last
@@ -29,8 +31,10 @@ RAY_PORT = 6399
 DESCRIPTION_WORDS = 80
 
 
-def make_rows(questions: pd.DataFrame, rows: int) -> pd.DataFrame:
+def make_rows(questions: "pd.DataFrame", rows: int) -> "pd.DataFrame":
     """Return ``rows`` questions with tags of real ones, and texts of their words in an order of their own."""
+    import pandas as pd
+
     rng = random.Random(0)
     words = " ".join(questions["title"] + " " + questions["description"]).split()
     titles = [" ".join(rng.choices(words, k=9)) for _ in range(rows)]
@@ -48,20 +52,20 @@ def seconds(command: Sequence[str | Path]) -> float:
     return time.perf_counter() - started
 
 
-def tag_titles(rows: pd.DataFrame, folder: Path, model: Path) -> float:
+def tag_titles(rows: "pd.DataFrame", folder: Path, model: Path) -> float:
     """Return the seconds of predict.py over the titles."""
     rows[["title"]].to_csv(folder / "titles.csv", index=False)
     options = ["--model", model, "--input", folder / "titles.csv", "--output", folder / "tagged.csv", "--force"]
     return seconds(["deployment/predict.py", *options])
 
 
-def filter_and_split(rows: pd.DataFrame, folder: Path) -> float:
+def filter_and_split(rows: "pd.DataFrame", folder: Path) -> float:
     """Return the seconds of filter_tags.py, near-duplicates and the split with it."""
     write_questions(folder / "ques_details.csv", rows)
     return seconds(["training/filter_tags.py", "--data-dir", folder, "--force"])
 
 
-def tag_on_ray(rows: pd.DataFrame, folder: Path, model: Path, workers: int) -> float:
+def tag_on_ray(rows: "pd.DataFrame", folder: Path, model: Path, workers: int) -> float:
     """Return the seconds of predict.py --ray over the titles in SHARDS files, on a cluster of ``workers`` cores."""
     shards, target = folder / "shards", folder / f"tagged-{workers}"
     shards.mkdir(exist_ok=True)

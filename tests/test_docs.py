@@ -44,3 +44,16 @@ def test_every_target_that_is_named_exists():
     targets = set(re.findall(r"^([a-z]+):", Path("Makefile").read_text(), flags=re.MULTILINE))
     named = {name for page in PAGES for name in re.findall(r"(?:`|^    )make ([a-z]+)", Path(page).read_text(), re.M)}
     assert named and named <= targets
+
+
+def test_the_lock_holds_what_is_required_with_hashes():
+    required = re.findall(r"^[^#\s]+==\S+", Path("requirements.txt").read_text(), flags=re.MULTILINE)
+    lock = Path("requirements.lock").read_text()
+    pinned = re.findall(r"^(\S+==\S+)[^\n]* \\\n    --hash=sha256:[0-9a-f]{64}", lock, re.MULTILINE)
+    assert set(map(canonical, required)) <= set(map(canonical, pinned))
+
+
+def canonical(pin):
+    """Return a pin with its name as package indexes compare it (PEP 503)."""
+    name, version = pin.split("==")
+    return re.sub(r"[-_.]+", "-", name).lower(), version
