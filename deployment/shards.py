@@ -31,6 +31,17 @@ class ShardTagger:
         return len(results)
 
 
+def missing_shards(source: Path, target: Path) -> list[Path]:
+    """Return the files of ``source`` that ``target`` lacks; a damaged one stops the run before it begins."""
+    shards = sorted(path.resolve() for path in source.glob("*.parquet"))
+    if not shards:
+        raise ValueError(f"{source}: no .parquet file in this folder")
+    missing = [shard for shard in shards if not (target / shard.name).exists()]
+    for shard in missing:
+        next(read_questions(shard), None)
+    return missing
+
+
 def tag_folder(source: Path, target: Path, model: Path, top_k: int | None, address: str) -> tuple[int, int]:
     """Tag the files of ``source`` that ``target`` lacks, and return the numbers of files and questions tagged.
 
@@ -47,14 +58,9 @@ def tag_folder(source: Path, target: Path, model: Path, top_k: int | None, addre
         raise ValueError("--ray needs the package ray:  pip install ray") from None
 
     Tagger(model)  # says what is wrong with it before a cluster is asked for
-    shards = sorted(path.resolve() for path in source.glob("*.parquet"))
-    if not shards:
-        raise ValueError(f"{source}: no .parquet file in this folder")
-    missing = [{"path": str(shard)} for shard in shards if not (target / shard.name).exists()]
+    missing = missing_shards(source, target)
     if not missing:
         return 0, 0
-    for shard in missing:
-        next(read_questions(Path(shard["path"])), None)  # a file without our columns stops the run before it begins
     logging.getLogger("ray.data").setLevel(logging.ERROR)
     code = {"working_dir": str(Path(__file__).parent), "excludes": ["model"]}
     target.mkdir(parents=True, exist_ok=True)
@@ -62,7 +68,9 @@ def tag_folder(source: Path, target: Path, model: Path, top_k: int | None, addre
     try:
         ray.data.DataContext.get_current().enable_progress_bars = False
         workers = min(len(missing), int(ray.cluster_resources()["CPU"]))
-        tagged = ray.data.from_items(missing, override_num_blocks=len(missing)).map_batches(
+        tagged = ray.data.from_items(
+            [{"path": str(path)} for path in missing], override_num_blocks=len(missing)
+        ).map_batches(
             ShardTagger,
             fn_constructor_args=(model.resolve(), target.resolve(), top_k),
             batch_size=1,
