@@ -20,7 +20,7 @@ from training import finetune
 from training.backbones import find_backbone
 from training.questions import Part, read_part
 
-ROUNDS = 2
+ROUNDS = 1
 LEAST_SHARE = 0.9  # of the bare loop's speed
 LEAST_SPEED_UP = 1.4  # over the Trainer's defaults
 
@@ -96,7 +96,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--data-dir", type=Path, default=Path("data"), help="folder of the output of filter_tags.py")
     parser.add_argument("--max-length", type=int, default=256, help="tokens of title and description")
     parser.add_argument("--batch-size", type=int, default=16, help="questions per update")
-    parser.add_argument("--questions", type=int, default=160, help="training questions of an epoch, at most")
+    parser.add_argument("--questions", type=int, default=400, help="training questions of an epoch, at most")
     parser.add_argument("--output", type=Path, default=Path("reports/fine_tuning.md"), help="Markdown file to write")
     return parser.parse_args(argv)
 
