@@ -42,7 +42,10 @@ class Run:
 def watch(command: list) -> float:
     """Run a command to its end and return the peak of its resident memory in MB, without its children's."""
     peak = 0.0
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as run:
+    with (
+        tempfile.TemporaryFile("w+") as said,  # a pipe that nobody reads would fill and stop the script
+        subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=said) as run,
+    ):
         watched = psutil.Process(run.pid)
         while run.poll() is None:
             try:
@@ -51,7 +54,8 @@ def watch(command: list) -> float:
                 continue
             time.sleep(0.05)
         if run.returncode:
-            sys.exit(f"{' '.join(map(str, command))}: {run.stderr.read()[-500:]}")
+            said.seek(0)
+            sys.exit(f"{' '.join(map(str, command))}: {said.read()[-500:]}")
     return peak
 
 
