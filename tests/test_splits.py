@@ -11,7 +11,7 @@ from data.files import QUESTION_COLUMNS, read_questions, write_questions
 from training import filter_tags
 from training.filter_tags import frequent_tags, keep_tags
 from training.questions import FILES, read_part
-from training.splits import duplicate_groups, random_split
+from training.splits import MIN_WORDS, duplicate_groups, near_duplicates, random_split
 
 
 def test_rare_tags_are_those_below_the_whole_part_of_the_share():
@@ -223,3 +223,26 @@ def test_files_of_different_runs_are_refused(tmp_path):
     make_data(tmp_path, [["t", "d", ["a"], "u1"]], [["another", "train"]])
     with pytest.raises(ValueError, match=r"do not belong together.*filter_tags\.py --force"):
         read_part(tmp_path, "train")
+
+
+def with_another_end(words: int, changed: int) -> list[str]:
+    """Return two texts of ``words`` words that differ in the last ``changed`` ones."""
+    begin = [f"word{number}" for number in range(words - changed)]
+    return [" ".join([*begin, *(f"{end}{number}" for number in range(changed))]) for end in ("this", "that")]
+
+
+@pytest.mark.parametrize(("words", "pairs"), [(MIN_WORDS - 1, []), (MIN_WORDS, [(0, 1)])])
+def test_short_texts_that_are_nearly_equal_are_no_duplicates(words, pairs):
+    assert list(near_duplicates(with_another_end(words, 1))) == pairs
+
+
+@pytest.mark.parametrize(("changed", "pairs"), [(10, [(0, 1)]), (11, [])])
+def test_nearly_equal_begins_where_half_of_the_shingles_are_shared(changed, pairs):
+    # 32 words are 30 shingles; 20 shared of 40 are exactly half, 19 of 41 less.
+    assert list(near_duplicates(with_another_end(32, changed))) == pairs
+
+
+def test_the_seed_of_a_split_is_42_and_decides_it():
+    groups = np.arange(200)
+    assert random_split(groups).tolist() == random_split(groups, seed=42).tolist()
+    assert random_split(groups).tolist() != random_split(groups, seed=43).tolist()
