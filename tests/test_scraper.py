@@ -21,7 +21,8 @@ from data.sample_site.server import Faults, SampleSite
 from deployment.html_text import html_to_text
 from scraper import question_details_scraper, question_url_scraper
 from scraper.csv_store import complete_length
-from scraper.politeness import parse_retry_after
+from scraper.plain import PlainClient
+from scraper.politeness import RetryLater, parse_retry_after
 
 ROOT = Path(__file__).parents[1]
 
@@ -203,7 +204,7 @@ def test_sigkill_at_any_moment_loses_and_doubles_nothing(scraped, sample_site, t
     output = tmp_path / "ques_details.csv"
     stale = sample_site.url + present(sample_site)[-1].path
     (tmp_path / "ques_failed.csv").write_text(f"url,reason\n{stale},HTTP 500\n")
-    for least_rows in (0, 20, 45):
+    for least_rows in range(0, 60, 3):  # 20 kills
         kill_at(start("question_details_scraper", *details_arguments(tmp_path)), output, least_rows)
     with output.open("ab") as file:  # what a kill within the write would leave
         file.write(b'"A title, with ""quotes""","a description\nof two li')
@@ -464,6 +465,12 @@ def test_plain_http_survives_faults_that_pass(tmp_path, faults):
         assert scrape_urls(tmp_path, site, "--engine", "requests")[0] == 0
         assert scrape_details(tmp_path, "--engine", "requests")[0] == 0
         assert scraped_details(tmp_path) == true_details(site)
+
+
+def test_an_answer_that_does_not_come_is_asked_for_again(monkeypatch):
+    monkeypatch.setattr("scraper.plain.TIMEOUT_S", 0.3)
+    with SampleSite(n=10, faults=Faults(slow_s=2)) as site, pytest.raises(RetryLater, match="Timeout"):
+        PlainClient("tests").get(site.url + site.questions[0].path, "")
 
 
 def test_plain_http_stops_at_a_challenge(tmp_path):
