@@ -66,7 +66,7 @@ bench: $(REPORTS)/comparison.json .venv/ray ## measure speed and scale, as ratio
 	test -z "$$failed" || { echo "missed:$$failed" >&2; exit 1; }
 
 clean: ## remove what the demo made, and the virtual environment
-	rm -rf .venv $(DATA) $(MODELS) $(REPORTS) *.egg-info
+	rm -rf .venv $(DATA) $(MODELS) $(REPORTS) $(BENCH) reports/benchmark.md *.egg-info
 
 # --- set-up ---------------------------------------------------------------------------------------------------------
 

@@ -10,16 +10,13 @@ import argparse
 import csv
 import itertools
 import os
-import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import psutil
-
+from benchmarks.measure import peak_memory, seconds
 from data.files import atomic_path, read_questions
 from deployment.tagger import Tagger, default_model_folder, encode
 
@@ -62,22 +59,8 @@ def write_csv(path: Path, questions: list[tuple[str, str]]) -> None:
 
 def peak_of_predict(model: Path, source: Path) -> float:
     """Run predict.py over ``source`` and return the peak of its resident memory, in MB."""
-    command = [sys.executable, PREDICT, "--model", model, "--input", source, "--output", source.with_suffix(".out.csv")]
-    peak = 0.0
-    with subprocess.Popen([*map(str, command), "--force"], stderr=subprocess.DEVNULL) as process:
-        watched = psutil.Process(process.pid)
-        while process.poll() is None:
-            peak = max(peak, watched.memory_info().rss / 1e6)
-            time.sleep(0.02)
-    if process.returncode:
-        sys.exit(f"{PREDICT} failed on {source}")
-    return peak
-
-
-def seconds(run: Callable[[], object]) -> float:
-    started = time.perf_counter()
-    run()
-    return time.perf_counter() - started
+    target = source.with_suffix(".out.csv")
+    return peak_memory([PREDICT, "--model", model, "--input", source, "--output", target, "--force"])
 
 
 def report(speeds: dict[str, float], peaks: dict[int, float]) -> str:

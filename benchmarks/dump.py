@@ -7,17 +7,14 @@ Out: ratios of one run. The file is made here: a block of questions and answers 
 
 import argparse
 import itertools
-import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Callable
 from pathlib import Path
 from xml.sax.saxutils import quoteattr
 
-import psutil
 from lxml import etree
 
+from benchmarks.measure import peak_memory, proportional, seconds
 from data.files import atomic_path
 from data.sample_site.questions import make_questions
 from scraper.posts_xml import raw_questions
@@ -66,27 +63,10 @@ def reader(path: Path) -> None:
 
 
 def whole_script(path: Path) -> float:
-    """Run data_dump.py; return the peak of the proportional memory (PSS) of all its processes together, in MB."""
-    command = [sys.executable, SCRIPT, "--input", path, "--site", "https://site.example"]
-    peak = 0.0
-    with subprocess.Popen([*command, "--output", path.with_name("ques_details.csv")], stderr=subprocess.DEVNULL) as run:
-        watched = psutil.Process(run.pid)
-        while run.poll() is None:
-            try:
-                family = [watched, *watched.children(recursive=True)]
-                peak = max(peak, sum(process.memory_full_info().pss for process in family) / 1e6)
-            except psutil.NoSuchProcess:  # ended meanwhile
-                continue
-            time.sleep(0.1)
-    if run.returncode:
-        sys.exit(f"{SCRIPT} failed")
-    return peak
-
-
-def seconds(run: Callable[[], object]) -> float:
-    started = time.perf_counter()
-    run()
-    return time.perf_counter() - started
+    """Run data_dump.py; return the peak of the memory of all its processes together, in MB."""
+    output = path.with_name("ques_details.csv")
+    command = [SCRIPT, "--input", path, "--site", "https://site.example", "--output", output]
+    return peak_memory(command, memory=proportional)
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:

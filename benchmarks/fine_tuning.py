@@ -1,7 +1,8 @@
 """Measure how fast finetune.py trains, beside a bare PyTorch loop and beside transformers' Trainer as it comes.
 
 In: the output of filter_tags.py and a backbone. Out: questions per second as ratios of one run. All three take an epoch
-over the same questions by the same model, round after round; the bare loop gets finetune.py's own batches, ready made.
+over the same questions by the same model, twice, and the second counts; the bare loop gets finetune.py's own batches,
+ready made.
 
     python benchmarks/fine_tuning.py --model all-minilm-l6-v2    # -> reports/fine_tuning.md
 """
@@ -9,18 +10,17 @@ over the same questions by the same model, round after round; the bare loop gets
 import argparse
 import sys
 import tempfile
-import time
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 
+from benchmarks.measure import seconds
 from data.files import atomic_path
 from training import finetune
 from training.backbones import find_backbone
 from training.questions import Part, read_part
 
-ROUNDS = 1
 LEAST_SHARE = 0.9  # of the bare loop's speed
 LEAST_SPEED_UP = 1.4  # over the Trainer's defaults
 
@@ -83,9 +83,9 @@ def bare_loop(trainer) -> Callable[[], None]:
 
 def padding(trainer) -> tuple[int, int]:
     """Return the tokens of an epoch, and those of them that are padding."""
-    read = [int(batch["attention_mask"].sum()) for batch in trainer.get_train_dataloader()]
-    seen = [batch["attention_mask"].numel() for batch in trainer.get_train_dataloader()]
-    return sum(read), sum(seen) - sum(read)
+    masks = [batch["attention_mask"] for batch in trainer.get_train_dataloader()]
+    read = sum(int(mask.sum()) for mask in masks)
+    return read, sum(mask.numel() for mask in masks) - read
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
@@ -109,24 +109,19 @@ def main(argv: list[str] | None = None) -> None:
     except ValueError as error:
         sys.exit(str(error))
     train = train.take(np.arange(min(len(train), args.questions)))
-    taken: dict[str, list[float]] = {"the bare loop": [], "finetune.py": [], "Trainer's defaults": []}
     with tempfile.TemporaryDirectory() as folder:
-        for round_number in range(ROUNDS + 1):  # the first one warms up
+        for _ in range(2):  # the first epochs warm up
             ours, defaults = (make_trainer(args, Path(folder), train, defaults=way) for way in (False, True))
-            ways = (bare_loop(ours), ours.train, defaults.train)
-            for name, run in zip(taken, ways, strict=True):
-                started = time.perf_counter()
-                run()
-                if round_number:
-                    taken[name].append(time.perf_counter() - started)
+            ways = {"the bare loop": bare_loop(ours), "finetune.py": ours.train, "Trainer's defaults": defaults.train}
+            taken = {name: seconds(run) for name, run in ways.items()}
         tokens = {"finetune.py": padding(ours), "Trainer's defaults": padding(defaults)}
-    bare, mine, plain = (float(np.median(seconds)) for seconds in taken.values())
+    bare, mine, plain = taken.values()
     lines = [
         f"# {args.model}, {len(train)} questions of up to {args.max_length} tokens, batches of {args.batch_size}, "
         f"{'bf16' if ours.args.bf16 else 'fp16' if ours.args.fp16 else 'fp32'} on {ours.args.device.type}\n",
         "| | questions per second, against the bare loop |",
         "|---|---:|",
-        *(f"| {name} | {bare / np.median(seconds):.2f} |" for name, seconds in taken.items()),
+        *(f"| {name} | {bare / spent:.2f} |" for name, spent in taken.items()),
         "",
         f"finetune.py against Trainer's defaults (fp32, padded to the longest in random order): {plain / mine:.2f}. "
         + ", ".join(

@@ -17,11 +17,13 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from benchmarks.matrix_rates import gigaflops
+from benchmarks.measure import fastest, seconds
 from data.files import atomic_path, require
 from deployment.tagger import Tagger, encode, sigmoid
 from onnx_export.export import pytorch_scorer
@@ -64,15 +66,15 @@ def seconds_per_question(rivals: dict[str, Callable[[str, str], object]], questi
     """
     from tqdm import tqdm
 
-    seconds: dict[str, list[float]] = {name: [] for name in rivals}
+    taken: dict[str, list[float]] = {name: [] for name in rivals}
     for round_number in tqdm(range(ROUNDS + 1), unit="round"):
         for name, score in rivals.items():
             for title, description in questions:
                 started = time.perf_counter()
                 score(title, description)
                 if round_number:
-                    seconds[name].append(time.perf_counter() - started)
-    return {name: np.array(values) for name, values in seconds.items()}
+                    taken[name].append(time.perf_counter() - started)
+    return {name: np.array(values) for name, values in taken.items()}
 
 
 def operations(model: Path, length: int) -> float:
@@ -119,19 +121,15 @@ def feed_of(tagger: Tagger, length: int, rows: int) -> dict[str, np.ndarray]:
 
 def start_up(command: list, repetitions: int = 5) -> float:
     """Return the median of the seconds from exec to the end of ``command``."""
-    taken = []
-    for _ in range(repetitions):
-        started = time.perf_counter()
-        subprocess.run(list(map(str, command)), check=True, stdout=subprocess.DEVNULL)
-        taken.append(time.perf_counter() - started)
-    return float(np.median(taken))
+    run = partial(subprocess.run, list(map(str, command)), check=True, stdout=subprocess.DEVNULL)
+    return float(np.median([seconds(run) for _ in range(repetitions)]))
 
 
-def rival_lines(seconds: dict[str, np.ndarray], asked: str) -> list[str]:
+def rival_lines(taken: dict[str, np.ndarray], asked: str) -> list[str]:
     """Return the table of the rivals; the first one is the one that the others are held against."""
-    base = np.median(next(iter(seconds.values())))
+    base = np.median(next(iter(taken.values())))
     lines = [f"| {asked} | median speed-up | p99 / median |", "|---|---:|---:|"]
-    for name, values in seconds.items():
+    for name, values in taken.items():
         median = np.median(values)
         lines.append(f"| {name} | {base / median:.2f} | {np.percentile(values, 99) / median:.2f} |")
     return lines
@@ -157,16 +155,6 @@ def roofline_lines(folder: Path, taggers: dict[str, Tagger], length: int) -> lis
     return [*lines, "", "Time of int8 by operator, batch 1: " + ", ".join(f"{n} {s:.0%}" for n, s in shares.items())]
 
 
-def fastest(run: Callable[[], object], repetitions: int = 10) -> float:
-    """Return the least seconds of ``run``: what it takes when nothing else is in its way."""
-    taken = []
-    for _ in range(repetitions):
-        started = time.perf_counter()
-        run()
-        taken.append(time.perf_counter() - started)
-    return min(taken)
-
-
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__.splitlines()[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter
@@ -189,11 +177,11 @@ def largest_difference(optimum: Callable, tagger: Tagger, questions: list[tuple[
     )
 
 
-def missed_marks(seconds: dict, of_titles: dict, difference: float, began: float, size: float) -> list[str]:
+def missed_marks(taken: dict, of_titles: dict, difference: float, began: float, size: float) -> list[str]:
     """Return what the served model should reach and does not, a line each."""
-    base, _, _, served = map(np.median, seconds.values())
+    base, _, _, served = map(np.median, taken.values())
     _, _, rival, served_title = map(np.median, of_titles.values())
-    spread = np.percentile(list(seconds.values())[-1], 99) / served
+    spread = np.percentile(list(taken.values())[-1], 99) / served
     marks = {
         f"{base / served:.2f} times PyTorch's speed, not {LEAST_SPEED_UP}": base / served >= LEAST_SPEED_UP,
         f"p99 at {spread:.2f} of the median, over {MOST_SPREAD}": spread <= MOST_SPREAD,
@@ -225,7 +213,7 @@ def main(argv: list[str] | None = None) -> None:
         "optimum's ORTModelForSequenceClassification, int8": optimum,
         "ONNX int8, as served": lambda title, description: int8.logits([title], [description]),
     }
-    seconds = seconds_per_question(rivals, questions)
+    taken = seconds_per_question(rivals, questions)
     of_titles = seconds_per_question(rivals, [(title, "") for title, _ in questions if title])
     difference = largest_difference(optimum, int8, questions)
     length = round(np.mean([len(encoding.ids) for encoding in encode(int8.tokenizer, *zip(*questions, strict=True))]))
@@ -234,14 +222,14 @@ def main(argv: list[str] | None = None) -> None:
     size = int8_file.stat().st_size / (onnx / "model.onnx").stat().st_size
     lines = [
         f"# {folder.name}, one question at a time, {len(questions)} validation questions, {ROUNDS} rounds\n",
-        *rival_lines(seconds, "title and description"),
+        *rival_lines(taken, "title and description"),
         "",
         *rival_lines(of_titles, "titles alone"),
         f"\nProbabilities as served and by optimum differ by {difference:.0e} at most.\n",
         *roofline_lines(folder, {"fp32": fp32, "int8": int8}, length),
         f"\nFrom exec to the first tag: {began:.2f} s, of which {imports / began:.0%} go into starting Python and "
         f"importing numpy, onnxruntime and tokenizers. Size of int8 against fp32: {size:.3f}.\n",
-        f"Missed: {'; '.join(missed_marks(seconds, of_titles, difference, began, size)) or 'nothing'}.\n",
+        f"Missed: {'; '.join(missed_marks(taken, of_titles, difference, began, size)) or 'nothing'}.\n",
     ]
     with atomic_path(args.output) as temporary:
         temporary.write_text("\n".join(lines), encoding="utf-8")

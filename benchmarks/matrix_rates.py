@@ -1,9 +1,8 @@
 """The rates at which this machine's onnxruntime multiplies matrices: the limit that a model is held against."""
 
-import time
-
 import numpy as np
 
+from benchmarks.measure import fastest
 from onnx_export.quantize import BLOCK_SIZE, INT8_ACTIVATIONS
 
 SIZE = 1024  # fits into the caches of today's processors, large enough to fill their units
@@ -20,12 +19,7 @@ def gigaflops(kind: str, repetitions: int = 30) -> float:
     session = onnxruntime.InferenceSession(product(kind), providers=["CPUExecutionProvider"])
     takes = np.uint8 if kind == "int8" else np.float32
     x = np.random.default_rng(0).integers(0, 255, (SIZE, SIZE)).astype(takes)
-    best = np.inf
-    for _ in range(repetitions):
-        started = time.perf_counter()
-        session.run(None, {"x": x})
-        best = min(best, time.perf_counter() - started)
-    return 2 * SIZE**3 / best / 1e9
+    return 2 * SIZE**3 / fastest(lambda: session.run(None, {"x": x}), repetitions) / 1e9
 
 
 def product(kind: str) -> bytes:

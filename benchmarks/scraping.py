@@ -7,16 +7,13 @@ against a real site the delay decides, and the ratios say only what the scripts 
 """
 
 import argparse
-import subprocess
-import sys
 import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
-import psutil
-
 from benchmarks.dump import write_dump
+from benchmarks.measure import peak_memory
 from data.files import atomic_path, iter_rows
 from data.sample_site.server import SampleSite
 
@@ -39,30 +36,10 @@ class Run:
         return 60 * self.questions / self.seconds
 
 
-def watch(command: list) -> float:
-    """Run a command to its end and return the peak of its resident memory in MB, without its children's."""
-    peak = 0.0
-    with (
-        tempfile.TemporaryFile("w+") as said,  # a pipe that nobody reads would fill and stop the script
-        subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=said) as run,
-    ):
-        watched = psutil.Process(run.pid)
-        while run.poll() is None:
-            try:
-                peak = max(peak, watched.memory_info().rss / 1e6)
-            except psutil.NoSuchProcess:  # ended meanwhile
-                continue
-            time.sleep(0.05)
-        if run.returncode:
-            said.seek(0)
-            sys.exit(f"{' '.join(map(str, command))}: {said.read()[-500:]}")
-    return peak
-
-
 def measure(source: str, workers: int, commands: list[list], output: Path) -> Run:
     """Run the commands one after the other; the last one writes ``output``."""
     started = time.perf_counter()
-    memory = max(watch([sys.executable, *command]) for command in commands)
+    memory = max(map(peak_memory, commands))
     return Run(source, workers, sum(1 for _ in iter_rows(output)), time.perf_counter() - started, memory)
 
 

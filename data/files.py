@@ -22,7 +22,7 @@ QUESTION_COLUMNS = ["title", "description", "tags", "url"]
 SYNONYM_COLUMNS = ["from", "to"]
 DATE_COLUMN = "creation_date"  # what the scrapers write; a file of your own may lack it
 DETAILS_COLUMNS = [*QUESTION_COLUMNS, DATE_COLUMN]
-
+csv.field_size_limit(2**31 - 1)  # a cell may hold more than csv's default of 128 kB
 
 TAG_ENDS = re.compile(r"[\s,;|<>]")  # what separates tags on the sites, in the API and in the dumps
 
@@ -63,7 +63,6 @@ def require(path: str | Path, made_by: str) -> Path:
 
 def iter_rows(path: str | Path) -> Iterator[dict[str, str]]:
     """Yield the rows of a CSV file one at a time, whatever its size."""
-    csv.field_size_limit(2**31 - 1)  # a cell may hold more than csv's default of 128 kB
     with Path(path).open(encoding="utf-8-sig", newline="") as file:
         yield from csv.DictReader(file)
 

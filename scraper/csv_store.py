@@ -14,8 +14,6 @@ from data.files import atomic_path
 
 FAILED_COLUMNS = ["url", "reason"]
 
-csv.field_size_limit(2**31 - 1)  # a cell may hold more than csv's default of 128 kB
-
 # A field, quoted or not, and what ends it: a comma or the record's end (RFC 4180).
 FIELD = re.compile(rb'(?:"[^"]*+(?:""[^"]*+)*+"[^,\r\n]*+|[^",\r\n][^,\r\n]*+|)(,|\r\n|\n|\r)')
 

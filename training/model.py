@@ -43,7 +43,7 @@ class QuestionTagger(PreTrainedModel):
         self.consistency = 0.0
         self.post_init()
 
-    def forward(self, input_ids, attention_mask, token_type_ids=None, labels=None):
+    def forward(self, input_ids, attention_mask, token_type_ids=None, labels=None) -> SequenceClassifierOutput:
         """Return logits of shape (n, num_labels), of the first pass, and, given float ``labels`` alike, the loss."""
         inputs = {"input_ids": input_ids, "attention_mask": attention_mask}
         if token_type_ids is not None:
@@ -54,11 +54,11 @@ class QuestionTagger(PreTrainedModel):
         tokens = self.encoder(**inputs).last_hidden_state
         logits = self.classifier(self.dropout(self.pool(tokens, inputs["attention_mask"]))).float()
         loss = None if labels is None else self.criterion(logits, labels.repeat(passes, 1))
-        if passes == 2:
+        if loss is not None and passes == 2:
             first, second = logits.chunk(2)
             loss = loss + self.consistency * divergence(first, second)
             logits = first
-        return SequenceClassifierOutput(loss=loss, logits=logits)
+        return SequenceClassifierOutput(loss=loss, logits=logits)  # type: ignore[arg-type]  # it asks for FloatTensor
 
 
 def divergence(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
