@@ -46,7 +46,7 @@ def raw_model(tagger: Tagger, questions: list[tuple[str, str]]) -> Callable[[], 
 
     def run() -> None:
         with ThreadPoolExecutor(os.cpu_count()) as pool:
-            for _ in pool.map(lambda encoding: tagger._forward([encoding]), encodings):
+            for _ in pool.map(lambda encoding: tagger.run(tagger.inputs([encoding])), encodings):
                 pass
 
     return run

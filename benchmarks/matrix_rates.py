@@ -3,7 +3,6 @@
 import numpy as np
 
 from benchmarks.measure import fastest
-from onnx_export.quantize import BLOCK_SIZE, INT8_ACTIVATIONS
 
 SIZE = 1024  # fits into the caches of today's processors, large enough to fill their units
 
@@ -11,8 +10,7 @@ SIZE = 1024  # fits into the caches of today's processors, large enough to fill 
 def gigaflops(kind: str, repetitions: int = 30) -> float:
     """Return 1e9 operations per second, at best, of a product of two square matrices of SIZE on all cores.
 
-    ``kind`` is "fp32" (MatMul), "int8" (MatMulInteger: unsigned activations, signed weights) or "blocks" (MatMulNBits
-    with 8 bits and int8 arithmetic, the operator of the served model).
+    ``kind`` is "fp32" (MatMul) or "int8" (MatMulInteger: unsigned activations and signed weights, as the served model).
     """
     import onnxruntime
 
@@ -34,18 +32,9 @@ def product(kind: str) -> bytes:
         takes, gives = TensorProto.UINT8, TensorProto.INT32
         constants = {"w": (weights // 2).astype(np.int8)}
         node = helper.make_node("MatMulInteger", ["x", "w"], ["y"])
-    elif kind == "blocks":
-        blocks = SIZE // BLOCK_SIZE
-        constants = {
-            "w": weights.astype(np.uint8).reshape(SIZE, blocks, BLOCK_SIZE),
-            "s": np.ones(SIZE * blocks, dtype=np.float32),
-        }
-        sizes = {"K": SIZE, "N": SIZE, "bits": 8, "block_size": BLOCK_SIZE, "accuracy_level": INT8_ACTIVATIONS}
-        node = helper.make_node("MatMulNBits", ["x", "w", "s"], ["y"], domain="com.microsoft", **sizes)
     x, y = (
         helper.make_tensor_value_info(name, element, [SIZE, SIZE]) for name, element in (("x", takes), ("y", gives))
     )
     tensors = [numpy_helper.from_array(values, name) for name, values in constants.items()]
-    opsets = [helper.make_opsetid("", 17), helper.make_opsetid("com.microsoft", 1)]
     graph = helper.make_graph([node], kind, [x], [y], tensors)
-    return helper.make_model(graph, opset_imports=opsets, ir_version=10).SerializeToString()
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=10).SerializeToString()

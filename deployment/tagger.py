@@ -234,11 +234,11 @@ class Tagger:
         by_length = np.argsort([len(encoding.ids) for encoding in encodings], kind="stable")
         for start in range(0, len(encodings), batch_size):
             rows = by_length[start : start + batch_size]
-            logits[rows] = self._forward([encodings[row] for row in rows])
+            logits[rows] = self.run(self.inputs([encodings[row] for row in rows]))
         return logits
 
-    def _forward(self, encodings: list) -> np.ndarray:
-        """Run the model over encodings padded to the longest of them."""
+    def inputs(self, encodings: list) -> dict[str, np.ndarray]:
+        """Return what the model takes for encodings, padded to the longest: int64 arrays of shape (n, length)."""
         shape = len(encodings), max(len(encoding.ids) for encoding in encodings)
         ids, types = np.full(shape, self._pad_id, dtype=np.int64), np.zeros(shape, dtype=np.int64)
         mask = np.zeros(shape, dtype=np.int64)
@@ -246,12 +246,8 @@ class Tagger:
             ids[row, : len(encoding.ids)] = encoding.ids
             types[row, : len(encoding.ids)] = encoding.type_ids
             mask[row, : len(encoding.ids)] = 1
-        return self._run(ids, mask, types)
-
-    def _run(self, ids: np.ndarray, mask: np.ndarray, types: np.ndarray) -> np.ndarray:
-        """Run the model over int64 arrays of shape (n, length) and return its logits, shape (n, num_labels)."""
         feed = {"input_ids": ids, "attention_mask": mask, "token_type_ids": types}
-        return self.run({name: feed[name] for name in self.input_names})
+        return {name: feed[name] for name in self.input_names}
 
     def run(self, feed: dict[str, np.ndarray]) -> np.ndarray:
         """Run the bare model over its inputs, int64 arrays of shape (n, length), and return its logits."""
@@ -298,7 +294,7 @@ class Tagger:
         """
         check_question(title, description)
         encoding = encode(self.tokenizer, [title], [description], self.fields)[0]
-        probabilities = sigmoid(self._forward([encoding]))
+        probabilities = sigmoid(self.run(self.inputs([encoding])))
         chosen = suggest(probabilities, self.thresholds)[0]
         ranked = np.argsort(-probabilities[0], kind="stable")
 
@@ -356,7 +352,7 @@ class Tagger:
         OPENED weightiest windows one by one.
         """
         words = self._words(encoding, [name for name in names if name in self.fields], texts)
-        whole = self._forward([encoding])
+        whole = self.run(self.inputs([encoding]))
         suggested = np.flatnonzero(suggest(sigmoid(whole), self.thresholds)[0])
         windows = [words[start : start + WINDOW] for start in range(0, len(words), WINDOW)]
         if len(windows) > OPENED:
@@ -382,11 +378,11 @@ class Tagger:
 
     def _drops(self, encoding, hidden: np.ndarray, whole: np.ndarray, labels: np.ndarray) -> np.ndarray:
         """Return what the logits of ``labels`` lose, shape (n, k), when the tokens of each row of ``hidden`` are."""
-        ids, types = np.array(encoding.ids, dtype=np.int64), np.array(encoding.type_ids, dtype=np.int64)
+        feed = self.inputs([encoding])
         drops = np.zeros((len(hidden), len(labels)), dtype=np.float32)
         for start in range(0, len(hidden), HIDDEN_AT_ONCE):
             mask = (~hidden[start : start + HIDDEN_AT_ONCE]).astype(np.int64)
-            rows = (len(mask), 1)
-            logits = self._run(np.tile(ids, rows), mask, np.tile(types, rows))
+            rows = {name: np.tile(values, (len(mask), 1)) for name, values in feed.items()}
+            logits = self.run(rows | {"attention_mask": mask})
             drops[start : start + len(mask)] = (whole - logits)[:, labels]
         return drops

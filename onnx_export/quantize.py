@@ -4,15 +4,12 @@
 
     python onnx_export/quantize.py --model distilroberta-base
 
-Weights get a scale per BLOCK_SIZE inputs of a neuron, activations one per token and block at run time, and word
-vectors one per word. So a question's scores do not depend on those beside it in a batch, nor on padding, and a large
-activation, the usual reason for which int8 loses F1 (Bondarenko et al. 2021, "Understanding and overcoming the
-challenges of efficient transformer quantization"), coarsens its own block alone. The limit is on the loss of validation
-micro F1, each model at its own tuned thresholds and one question at a time as it is served.
+int8.py has the arithmetic. What ranges the activations have it learns from the first CALIBRATION validation questions.
+The limit is on the loss of validation micro F1, each model at its own tuned thresholds and one question at a time as it
+is served.
 """
 
 import argparse
-import logging
 import shutil
 import sys
 import tempfile
@@ -21,61 +18,28 @@ from pathlib import Path
 import numpy as np
 
 from data.files import refuse_overwrite, require, write_json
-from deployment.tagger import Tagger, read_json, suggest
+from deployment.tagger import Tagger, encode, read_json, suggest
 from training.backbones import short_name
 from training.metrics import tagging_metrics
 from training.questions import Part, read_part
 from training.thresholds import tune_thresholds
 
 MAX_DROP = 0.005  # of validation micro F1
-BLOCK_SIZE = 64
-INT8_ACTIVATIONS = 4  # MatMulNBits' accuracy_level
-LEAST_ROWS = 500  # smaller tables, such as those of token types, stay in fp32
+CALIBRATION = 200
 
 
-def quantize(model_file: Path, output: Path) -> None:
-    """Quantize the matrices and the word vectors of a float model; the small linear head stays as it is."""
+def quantize(folder: Path, output: Path, calibration: Part) -> None:
+    """Quantize the matrices and the word vectors of ``folder``'s model.onnx; the small linear head stays as it is."""
     import onnx
-    from onnxruntime.quantization.matmul_nbits_quantizer import MatMulNBitsQuantizer
 
-    logging.getLogger("onnxruntime.quantization").setLevel(logging.ERROR)  # it reports every node it passes
-    quantizer = MatMulNBitsQuantizer(
-        onnx.load(model_file), bits=8, block_size=BLOCK_SIZE, is_symmetric=True, accuracy_level=INT8_ACTIVATIONS
-    )
-    quantizer.process()
-    model = quantizer.model.model
+    from onnx_export.int8 import OPSET, quantize_matrices, quantize_tables
+
+    tagger = Tagger(folder, "model.onnx")
+    encodings = encode(tagger.tokenizer, calibration.titles, calibration.descriptions, tagger.fields)
+    model = onnx.version_converter.convert_version(onnx.load(folder / "model.onnx"), OPSET)
+    quantize_matrices(model, (tagger.inputs([encoding]) for encoding in encodings))
     quantize_tables(model)
     onnx.save(model, output)
-
-
-def quantize_tables(model) -> None:
-    """Replace each large table of vectors in an ``onnx.ModelProto`` by int8 ones with one scale per row.
-
-    onnxruntime's own quantizers know one scale per table, which a single outlier spoils.
-    """
-    from onnx import helper, numpy_helper
-
-    graph = model.graph
-    weights = {initializer.name: initializer for initializer in graph.initializer}
-    nodes = []
-    for node in graph.node:
-        table = weights.get(node.input[0]) if node.op_type == "Gather" else None
-        if table is None or len(table.dims) != 2 or table.dims[0] < LEAST_ROWS:
-            nodes.append(node)
-            continue
-        vectors = numpy_helper.to_array(table)
-        scales = np.maximum(np.abs(vectors).max(axis=1, keepdims=True), 1e-12).astype(np.float32) / 127
-        parts = {"int8": np.round(vectors / scales).astype(np.int8), "scale": scales}
-        for part, values in parts.items():
-            graph.initializer.append(numpy_helper.from_array(values, f"{table.name}_{part}"))
-            gathered = f"{node.output[0]}_{part}"
-            nodes.append(helper.make_node("Gather", [f"{table.name}_{part}", node.input[1]], [gathered], axis=0))
-        as_float = f"{node.output[0]}_float"
-        nodes.append(helper.make_node("Cast", [f"{node.output[0]}_int8"], [as_float], to=1))  # TensorProto.FLOAT
-        nodes.append(helper.make_node("Mul", [as_float, f"{node.output[0]}_scale"], [node.output[0]]))
-        graph.initializer.remove(table)
-    del graph.node[:]
-    graph.node.extend(nodes)
 
 
 def score(tagger: Tagger, validation: Part) -> tuple[dict, np.ndarray, dict[str, float]]:
@@ -123,10 +87,13 @@ def main(argv: list[str] | None = None) -> None:
     with tempfile.TemporaryDirectory(dir=folder, prefix=".int8.") as temporary:
         staging = Path(temporary)
         try:
-            quantize(folder / "model.onnx", staging / "model_quantized.onnx")
+            validation = read_part(args.data_dir, "validation")
+            quantize(
+                folder, staging / "model_quantized.onnx", validation.take(np.arange(len(validation))[:CALIBRATION])
+            )
             for file in ("tokenizer.json", "tag_types_encoded.json", "thresholds.json"):
                 shutil.copyfile(folder / file, staging / file)
-            thresholds, report = assess(folder, staging, read_part(args.data_dir, "validation"))
+            thresholds, report = assess(folder, staging, validation)
         except ValueError as error:
             sys.exit(f"cannot quantize {folder / 'model.onnx'}: {error}")
         drop = report["drop"]

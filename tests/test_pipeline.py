@@ -95,13 +95,15 @@ def test_exported_models_tag_any_text(models_dir, name, model_file):
     assert all(1 <= len(tags) <= 5 for tags in tagged)
     one_by_one = tagger.probabilities(["a b", "c"], ["d " * 60, "e"])
     padded = tagger.probabilities(["a b", "c"], ["d " * 60, "e"], batch_size=2)
-    assert np.abs(one_by_one - padded).max() < (1e-5 if model_file == "model.onnx" else 0.05)
+    assert np.abs(one_by_one - padded).max() < 1e-5
 
 
 def test_quantized_matrices_are_multiplied_in_int8(models_dir):
     for name in ARCHITECTURES:
         folder = models_dir / name / "onnx"
-        assert any(node.op_type == "MatMulNBits" for node in onnx.load(folder / "model_quantized.onnx").graph.node)
+        assert any(
+            node.op_type == "MatMulIntegerToFloat" for node in onnx.load(folder / "model_quantized.onnx").graph.node
+        )
         assert (folder / "model_quantized.onnx").stat().st_size < (folder / "model.onnx").stat().st_size
 
 

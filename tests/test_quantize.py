@@ -2,13 +2,15 @@
 
 import json
 
+import numpy as np
 import onnx
+import onnxruntime
 import pandas as pd
 import pytest
-from onnx import numpy_helper
+from onnx import TensorProto, helper, numpy_helper
 
 from data.files import write_questions
-from onnx_export import quantize
+from onnx_export import int8, quantize
 from tests.tiny_model import TAGS, build_model_folder
 
 QUESTIONS = {
@@ -41,7 +43,7 @@ def arguments(tmp_path):
 
 def test_a_large_vector_costs_other_words_nothing(arguments, monkeypatch):
     command, folder = arguments
-    monkeypatch.setattr(quantize, "LEAST_ROWS", 1)
+    monkeypatch.setattr(int8, "LEAST_ROWS", 1)
     quantize.main(command)
     report = json.loads((folder / "quantization.json").read_text())
     assert report["fp32"]["f1_micro"] > 0.9
@@ -60,3 +62,71 @@ def test_a_loss_over_the_limit_is_refused_unless_allowed(arguments, monkeypatch)
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
     quantize.main([*command, "--allow-drop"])
     assert (folder / "model_quantized.onnx").is_file()
+
+
+def relative_error(activations: np.ndarray, weights: np.ndarray) -> float:
+    """What quantize_matrices costs a product, as the mean error of its values against their mean size."""
+    x = helper.make_tensor_value_info("x", TensorProto.FLOAT, ["questions", "tokens", len(weights)])
+    y = helper.make_tensor_value_info("y", TensorProto.FLOAT, None)
+    product = helper.make_node("MatMul", ["x", "weights"], ["y"])
+    graph = helper.make_graph([product], "product", [x], [y], [numpy_helper.from_array(weights, "weights")])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", int8.OPSET)], ir_version=10)
+
+    def run() -> np.ndarray:
+        return onnxruntime.InferenceSession(model.SerializeToString()).run(None, {"x": activations})[0]
+
+    expected = run()
+    int8.quantize_matrices(model, [{"x": activations}])
+    assert [node.op_type for node in model.graph.node].count("MatMulIntegerToFloat") == 1
+    return float(np.abs(run() - expected).mean() / np.abs(expected).mean())
+
+
+@pytest.fixture
+def product():
+    """Activations of two questions of nine tokens, and a matrix."""
+    rng = np.random.default_rng(0)
+    return rng.normal(size=(2, 9, 64)).astype(np.float32), rng.normal(size=(64, 32)).astype(np.float32)
+
+
+def test_a_product_is_rounded_by_one_percent(product):
+    assert 0 < relative_error(*product) < 0.0105
+
+
+def test_a_large_channel_costs_the_others_nothing(product):
+    activations, weights = product
+    activations[..., 7] *= 300
+    weights[7] /= 300
+    assert relative_error(activations, weights) < 0.0105
+
+
+def test_a_large_token_costs_the_others_nothing(product):
+    activations, weights = product
+    small = relative_error(activations, weights)
+    activations[1, 3] *= 300
+    assert relative_error(activations, weights) < 2 * small
+
+
+def test_activations_behind_gelu_and_relu_use_the_whole_range(product):
+    activations, weights = product
+    gelu = activations / (1 + np.exp(-1.702 * activations))
+    assert relative_error(gelu, weights) < 0.0095
+    assert relative_error(np.maximum(activations, 0), weights) < 0.0085
+    gelu[0] = gelu[0].clip(max=-0.1)  # tokens without a positive one
+    assert relative_error(gelu, weights) < 0.012
+
+
+def test_a_token_of_zeros_stays_one(product):
+    activations, weights = product
+    activations[0, 3] = 0
+    assert relative_error(activations, weights) < 0.0105
+
+
+@pytest.mark.parametrize("inputs", [64, 65])
+def test_neighbouring_products_fit_into_16_bits(inputs):
+    weights = np.random.default_rng(0).standard_t(2, size=(inputs, 200))
+    rounded, scales = int8.round_columns(weights)
+    pairs = np.pad(rounded.astype(int), ((0, inputs % 2), (0, 0))).reshape(-1, 2, 200)
+    greatest = np.maximum(*(np.maximum(signed, 0).sum(axis=1).max(axis=0) for signed in (pairs, -pairs)))
+    assert 255 * greatest.max() < 2**15
+    assert greatest.min() >= 126  # and no neuron is rounded more coarsely than that asks for
+    assert (np.abs(rounded * scales - weights) <= 0.501 * scales).all()
