@@ -11,12 +11,14 @@ import argparse
 import sys
 import tempfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from benchmarks.measure import seconds
 from data.files import atomic_path
+from deployment.tagger import FIELDS
 from training import finetune
 from training.backbones import find_backbone
 from training.questions import Part, read_part
@@ -88,6 +90,30 @@ def padding(trainer) -> tuple[int, int]:
     return read, sum(mask.numel() for mask in masks) - read
 
 
+def report(
+    args: argparse.Namespace, questions: int, taken: dict[str, float], tokenization: float, trainers: dict
+) -> list:
+    """Return the lines of the report."""
+    ours = trainers["finetune.py"].args
+    tokens = {name: padding(trainer) for name, trainer in trainers.items()}
+    bare, mine, plain = taken.values()
+    padded = (f"padding {pad / (pad + read):.0%} of the tokens in {name}" for name, (read, pad) in tokens.items())
+    return [
+        f"# {args.model}, {questions} questions of up to {args.max_length} tokens, batches of {args.batch_size}, "
+        f"{'bf16' if ours.bf16 else 'fp16' if ours.fp16 else 'fp32'} on {ours.device.type}\n",
+        "| | questions per second, against the bare loop |",
+        "|---|---:|",
+        *(f"| {name} | {bare / spent:.2f} |" for name, spent in taken.items()),
+        "",
+        f"finetune.py against Trainer's defaults (fp32, padded to the longest in random order): {plain / mine:.2f}; "
+        + ", ".join(padded)
+        + ".\n",
+        f"{tokens['finetune.py'][0] / mine:.0f} tokens a second, padding left out. Tokenizing, once for all epochs, "
+        f"takes {tokenization / mine:.1%} of an epoch.",
+        "",
+    ]
+
+
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__.partition("\n")[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter
@@ -112,28 +138,14 @@ def main(argv: list[str] | None = None) -> None:
     with tempfile.TemporaryDirectory() as folder:
         for _ in range(2):  # the first epochs warm up
             ours, defaults = (make_trainer(args, Path(folder), train, defaults=way) for way in (False, True))
+            tokenization = seconds(partial(finetune.make_dataset, ours.processing_class, train, FIELDS))
             ways = {"the bare loop": bare_loop(ours), "finetune.py": ours.train, "Trainer's defaults": defaults.train}
             taken = {name: seconds(run) for name, run in ways.items()}
-        tokens = {"finetune.py": padding(ours), "Trainer's defaults": padding(defaults)}
-    bare, mine, plain = taken.values()
-    lines = [
-        f"# {args.model}, {len(train)} questions of up to {args.max_length} tokens, batches of {args.batch_size}, "
-        f"{'bf16' if ours.args.bf16 else 'fp16' if ours.args.fp16 else 'fp32'} on {ours.args.device.type}\n",
-        "| | questions per second, against the bare loop |",
-        "|---|---:|",
-        *(f"| {name} | {bare / spent:.2f} |" for name, spent in taken.items()),
-        "",
-        f"finetune.py against Trainer's defaults (fp32, padded to the longest in random order): {plain / mine:.2f}. "
-        + ", ".join(
-            f"padding {pad / (pad + read):.0%} of the tokens in {name}" for name, (read, pad) in tokens.items()
-        ),
-        "",
-        f"{tokens['finetune.py'][0] / mine:.0f} tokens a second, padding left out.",
-        "",
-    ]
+    lines = report(args, len(train), taken, tokenization, {"finetune.py": ours, "Trainer's defaults": defaults})
     with atomic_path(args.output) as temporary:
         temporary.write_text("\n".join(lines), encoding="utf-8")
     print("\n".join(lines))
+    bare, mine, plain = taken.values()
     if bare / mine < LEAST_SHARE or plain / mine < LEAST_SPEED_UP:
         sys.exit(f"missed: {bare / mine:.2f} of the bare loop's speed, {plain / mine:.2f} times Trainer's defaults")
     print(f"-> {args.output}")

@@ -1,0 +1,98 @@
+"""Tell what a served model would save, and lose, if its vocabulary held only the tokens of its training questions.
+
+In: an int8 model and the output of filter_tags.py. Out: the share of the file that the other tokens' vectors take, and
+validation F1 with [UNK] in their place, at the model's own thresholds.
+
+    python benchmarks/vocabulary.py --model deployment/model    # -> reports/vocabulary.md
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from data.files import atomic_path, read_questions
+from deployment.tagger import Tagger, default_model_folder, encode, sigmoid, suggest
+from training.metrics import tagging_metrics
+from training.questions import Part, as_part, read_part
+
+SHOWN = ("f1_micro", "f1_macro", "precision_at_1", "recall_at_5")
+
+
+def read_tokens(tagger: Tagger, train: Part) -> np.ndarray:
+    """Return which tokens the questions of ``train`` hold, a bool array of shape (vocabulary,)."""
+    read = np.zeros(tagger.tokenizer.get_vocab_size(), dtype=bool)
+    for encoding in encode(tagger.tokenizer, train.titles, train.descriptions, tagger.fields):
+        read[encoding.ids] = True
+    return read
+
+
+def share_of_file(model: Path, kept: np.ndarray) -> float:
+    """Return the share of the file that the vectors of the tokens not ``kept`` take."""
+    import onnx
+
+    tables = [tensor for tensor in onnx.load(model).graph.initializer if tensor.dims[:1] == [len(kept)]]
+    return (~kept).mean() * sum(len(tensor.raw_data) for tensor in tables) / model.stat().st_size
+
+
+def probabilities(tagger: Tagger, part: Part, kept: np.ndarray, unknown: int) -> np.ndarray:
+    """Return the tags' probabilities, shape (n, num_labels), where every token not ``kept`` reads as ``unknown``."""
+    rows = []
+    for encoding in tqdm(encode(tagger.tokenizer, part.titles, part.descriptions, tagger.fields), unit="question"):
+        feed = tagger.inputs([encoding])
+        feed["input_ids"] = np.where(kept[feed["input_ids"]], feed["input_ids"], unknown)
+        rows.append(sigmoid(tagger.run(feed)[0]))
+    return np.stack(rows)
+
+
+def row(name: str, tagger: Tagger, part: Part, kept: np.ndarray, unknown: int) -> str:
+    """Return a row of the table: the figures with every token, and what is added to them with the ``kept`` ones."""
+    figures = []
+    for tokens in (np.ones_like(kept), kept):
+        scores = probabilities(tagger, part, tokens, unknown)
+        figures.append(tagging_metrics(part.targets, suggest(scores, tagger.thresholds), scores))
+    whole, trimmed = figures
+    cells = [f"{whole[metric]:.3f} {trimmed[metric] - whole[metric]:+.3f}" for metric in SHOWN]
+    return f"| {name} | {len(part)} | {' | '.join(cells)} |"
+
+
+def parse_args(argv: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__.partition("\n")[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter
+    )
+    parser.add_argument("--model", type=Path, default=default_model_folder(), help="model folder")
+    parser.add_argument("--data-dir", type=Path, default=Path("data"), help="folder of the model's training questions")
+    parser.add_argument("--other", type=Path, nargs="*", default=[], help="a ques_details.csv to judge it by as well")
+    parser.add_argument("--output", type=Path, default=Path("reports/vocabulary.md"), help="Markdown file to write")
+    return parser.parse_args(argv)
+
+
+def main(argv: list[str] | None = None) -> None:
+    args = parse_args(argv)
+    try:
+        tagger = Tagger(args.model)
+        train, validation = read_part(args.data_dir, "train"), read_part(args.data_dir, "validation")
+        others = {str(path): as_part(read_questions(path), tagger.tags) for path in args.other}
+    except (ValueError, OSError) as error:
+        sys.exit(str(error))
+    kept = read_tokens(tagger, train)
+    unknown = next(filter(None, map(tagger.tokenizer.token_to_id, ("[UNK]", "<unk>"))))
+    share = share_of_file(args.model / "model_quantized.onnx", kept)
+    lines = [
+        f"# A vocabulary of the {kept.mean():.0%} of the tokens that {len(train)} training questions hold\n",
+        f"The vectors of the others take {share:.0%} of the file.\n",
+        f"| questions | number | {' | '.join(SHOWN)} |",
+        f"|---|---:|{'---:|' * len(SHOWN)}",
+        *(row(name, tagger, part, kept, unknown) for name, part in ({"validation": validation} | others).items()),
+        "",
+    ]
+    with atomic_path(args.output) as temporary:
+        temporary.write_text("\n".join(lines), encoding="utf-8")
+    print("\n".join(lines))
+    print(f"-> {args.output}")
+
+
+if __name__ == "__main__":
+    main()
