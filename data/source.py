@@ -21,10 +21,11 @@ def licence_of(date: str) -> str:
 def write_source(details: Path, site: str, source: str) -> None:
     """Write SOURCE.json for a ques_details.csv that is complete.
 
-    Args:
-        details: the file.
-        site: the site's address.
-        source: how the questions were had, e.g. "data dump".
+    Parameters
+    ----------
+    details : the file.
+    site : the site's address.
+    source : how the questions were had, e.g. "data dump".
     """
     licences: Counter[str] = Counter()
     first, last = "", ""

@@ -40,7 +40,8 @@ def quantize_matrices(model: ModelProto, feeds: Iterable[dict[str, np.ndarray]])
     replaced = {}
     for name, nodes in products.items():
         matrices = [numpy_helper.to_array(weights[node.input[1]]) for node in nodes]
-        quantized, divisor, zero_point = quantized_input(graph, name, *ranges[name], np.concatenate(matrices, axis=1))
+        low, high = ranges[name]
+        quantized, divisor, zero_point = quantized_input(graph, name, low, high, np.concatenate(matrices, axis=1))
         for node, matrix in zip(nodes, matrices, strict=True):
             replaced[node.output[0]] = int8_product(graph, node, matrix * divisor[:, np.newaxis], zero_point)
             graph.initializer.remove(weights[node.input[1]])
@@ -52,8 +53,8 @@ def quantize_matrices(model: ModelProto, feeds: Iterable[dict[str, np.ndarray]])
     model.opset_import.append(helper.make_opsetid("com.microsoft", 1))
 
 
-def observe(model: ModelProto, names: list[str], feeds: Iterable[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
-    """Return the least and the greatest value of each channel of some activations, arrays of shape (2, channels)."""
+def observe(model: ModelProto, names: list[str], feeds: Iterable[dict[str, np.ndarray]]) -> dict:
+    """Return {name: the least and the greatest value of each channel, an array of shape (2, channels)}."""
     import onnxruntime
 
     probed = ModelProto()

@@ -24,9 +24,10 @@ class AnswerError(ValueError):
 def parse_wrapper(text: str, where: str) -> dict:
     """Return the common wrapper of an answer: its ``items`` and what it says of quota and backoff.
 
-    Raises:
-        RetryLater: an error that passes, or no wrapper at all; ``pause_s`` is the wait that it asks for.
-        StopRun: an error that will not pass, such as a wrong site or a spent quota.
+    Raises
+    ------
+    RetryLater : an error that passes, or no wrapper at all; ``pause_s`` is the wait that it asks for.
+    StopRun : an error that will not pass, such as a wrong site or a spent quota.
     """
     try:
         answer = json.loads(text)
@@ -48,8 +49,9 @@ def parse_wrapper(text: str, where: str) -> dict:
 def parse_question_item(item: dict) -> dict[str, str]:
     """Return an item of /questions as a row of ques_details.csv.
 
-    Raises:
-        AnswerError: a field is missing or of another kind, or the title or the tags are empty.
+    Raises
+    ------
+    AnswerError : a field is missing or of another kind, or the title or the tags are empty.
     """
     try:
         title = clean_title(html.unescape(item["title"]))
@@ -76,8 +78,9 @@ def iso_time(seconds: float) -> str:
 def api_time(date: str) -> int:
     """Return an ISO 8601 date, in UTC where it names no zone, as a time of the API.
 
-    Raises:
-        ValueError: it is none.
+    Raises
+    ------
+    ValueError : it is none.
     """
     parsed = datetime.fromisoformat(date)
     return int(parsed.replace(tzinfo=parsed.tzinfo or UTC).timestamp())

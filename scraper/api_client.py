@@ -20,18 +20,20 @@ KEYLESS_PAGES = 25  # from the next on, a list without a key is refused
 class Api:
     """The methods of the API, for one site.
 
-    Attributes:
-        quota: calls left for today as the last answer told, None before the first.
+    Attributes
+    ----------
+    quota : calls left for today as the last answer told, None before the first.
     """
 
     def __init__(self, address: str, site: str, delay_s: float, contact: str | None) -> None:
         """Prepare the calls; the environment's STACK_EXCHANGE_KEY raises the quota.
 
-        Args:
-            address: where the API is, such as ADDRESS.
-            site: the site's address; the API knows it by its host.
-            delay_s: least seconds between two calls.
-            contact: address or mail that the User-Agent carries.
+        Parameters
+        ----------
+        address : where the API is, such as ADDRESS.
+        site : the site's address; the API knows it by its host.
+        delay_s : least seconds between two calls.
+        contact : address or mail that the User-Agent carries.
         """
         self.quota: int | None = None
         self._address = address.rstrip("/")
@@ -46,8 +48,9 @@ class Api:
     def get(self, method: str, **parameters: object) -> dict:
         """Call a method, again and again while its errors pass, and return the answer's wrapper.
 
-        Raises:
-            StopRun: the quota is spent, the API refuses the call, or its errors do not pass.
+        Raises
+        ------
+        StopRun : the quota is spent, the API refuses the call, or its errors do not pass.
         """
         if self.quota == 0:
             mend = "" if "key" in self._common else f"; a key in {KEY_VARIABLE} raises it"

@@ -53,9 +53,10 @@ class Browser:
     def get(self, url: str, ready: str) -> Page:
         """Return the page at ``url``, once an element of the CSS selector ``ready`` is there or nothing more comes.
 
-        Raises:
-            RetryLater: no answer in time, no connection, or a crash of the browser.
-            StopRun: there is no browser, or it does not start.
+        Raises
+        ------
+        RetryLater : no answer in time, no connection, or a crash of the browser.
+        StopRun : there is no browser, or it does not start.
         """
         if self._driver is None:
             self._start()

@@ -56,13 +56,14 @@ class Crawler:
     ) -> None:
         """Prepare the workers.
 
-        Args:
-            parse: turns a page and the address asked for into content, or raises PageError; runs in the workers.
-            ready: CSS selector of what a page shows once it is there.
-            engine: "selenium", a browser for each worker, or "requests", plain HTTP.
-            workers: number of pages under way at a time.
-            delay_s: least seconds between two requests to a host.
-            contact: address or mail that the User-Agent carries.
+        Parameters
+        ----------
+        parse : turns a page and the address asked for into content, or raises PageError; runs in the workers.
+        ready : CSS selector of what a page shows once it is there.
+        engine : "selenium", a browser for each worker, or "requests", plain HTTP.
+        workers : number of pages under way at a time.
+        delay_s : least seconds between two requests to a host.
+        contact : address or mail that the User-Agent carries.
         """
         self._parse = parse
         self._ready = ready
@@ -87,9 +88,10 @@ class Crawler:
     def crawl(self, urls: Iterable[str]) -> Iterator[Outcome]:
         """Yield the outcome of each address as it comes.
 
-        Raises:
-            StopRun: a challenge page, no browser, an unreadable robots.txt, or a site that fails again and again;
-                raised when the pages that were under way have been yielded.
+        Raises
+        ------
+        StopRun : a challenge page, no browser, an unreadable robots.txt, or a site that fails again and again;
+            raised when the pages that were under way have been yielded.
         """
         waiting = iter(urls)
         running: set[Future[Outcome]] = set()

@@ -41,8 +41,9 @@ def to_csv(rows: Iterable[Iterable[str]]) -> bytes:
 def parse_table(data: bytes, name: str) -> tuple[list[str], list[dict[str, str]]]:
     """Return the columns and the rows of a CSV file.
 
-    Raises:
-        ValueError: not CSV in UTF-8, or a row with too few or too many cells; the message gives ``name`` and row.
+    Raises
+    ------
+    ValueError : not CSV in UTF-8, or a row with too few or too many cells; the message gives ``name`` and row.
     """
     try:
         reader = csv.DictReader(io.StringIO(data.decode("utf-8-sig"), newline=""))
@@ -64,22 +65,25 @@ def write_failures(path: Path, failures: Mapping[str, str]) -> None:
 class CsvStore:
     """Holds the file for one run: locked against a second one, repaired, and appended to in whole rows.
 
-    Attributes:
-        urls: the column ``url`` of the rows that are there, in their order.
+    Attributes
+    ----------
+    urls : the column ``url`` of the rows that are there, in their order.
     """
 
     def __init__(self, path: Path, columns: list[str], force: bool, whole: int | None = None) -> None:
         """Open ``path``, empty it if ``force``, else cut off a torn end.
 
-        Args:
-            path: the file; it need not be there.
-            columns: its header.
-            force: drop what it holds.
-            whole: bytes that are known to be whole rows of this table. A file too large to be read is cut there unread,
-                and ``urls`` then stays empty.
+        Parameters
+        ----------
+        path : the file; it need not be there.
+        columns : its header.
+        force : drop what it holds.
+        whole : bytes that are known to be whole rows of this table. A file too large to be read is cut there unread,
+            and ``urls`` then stays empty.
 
-        Raises:
-            SystemExit: another run holds the file, or it is not this table; it is then left as it was.
+        Raises
+        ------
+        SystemExit : another run holds the file, or it is not this table; it is then left as it was.
         """
         self.path = path
         self._columns = columns
@@ -103,8 +107,9 @@ class CsvStore:
     def append(self, rows: Iterable[Mapping[str, str]]) -> None:
         """Add rows at the end, all of them by one write that reaches the disk before this returns.
 
-        Raises:
-            OSError: the disk is full; the file is as before.
+        Raises
+        ------
+        OSError : the disk is full; the file is as before.
         """
         rows = list(rows)
         size = os.fstat(self._file).st_size

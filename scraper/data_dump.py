@@ -66,18 +66,20 @@ def cleaned_chunks(
 ) -> Iterator[tuple[int, list[dict[str, str]], Counter]]:
     """Yield (questions read, rows, skipped) of each chunk in order, with few chunks in flight.
 
-    Raises:
-        DumpError: the dump is damaged; the chunks before, and what was read of the last, have been yielded.
+    Raises
+    ------
+    DumpError : the dump is damaged; the chunks before, and what was read of the last, have been yielded.
     """
     in_flight: deque = deque()
     damage = None
     waiting = iter(questions)
     while True:
-        chunk = []
-        try:
-            chunk.extend(itertools.islice(waiting, CHUNK)) if damage is None else None
-        except DumpError as error:
-            damage = error
+        chunk: list[RawQuestion] = []
+        if damage is None:
+            try:
+                chunk.extend(itertools.islice(waiting, CHUNK))
+            except DumpError as error:
+                damage = error
         if chunk:
             in_flight.append((len(chunk), executor.submit(clean, site, chunk)))
         if not chunk and not in_flight:
@@ -111,8 +113,9 @@ def convert(args: argparse.Namespace, store: CsvStore, progress: dict) -> None:
 def open_progress(args: argparse.Namespace) -> dict:
     """Return how far the run before came, or a new beginning.
 
-    Raises:
-        SystemExit: the output is of something else.
+    Raises
+    ------
+    SystemExit : the output is of something else.
     """
     dump = args.input.stat() if args.input.is_file() else None
     made_from = {"input": args.input.name, "size": dump and dump.st_size, "site": args.site}

@@ -108,8 +108,9 @@ def parse_question(html: str, url: str) -> Question:
     The date is ISO 8601 in UTC, '' where the page does not tell it. Answers, comments, notices and the sidebar are left
     out.
 
-    Raises:
-        PageError: the page has no question, or the question lacks its title, body or tags.
+    Raises
+    ------
+    PageError : the page has no question, or the question lacks its title, body or tags.
     """
     soup = _soup(html)
     question = soup.select_one(QUESTION)

@@ -16,8 +16,9 @@ class PlainClient:
     def get(self, url: str, ready: str) -> Page:
         """Return the page at ``url`` as the server sent it; ``ready`` is for browsers, whose pages come bit by bit.
 
-        Raises:
-            RetryLater: no answer in time, or no connection.
+        Raises
+        ------
+        RetryLater : no answer in time, or no connection.
         """
         try:
             response = self._session.get(url, timeout=TIMEOUT_S)

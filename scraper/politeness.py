@@ -100,8 +100,9 @@ class HostGate:
     def turn(self, host: str) -> Iterator[None]:
         """Wait for this worker's turn, and hold it for the block; a pause that the answer asks for begins at once.
 
-        Raises:
-            Stopped: the run is being stopped.
+        Raises
+        ------
+        Stopped : the run is being stopped.
         """
         state = self._host(host)
         with state.lock if state.delay_s else nullcontext():
@@ -133,8 +134,9 @@ class HostGate:
     def retrying(self, host: str) -> tenacity.Retrying:
         """Return the policy for one request: RetryLater is tried again with exponential backoff and jitter.
 
-        Raises:
-            StopRun: the host asks for a pause longer than LONGEST_PAUSE_S.
+        Raises
+        ------
+        StopRun : the host asks for a pause longer than LONGEST_PAUSE_S.
         """
 
         def rest(attempt: tenacity.RetryCallState) -> None:
@@ -169,8 +171,9 @@ class Robots:
     def allow(self, url: str) -> bool:
         """Whether the url may be fetched. A Crawl-delay is passed on to the gate.
 
-        Raises:
-            StopRun: robots.txt cannot be read, which forbids everything (RFC 9309, section 2.3.1.4).
+        Raises
+        ------
+        StopRun : robots.txt cannot be read, which forbids everything (RFC 9309, section 2.3.1.4).
         """
         scheme, host = urlsplit(url)[:2]
         with self._lock:

@@ -34,8 +34,9 @@ class DumpError(ValueError):
 def raw_questions(file: BinaryIO, name: str) -> Iterator[RawQuestion]:
     """Yield the questions of a Posts.xml in its order, in constant memory.
 
-    Raises:
-        DumpError: not XML, damaged, or another file of a dump; what came before the damage has been yielded.
+    Raises
+    ------
+    DumpError : not XML, damaged, or another file of a dump; what came before the damage has been yielded.
     """
     row, number = None, 0
     try:
@@ -64,8 +65,9 @@ def parse_tags(cell: str) -> list[str]:
 def open_posts(path: Path) -> Iterator[tuple[BinaryIO, BinaryIO]]:
     """Open a Posts.xml, or the one in a .7z archive, and yield it with the file whose position tells the progress.
 
-    Raises:
-        DumpError: no such file, no readable archive, or no Posts.xml in it.
+    Raises
+    ------
+    DumpError : no such file, no readable archive, or no Posts.xml in it.
     """
     try:
         with path.open("rb") as file:

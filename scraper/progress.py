@@ -12,11 +12,12 @@ from data.files import write_json
 class Progress:
     """The listing pages of ``site`` that are done.
 
-    Attributes:
-        site: the site's address.
-        total: number of its listing pages, None before the first is read.
-        done: pairs of a page and the number of rows that the output had once the page's questions were in it.
-        complete_at: when the last run began that left no page out, in ISO 8601; None if there was none.
+    Attributes
+    ----------
+    site : the site's address.
+    total : number of its listing pages, None before the first is read.
+    done : pairs of a page and the number of rows that the output had once the page's questions were in it.
+    complete_at : when the last run began that left no page out, in ISO 8601; None if there was none.
     """
 
     site: str
@@ -28,8 +29,9 @@ class Progress:
     def load(cls, path: Path, site: str, rows: int) -> Self:
         """Read what is done; pages whose rows the output (of ``rows`` rows) has lost are not.
 
-        Raises:
-            ValueError: the file is damaged, or of another site.
+        Raises
+        ------
+        ValueError : the file is damaged, or of another site.
         """
         if not path.exists():
             return cls(site)

@@ -92,8 +92,9 @@ def parse_active(page: Page, url: str) -> tuple[list[Link], str, int]:
 def active_since(crawler: Crawler, site: str, since: str) -> Iterator[list[Link]]:
     """Yield the questions that something has happened to since then, and some more, a page at a time.
 
-    Raises:
-        StopRun: a page cannot be had.
+    Raises
+    ------
+    StopRun : a page cannot be had.
     """
     for page in itertools.count(1):
         (outcome,) = crawler.crawl([active_url(site, page)])
@@ -119,7 +120,8 @@ def top_up(args: argparse.Namespace, store: CsvStore, progress: Progress) -> str
     ):
         for links in active_since(crawler, args.site, progress.complete_at):
             fresh = [link for link in links if question_key(link["url"]) not in known]
-            store.append(fresh) if fresh else None  # type: ignore[arg-type]
+            if fresh:
+                store.append(fresh)  # type: ignore[arg-type]  # a TypedDict is no Mapping[str, str] to mypy
             active |= {link["url"]: link["title"] for link in links if link not in fresh}
             known.update(question_key(link["url"]) for link in fresh)
             new += len(fresh)

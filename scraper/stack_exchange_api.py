@@ -39,8 +39,9 @@ def pages(api: Api, sort: str, start: int, **parameters: object) -> Iterator[tup
 
     Each page comes with the time up to which all has been seen.
 
-    Raises:
-        StopRun: as :meth:`Api.get`; or answers that lead nowhere.
+    Raises
+    ------
+    StopRun : as :meth:`Api.get`; or answers that lead nowhere.
     """
     reached, page = start, 1
     seen: set = set()  # the questions of the very second that comes again with the next page
@@ -114,8 +115,9 @@ def top_up(api: Api, args: argparse.Namespace, since: int, failures: dict[str, s
 def open_progress(args: argparse.Namespace) -> dict:
     """Return how far the run before came; it counts only if it asked for the same.
 
-    Raises:
-        SystemExit: the file is damaged, or of another site.
+    Raises
+    ------
+    SystemExit : the file is damaged, or of another site.
     """
     asked = {"site": args.site, "from": args.since, "to": args.until, "tagged": args.tagged}
     fresh = {"asked": asked, "reached": args.since, "complete_at": None}

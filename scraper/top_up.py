@@ -26,7 +26,8 @@ def merge(path: Path, updates: Iterable[Mapping[str, str]]) -> tuple[int, int]:
 
     A question keeps its url, by which the split knows it, and its date where the update has none.
 
-    Returns:
+    Returns
+    -------
         How many questions were changed, and how many are new.
     """
     pending = {question_key(row["url"]): row for row in updates}

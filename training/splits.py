@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator, Sequence
+from itertools import combinations
 
 import numpy as np
 
@@ -52,22 +53,43 @@ def duplicate_groups(titles: Sequence[str], descriptions: Sequence[str]) -> np.n
 def near_duplicates(texts: Sequence[str]) -> Iterator[tuple[int, int]]:
     """Yield the pairs of row numbers whose texts are nearly equal, texts below MIN_WORDS left out.
 
-    MinHash LSH (Broder 1997) proposes the pairs; the similarity of the shingle sets themselves decides.
+    MinHash LSH (Broder 1997) proposes the pairs; the similarity of the shingle sets themselves decides. Buckets come
+    from sorting, band by band: hash tables of all bands, as libraries keep them, outgrow memory at a million questions.
     """
-    from datasketch import MinHash, MinHashLSH
+    from datasketch import MinHash
 
-    words = {row: found for row, text in enumerate(texts) if len(found := WORDS.findall(text)) >= MIN_WORDS}
-    shingles = {
-        row: {" ".join(found[i : i + SHINGLE_WORDS]).encode() for i in range(len(found) - SHINGLE_WORDS + 1)}
-        for row, found in words.items()
-    }
-    seen = MinHashLSH(params=BANDS)
-    for row, minhash in zip(shingles, MinHash.generator(shingles.values()), strict=True):
-        for other in seen.query(minhash):
-            shared = len(shingles[row] & shingles[other])
-            if shared >= MIN_JACCARD * len(shingles[row] | shingles[other]):
-                yield other, row
-        seen.insert(row, minhash)
+    bands, rows = BANDS
+    numbers = [number for number, text in enumerate(texts) if len(WORDS.findall(text)) >= MIN_WORDS]
+    minhashes = MinHash.generator((shingles(texts[number]) for number in numbers), num_perm=bands * rows)
+    signatures = np.array([minhash.hashvalues.astype(np.uint32) for minhash in minhashes]).reshape(-1, bands * rows)
+    tested = set()
+    for band in np.split(signatures, bands, axis=1):
+        for pair in pairs_of_equal_rows(band):
+            if pair not in tested:
+                tested.add(pair)
+                one, other = (numbers[index] for index in pair)
+                if jaccard(shingles(texts[one]), shingles(texts[other])) >= MIN_JACCARD:
+                    yield one, other
+
+
+def pairs_of_equal_rows(array: np.ndarray) -> Iterator[tuple[int, int]]:
+    """Yield the pairs of row numbers, the smaller first, of equal rows of a two-dimensional array."""
+    order = np.lexsort(array.T)
+    bucket = np.cumsum(np.r_[False, (array[order[1:]] != array[order[:-1]]).any(axis=1)][: len(order)])
+    shared = np.bincount(bucket)[bucket] > 1
+    for rows in np.split(order[shared], np.flatnonzero(np.diff(bucket[shared])) + 1):
+        yield from combinations(rows.tolist(), 2)
+
+
+def shingles(text: str) -> set[bytes]:
+    """Return the runs of SHINGLE_WORDS words of ``text``."""
+    words = WORDS.findall(text)
+    return {" ".join(words[i : i + SHINGLE_WORDS]).encode() for i in range(len(words) - SHINGLE_WORDS + 1)}
+
+
+def jaccard(one: set, other: set) -> float:
+    """Return the share of the elements of two sets, not both empty, that are in both."""
+    return len(one & other) / len(one | other)
 
 
 def random_split(groups: np.ndarray, seed: int = 42) -> np.ndarray:

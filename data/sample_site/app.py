@@ -19,9 +19,10 @@ SIDEBAR_QUESTIONS = 6
 def create_app(questions: Sequence[Question], faults: Faults) -> Flask:
     """Return the site's application.
 
-    Args:
-        questions: what the site holds, newest first; what changes in it shows at once.
-        faults: what goes wrong, and how often.
+    Parameters
+    ----------
+    questions : what the site holds, newest first; what changes in it shows at once.
+    faults : what goes wrong, and how often.
     """
     app = Flask("data.sample_site")
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True

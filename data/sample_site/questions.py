@@ -79,8 +79,9 @@ def make_questions(n: int = 450, seed: int = 42) -> list[Question]:
     Two are asked twice (same title, body and tags under another id), some are closed, duplicates or deleted, and
     some carry a tag that occurs once to three times.
 
-    Raises:
-        ValueError: ``n`` is below 1, or more than the banks can tell apart.
+    Raises
+    ------
+    ValueError : ``n`` is below 1, or more than the banks can tell apart.
     """
     if n < 1:
         raise ValueError(f"n is {n}: the sample site needs at least one question")

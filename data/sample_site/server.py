@@ -63,19 +63,21 @@ class QuietHandler(WSGIRequestHandler):
 class SampleSite:
     """The sample site on a thread of its own, served within a ``with`` block.
 
-    Attributes:
-        url: base address, without a slash at its end.
-        questions: the truth, newest first, as the site lists them.
-        deleted_ids: the questions that are listed, but whose pages answer 404.
-        log: one entry per answered request.
+    Attributes
+    ----------
+    url : base address, without a slash at its end.
+    questions : the truth, newest first, as the site lists them.
+    deleted_ids : the questions that are listed, but whose pages answer 404.
+    log : one entry per answered request.
     """
 
     def __init__(self, port: int = 0, n: int = 450, seed: int = 42, faults: Faults = NO_FAULTS) -> None:
         """Prepare ``n`` questions; port 0 picks a free one.
 
-        Raises:
-            SystemExit: the port is taken (werkzeug prints which).
-            ValueError: as make_questions.
+        Raises
+        ------
+        SystemExit : the port is taken (werkzeug prints which).
+        ValueError : as make_questions.
         """
         self.questions = make_questions(n, seed)
         self.deleted_ids = frozenset(question.id for question in self.questions if question.deleted)
