@@ -214,6 +214,35 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
+def variants(args: argparse.Namespace, kept: Path, backbone: Path, train: Part, validation: Part) -> dict:
+    """Train what ``kept`` holds no scores of, and return {name: (probabilities, chosen tags)} of the variants."""
+    answers = {}
+    for name in dict.fromkeys([RECIPE, *args.variants]):
+        scores = kept / f"{re.sub('[^a-z0-9]+', '-', name)}.npy"
+        if not scores.is_file():
+            print(name)
+            logits = train_variant(name, args, backbone, train, validation)
+            with atomic_path(scores) as temporary, temporary.open("wb") as file:
+                np.save(file, logits)
+        probabilities = sigmoid(np.load(scores))
+        fixed = "recipe" in VARIANTS[name][0]
+        answers[name] = probabilities, choose(validation, probabilities, one_half if fixed else tune_thresholds)
+    return answers
+
+
+def without_training(logits: np.ndarray, train: Part, validation: Part) -> dict:
+    """Return {name: (probabilities, chosen tags)} of what changes after the recipe's training, and of TF-IDF."""
+    probabilities = sigmoid(logits)
+    baseline = TfidfTagger(fit(train)).probabilities(validation.titles, validation.descriptions)
+    mixed = sigmoid((1 - MIXED_IN) * logits + MIXED_IN * np.log(baseline / (1 - baseline)))
+    return {
+        "one threshold for all tags": (probabilities, choose(validation, probabilities, one_threshold)),
+        "threshold 0.5": (probabilities, choose(validation, probabilities, one_half)),
+        "TF-IDF and logistic regression": (baseline, choose(validation, baseline)),
+        f"{MIXED_IN:.0%} of its logits mixed in": (mixed, choose(validation, mixed)),
+    }
+
+
 def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
     kept = args.reports_dir / "ablation"
@@ -230,28 +259,11 @@ def main(argv: list[str] | None = None) -> None:
             scores.unlink()
     write_json(kept / "setting.json", setting)
 
-    answers = {}
-    for name in dict.fromkeys([RECIPE, *args.variants]):
-        scores = kept / f"{re.sub('[^a-z0-9]+', '-', name)}.npy"
-        if not scores.is_file():
-            print(name)
-            try:
-                logits = train_variant(name, args, backbone, train, validation)
-            except BackboneError as error:
-                sys.exit(str(error))
-            with atomic_path(scores) as temporary, temporary.open("wb") as file:
-                np.save(file, logits)
-        probabilities = sigmoid(np.load(scores))
-        fixed = "recipe" in VARIANTS[name][0]
-        answers[name] = probabilities, choose(validation, probabilities, one_half if fixed else tune_thresholds)
-
-    logits = np.load(kept / "the-recipe.npy")
-    answers["one threshold for all tags"] = sigmoid(logits), choose(validation, sigmoid(logits), one_threshold)
-    answers["threshold 0.5"] = sigmoid(logits), choose(validation, sigmoid(logits), one_half)
-    baseline = TfidfTagger(fit(train)).probabilities(validation.titles, validation.descriptions)
-    answers["TF-IDF and logistic regression"] = baseline, choose(validation, baseline)
-    mixed = sigmoid((1 - MIXED_IN) * logits + MIXED_IN * np.log(baseline / (1 - baseline)))
-    answers[f"{MIXED_IN:.0%} of its logits mixed in"] = mixed, choose(validation, mixed)
+    try:
+        answers = variants(args, kept, backbone, train, validation)
+    except BackboneError as error:
+        sys.exit(str(error))
+    answers |= without_training(np.load(kept / "the-recipe.npy"), train, validation)
     text = markdown(validation, answers, ", ".join(f"{name} {getattr(args, name)}" for name in ("model", *OPTIONS)))
     with atomic_path(args.reports_dir / "ablation.md") as temporary:
         temporary.write_text(text, encoding="utf-8")

@@ -49,15 +49,8 @@ def create_app(config: Mapping[str, object] | None = None) -> Flask:
     from webapp.tagging import LocalTagger, Tagging
 
     app = Flask("webapp")
-    app.config.from_mapping(
-        # The longest question, every character of it escaped: as \uXXXX pairs in JSON, or by percent signs in a form.
-        MAX_CONTENT_LENGTH=512 * 1024,
-        MAX_FORM_MEMORY_SIZE=512 * 1024,
-    )
-    app.config.from_mapping({name: os.environ.get(name) or default for name, default in DEFAULTS.items()})
-    app.config.from_mapping(config)
+    configure(app, config)
     app.json.sort_keys = False  # type: ignore[attr-defined]  # answers keep the Space's order: suggested tags first
-    app.config["TAGGER_SITE"] = str(app.config["TAGGER_SITE"]).rstrip("/")
     own, shared = app.jinja_loader, FileSystemLoader(ANSWER_FILES)
     app.jinja_loader = ChoiceLoader([own, shared])  # type: ignore[list-item]
     if proxies := read_number(app.config, "TAGGER_PROXIES", int):
@@ -77,6 +70,18 @@ def create_app(config: Mapping[str, object] | None = None) -> Flask:
     app.register_blueprint(views.api)
     app.register_error_handler(views.HTTPException, views.show_error)
     return app
+
+
+def configure(app: Flask, config: Mapping[str, object] | None) -> None:
+    """Fill ``app.config`` as create_app says."""
+    app.config.from_mapping(
+        # The longest question, every character of it escaped: as \uXXXX pairs in JSON, or by percent signs in a form.
+        MAX_CONTENT_LENGTH=512 * 1024,
+        MAX_FORM_MEMORY_SIZE=512 * 1024,
+    )
+    app.config.from_mapping({name: os.environ.get(name) or default for name, default in DEFAULTS.items()})
+    app.config.from_mapping(config)
+    app.config["TAGGER_SITE"] = str(app.config["TAGGER_SITE"]).rstrip("/")
 
 
 def read_number(config: Mapping[str, object], name: str, kind: Callable):

@@ -41,28 +41,33 @@ def add_api(app: Flask, questions: Sequence[Question], faults: Faults) -> None:
 
     @app.get("/2.3/questions")
     def list_questions() -> ResponseReturnValue:
-        by_activity = request.args.get("sort", "activity") == "activity"
-        tags = set(filter(None, request.args.get("tagged", "").split(";")))
-        limits = {name: request.args.get(name, type=int) for name in ("min", "max", "fromdate", "todate")}
-        found = []
-        for question in questions:
-            item = as_item(question)
-            date = item["last_activity_date" if by_activity else "creation_date"]
-            if (
-                not question.deleted
-                and tags <= set(question.tags)
-                and (limits["min"] is None or date >= limits["min"])
-                and (limits["max"] is None or date <= limits["max"])
-                and (limits["fromdate"] is None or item["creation_date"] >= limits["fromdate"])
-                and (limits["todate"] is None or item["creation_date"] < limits["todate"])
-            ):
-                found.append((date, question.id, item))
-        found.sort(key=lambda entry: entry[:2], reverse=request.args.get("order", "desc") == "desc")
-        return wrapper([item for _, _, item in found])
+        return wrapper(select(questions))
 
     @app.get("/2.3/tags/synonyms")
     def list_synonyms() -> ResponseReturnValue:
         return wrapper([{"from_tag": old, "to_tag": new, "applied_count": 1} for old, new in SYNONYMS.items()])
+
+
+def select(questions: Sequence[Question]) -> list[dict]:
+    """Return the items that the request asks for, in the order that it asks for."""
+    by_activity = request.args.get("sort", "activity") == "activity"
+    tags = set(filter(None, request.args.get("tagged", "").split(";")))
+    limits = {name: request.args.get(name, type=int) for name in ("min", "max", "fromdate", "todate")}
+    found = []
+    for question in questions:
+        item = as_item(question)
+        date = item["last_activity_date" if by_activity else "creation_date"]
+        if (
+            not question.deleted
+            and tags <= set(question.tags)
+            and (limits["min"] is None or date >= limits["min"])
+            and (limits["max"] is None or date <= limits["max"])
+            and (limits["fromdate"] is None or item["creation_date"] >= limits["fromdate"])
+            and (limits["todate"] is None or item["creation_date"] < limits["todate"])
+        ):
+            found.append((date, question.id, item))
+    found.sort(key=lambda entry: entry[:2], reverse=request.args.get("order", "desc") == "desc")
+    return [item for _, _, item in found]
 
 
 def as_item(question: Question) -> dict:
