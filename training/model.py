@@ -109,7 +109,7 @@ def build_model(backbone: Path, tokenizer, train: Part) -> QuestionTagger:
     return model
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def tag_vectors(encoder: PreTrainedModel, tokenizer, tags: list[str]) -> torch.Tensor:
     """Return unit vectors of the tags' names, shape (num_labels, hidden_size), around their common mean."""
     encoder.eval()
@@ -120,4 +120,4 @@ def tag_vectors(encoder: PreTrainedModel, tokenizer, tags: list[str]) -> torch.T
         tokens = encoder(input_ids=torch.tensor([encoding.ids]), attention_mask=mask).last_hidden_state
         vectors.append(mean_of_tokens(tokens, mask)[0])
     stacked = torch.stack(vectors)
-    return nn.functional.normalize(stacked - stacked.mean(dim=0), dim=1).clone()
+    return nn.functional.normalize(stacked - stacked.mean(dim=0), dim=1)
