@@ -1,7 +1,8 @@
-"""Measure how the time of tagging and of filter_tags.py grows with the rows, and what a second Ray worker gives.
+"""Measure how tagging and filter_tags.py grow with the rows, the scraper's memory with the pages, and Ray's speed.
 
-In: the model of deployment/model/ and a file of questions whose words make up the rows. Out: the cost of a row at each
-size as a ratio to the largest size's of one run, and a plot.
+In: the model of deployment/model/, a file of questions whose words make up the rows, and the sample site. Out: the cost
+of a row, and the memory, at each size as ratios to the largest size's of one run, a plot, and what a second worker
+gives to Ray.
 
     python benchmarks/growth.py --questions data/ques_details.csv    # -> reports/growth.md, growth.png
 """
@@ -18,14 +19,16 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from benchmarks.measure import peak_memory, proportional, resident
 from data.files import atomic_path, read_questions, write_questions
+from data.sample_site.server import SampleSite
 from deployment.tagger import default_model_folder
 
 if TYPE_CHECKING:
     import pandas as pd
 
 ROOT = Path(__file__).parents[1]
-MOST_GROWTH = 1.2  # of a row's cost from the next to last size to the last
+MOST_GROWTH = 1.2  # of a row's cost, and of the scraper's memory, from the next to last size to the last
 SHARDS = 8
 RAY_PORT = 6399
 DESCRIPTION_WORDS = 80
@@ -65,6 +68,18 @@ def filter_and_split(rows: "pd.DataFrame", folder: Path) -> float:
     return seconds(["training/filter_tags.py", "--data-dir", folder, "--force"])
 
 
+def scraper_memory(engine: str, pages: int, folder: Path) -> float:
+    """Return the peak MB of question_details_scraper.py, its browser included, over a site of ``pages`` questions."""
+    urls = folder / "ques_urls.csv"
+    with SampleSite(n=pages) as site:
+        addresses = (f"{site.url}/questions/{question.id}" for question in site.questions)
+        urls.write_text("\n".join(["url", *addresses, ""]), encoding="utf-8")
+        options = ["--input", urls, "--output", folder / "scraped.csv", "--engine", engine, "--delay", "0", "--force"]
+        # What the browser's processes share is counted once; that count takes long, and one process needs none.
+        memory = proportional if engine == "selenium" else resident
+        return peak_memory([ROOT / "scraper/question_details_scraper.py", *options], memory)
+
+
 def tag_on_ray(rows: "pd.DataFrame", folder: Path, model: Path, workers: int) -> float:
     """Return the seconds of predict.py --ray over the titles in SHARDS files, on a cluster of ``workers`` cores."""
     shards, target = folder / "shards", folder / f"tagged-{workers}"
@@ -84,18 +99,47 @@ def tag_on_ray(rows: "pd.DataFrame", folder: Path, model: Path, workers: int) ->
         subprocess.run([ray, "stop", "--force"], **quiet)
 
 
-def plot(curves: dict[str, dict[int, float]], path: Path) -> None:
+def plot(curves: dict[str, dict[int, float]], memory: dict[str, dict[int, float]], path: Path) -> None:
     import matplotlib
 
     matplotlib.use("agg")
     from matplotlib import pyplot
 
-    figure, axes = pyplot.subplots(figsize=(6, 4))
+    figure, (left, right) = pyplot.subplots(1, 2, figsize=(10, 4), layout="constrained")
     for name, taken in curves.items():
-        axes.loglog(list(taken), [value / max(taken.values()) for value in taken.values()], "o-", label=name)
-    axes.set(xlabel="rows", ylabel="time, against the largest size's")
-    axes.legend()
-    figure.savefig(path, format="png", dpi=120, bbox_inches="tight")
+        left.loglog(list(taken), [value / max(taken.values()) for value in taken.values()], "o-", label=name)
+    left.set(xlabel="rows", ylabel="time, against the largest size's")
+    for engine, peaks in memory.items():
+        right.semilogx(list(peaks), list(peaks.values()), "o-", label=f"question_details_scraper.py, {engine}")
+    right.set(xlabel="pages", ylabel="peak memory, MB", ylim=(0, None))
+    for axes in (left, right):
+        axes.legend()
+    figure.savefig(path, format="png", dpi=120)
+
+
+def time_lines(curves: dict[str, dict[int, float]]) -> list[str]:
+    lines = ["| | rows | cost of a row, against the largest size's |", "|---|---:|---:|"]
+    for name, taken in curves.items():
+        costs = {size: duration / size for size, duration in taken.items()}
+        last = list(costs.values())[-1]
+        lines += [f"| {name} | {size} | {cost / last:.2f} |" for size, cost in costs.items()]
+    return lines
+
+
+def memory_lines(memory: dict[str, dict[int, float]]) -> list[str]:
+    lines = ["| question_details_scraper.py | pages | peak MB, against the largest size's |", "|---|---:|---:|"]
+    for engine, peaks in memory.items():
+        last = list(peaks.values())[-1]
+        lines += [f"| {engine} | {pages} | {peak / last:.2f} |" for pages, peak in peaks.items()]
+    return lines
+
+
+def steep(curves: dict[str, dict[int, float]], memory: dict[str, dict[int, float]]) -> list[str]:
+    """Return what grows by more than MOST_GROWTH from the next to last size to the last, a phrase each."""
+    costs = {f"{name}: a row costs": [value / size for size, value in sizes.items()] for name, sizes in curves.items()}
+    costs |= {f"the scraper by {engine} takes": list(peaks.values()) for engine, peaks in memory.items()}
+    grown = {what: last / before for what, (*_, before, last) in costs.items()}
+    return [f"{what} {growth:.2f} times as much" for what, growth in grown.items() if growth > MOST_GROWTH]
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
@@ -104,10 +148,16 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--model", type=Path, default=default_model_folder(), help="model folder")
     parser.add_argument("--questions", type=Path, required=True, help="a ques_details.csv")
-    parser.add_argument("--tag-rows", type=int, nargs="+", default=[1000, 4000, 16_000], help="titles to tag")
-    parser.add_argument("--filter-rows", type=int, nargs="+", default=[1000, 4000, 16_000], help="questions to split")
+    parser.add_argument("--tag-rows", type=int, nargs="+", default=[1000, 10_000, 100_000], help="titles to tag")
+    parser.add_argument(
+        "--filter-rows", type=int, nargs="+", default=[10_000, 100_000, 1_000_000], help="questions to filter and split"
+    )
+    parser.add_argument("--pages", type=int, nargs="+", default=[100, 300, 900], help="question pages to scrape")
     parser.add_argument("--output", type=Path, default=Path("reports/growth.md"), help="Markdown file to write")
-    return parser.parse_args(argv)
+    args = parser.parse_args(argv)
+    if min(map(len, (args.tag_rows, args.filter_rows, args.pages))) < 2:
+        parser.error("growth shows between two sizes: give at least two to --tag-rows, --filter-rows and --pages")
+    return args
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -116,38 +166,38 @@ def main(argv: list[str] | None = None) -> None:
         questions = read_questions(args.questions)
     except (ValueError, OSError) as error:
         sys.exit(str(error))
+    model = args.model.resolve()
     rows = make_rows(questions, max(*args.tag_rows, *args.filter_rows))
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
+        memory = {
+            engine: {pages: scraper_memory(engine, pages, folder) for pages in args.pages}
+            for engine in ("selenium", "requests")
+        }
         ways: dict[str, tuple[list[int], Callable[[pd.DataFrame], float]]] = {
-            "predict.py": (args.tag_rows, lambda part: tag_titles(part, folder, args.model.resolve())),
+            "predict.py": (args.tag_rows, lambda part: tag_titles(part, folder, model)),
             "filter_tags.py": (args.filter_rows, lambda part: filter_and_split(part, folder)),
         }
         curves = {name: {size: run(rows.head(size)) for size in sizes} for name, (sizes, run) in ways.items()}
         part = rows.head(args.tag_rows[-1])
-        on_ray = [tag_on_ray(part, folder, args.model.resolve(), workers) for workers in (1, os.cpu_count())]
-    lines = ["# Growth\n", "| | rows | cost of a row, against the largest size's |", "|---|---:|---:|"]
-    growth = {}
-    for name, taken in curves.items():
-        costs = {size: duration / size for size, duration in taken.items()}
-        *_, before, last = costs.values()
-        growth[name] = last / before
-        lines += [f"| {name} | {size} | {cost / last:.2f} |" for size, cost in costs.items()]
+        on_ray = [tag_on_ray(part, folder, model, workers) for workers in (1, os.cpu_count())]
     single = curves["predict.py"][args.tag_rows[-1]]
-    lines += [
+    lines = [
+        "# Growth\n",
+        *time_lines(curves),
         "",
-        f"predict.py --ray over {len(part)} titles: {os.cpu_count()} workers are {on_ray[0] / on_ray[1]:.2f} times as "
-        f"fast as one, and {single / on_ray[1]:.2f} times as fast as predict.py on the same cores; the start of Ray's "
-        "workers, some seconds, included.",
-        "",
+        *memory_lines(memory),
+        f"\npredict.py --ray over {len(part)} titles: {os.cpu_count()} workers are {on_ray[0] / on_ray[1]:.2f} times "
+        f"as fast as one, and {single / on_ray[1]:.2f} times as fast as predict.py on the same cores; the start of "
+        "Ray's workers, some seconds, included.\n",
     ]
     with atomic_path(args.output.with_name("growth.png")) as temporary:
-        plot(curves, temporary)
+        plot(curves, memory, temporary)
     with atomic_path(args.output) as temporary:
         temporary.write_text("\n".join(lines), encoding="utf-8")
     print("\n".join(lines))
-    if steep := [f"{name}: a row costs {grown:.2f} times" for name, grown in growth.items() if grown > MOST_GROWTH]:
-        sys.exit(f"grows faster than the rows: {'; '.join(steep)}")
+    if grown := steep(curves, memory):
+        sys.exit(f"grows faster than the rows: {'; '.join(grown)}")
     print(f"-> {args.output}")
 
 

