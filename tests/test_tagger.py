@@ -174,3 +174,31 @@ def test_an_explanation_gives_the_texts_back_with_a_weight_for_each_word_that_ca
         assert (piece["tag"] is None and piece["weight"] == 0) or (
             piece["tag"] in suggested and 0 < piece["weight"] <= 1
         )
+
+
+def carried(pieces):
+    return [(piece["text"], piece["tag"], piece["weight"]) for piece in pieces]
+
+
+def test_an_explanation_names_the_words_that_carried_each_tag(tagger):
+    explanation = tagger.explain("my python", "gradient in a csv")
+    assert carried(explanation["title"]) == [("my ", None, 0), ("python", "python", 1)]
+    assert carried(explanation["description"]) == [
+        ("gradient", "deep-learning", 1),
+        (" in a ", None, 0),
+        ("csv", "pandas", 1),
+    ]
+
+
+def test_the_weightier_words_are_found_in_a_long_text_too(tagger):
+    explanation = tagger.explain("python", "and so on " * 8 + "gradient")
+    assert carried(explanation["title"]) == [("python", "python", 1)]
+    assert carried(explanation["description"])[-1] == ("gradient", "deep-learning", 1)
+
+
+def test_what_the_model_does_not_read_carries_nothing(folder):
+    thresholds = json.loads((folder / "thresholds.json").read_text())
+    write_json(folder / "thresholds.json", thresholds | {"fields": ["description"]})
+    explanation = Tagger(folder).explain("python", "gradient")
+    assert carried(explanation["title"]) == [("python", None, 0)]
+    assert carried(explanation["description"]) == [("gradient", "deep-learning", 1)]
