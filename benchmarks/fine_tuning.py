@@ -1,8 +1,8 @@
 """Measure how fast finetune.py trains, beside a bare PyTorch loop and beside transformers' Trainer as it comes.
 
-In: the output of filter_tags.py and a backbone. Out: questions per second as ratios of one run. All three take an epoch
-over the same questions by the same model, in ROUNDS rounds, and the fastest counts; the bare loop gets finetune.py's own
-batches, ready made.
+In: the output of filter_tags.py and a backbone. Out: questions per second as ratios of one run. All three take an
+epoch over the same questions by the same model, in ROUNDS rounds, and the fastest counts; the bare loop gets
+finetune.py's own batches, ready made.
 
     python benchmarks/fine_tuning.py --model all-minilm-l6-v2    # -> reports/fine_tuning.md
 """
