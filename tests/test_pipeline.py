@@ -302,20 +302,23 @@ def test_runs_are_averaged(data_dir, backbones, tmp_path):
     assert (both - (first + second) / 2).abs().max() < 1e-5
 
 
-def test_two_processes_train_the_model_that_one_trains(data_dir, backbones, tmp_path):
-    long = ["--epochs", "4", "--learning-rate", "0.003", "--max-length", "64"]
+def test_two_processes_train_the_model_that_one_trains(easy_data_dir):
+    texts = read_questions(easy_data_dir / "ques_filtered.csv")["description"].tolist()
+    backbone = save_backbone("bert-base-uncased", texts, easy_data_dir)
+    long = ["--epochs", "8", "--learning-rate", "0.003", "--max-length", "64"]
     reached = []
     for processes in (1, 2):
         torchrun = [Path(sys.executable).with_name("torchrun"), "--nproc-per-node", processes, "training/finetune.py"]
-        folder = tmp_path / str(processes)
-        options = ["--model", backbones["bert-base-uncased"], *where(data_dir, folder), *long]
-        command = [*torchrun, *options, "--batch-size", 16 // processes]
+        folder = easy_data_dir / str(processes)
+        options = ["--model", backbone, *where(easy_data_dir, folder), *long]
+        command = [*torchrun, *options, "--batch-size", 8 // processes]
         environment = os.environ | {"OMP_NUM_THREADS": "1"}
         done = subprocess.run(list(map(str, command)), capture_output=True, text=True, env=environment)
         assert done.returncode == 0, done.stderr
         assert done.stdout.count("written:") == 1
         reached.append(json.loads((folder / "bert-base-uncased/run.json").read_text())["f1_micro_validation"])
-    assert abs(reached[0] - reached[1]) <= 0.02, reached  # 19 validation questions; a tag more is 0.01
+    assert min(reached) > 0.9
+    assert abs(reached[0] - reached[1]) <= 0.01
 
 
 def test_the_notebooks_run_from_top_to_bottom(data_dir, models_dir, tmp_path):
