@@ -99,7 +99,7 @@ def report(
     ours = trainers["finetune.py"].args
     tokens = {name: padding(trainer) for name, trainer in trainers.items()}
     bare, mine, plain = taken.values()
-    tokenized, read = (share / mine for share in preparation)
+    tokenized, from_cache = (share / mine for share in preparation)
     padded = (f"padding {pad / (pad + read):.0%} of the tokens in {name}" for name, (read, pad) in tokens.items())
     return [
         f"# {args.model}, {questions} questions of up to {args.max_length} tokens, batches of {args.batch_size}, "
@@ -112,7 +112,7 @@ def report(
         + ", ".join(padded)
         + ".\n",
         f"{tokens['finetune.py'][0] / mine:.0f} tokens a second, padding left out. Tokenizing, once for all trainings, "
-        f"takes {tokenized:.1%} of an epoch; reading the tokens from the cache {read:.1%}.",
+        f"takes {tokenized:.1%} of an epoch; reading the tokens from the cache {from_cache:.1%}.",
         "",
     ]
 

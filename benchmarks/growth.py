@@ -117,28 +117,20 @@ def plot(curves: dict[str, dict[int, float]], memory: dict[str, dict[int, float]
     figure.savefig(path, format="png", dpi=120)
 
 
-def time_lines(curves: dict[str, dict[int, float]]) -> list[str]:
-    lines = ["| | rows | cost of a row, against the largest size's |", "|---|---:|---:|"]
-    for name, taken in curves.items():
-        costs = {size: duration / size for size, duration in taken.items()}
-        last = list(costs.values())[-1]
-        lines += [f"| {name} | {size} | {cost / last:.2f} |" for size, cost in costs.items()]
+def relative_table(headings: str, series: dict[str, dict[int, float]]) -> list[str]:
+    """Return a table of each series by size, against the value of its largest size."""
+    lines = [f"| {headings}, against the largest size's |", "|---|---:|---:|"]
+    for name, values in series.items():
+        *_, last = values.values()
+        lines += [f"| {name} | {size} | {value / last:.2f} |" for size, value in values.items()]
     return lines
 
 
-def memory_lines(memory: dict[str, dict[int, float]]) -> list[str]:
-    lines = ["| question_details_scraper.py | pages | peak MB, against the largest size's |", "|---|---:|---:|"]
-    for engine, peaks in memory.items():
-        last = list(peaks.values())[-1]
-        lines += [f"| {engine} | {pages} | {peak / last:.2f} |" for pages, peak in peaks.items()]
-    return lines
-
-
-def steep(curves: dict[str, dict[int, float]], memory: dict[str, dict[int, float]]) -> list[str]:
+def steep(costs: dict[str, dict[int, float]], memory: dict[str, dict[int, float]]) -> list[str]:
     """Return what grows by more than MOST_GROWTH from the next to last size to the last, a phrase each."""
-    costs = {f"{name}: a row costs": [value / size for size, value in sizes.items()] for name, sizes in curves.items()}
-    costs |= {f"the scraper by {engine} takes": list(peaks.values()) for engine, peaks in memory.items()}
-    grown = {what: last / before for what, (*_, before, last) in costs.items()}
+    named = {f"{name}: a row costs": values for name, values in costs.items()}
+    named |= {f"the scraper by {engine} takes": peaks for engine, peaks in memory.items()}
+    grown = {what: last / before for what, values in named.items() for *_, before, last in [values.values()]}
     return [f"{what} {growth:.2f} times as much" for what, growth in grown.items() if growth > MOST_GROWTH]
 
 
@@ -181,12 +173,13 @@ def main(argv: list[str] | None = None) -> None:
         curves = {name: {size: run(rows.head(size)) for size in sizes} for name, (sizes, run) in ways.items()}
         part = rows.head(args.tag_rows[-2])  # the largest size would take longer than it tells
         on_ray = [tag_on_ray(part, folder, model, workers) for workers in (1, os.cpu_count())]
+    costs = {name: {size: value / size for size, value in taken.items()} for name, taken in curves.items()}
     single = curves["predict.py"][args.tag_rows[-2]]
     lines = [
         "# Growth\n",
-        *time_lines(curves),
+        *relative_table("| rows | cost of a row", costs),
         "",
-        *memory_lines(memory),
+        *relative_table("question_details_scraper.py | pages | peak MB", memory),
         f"\npredict.py --ray over {len(part)} titles: {os.cpu_count()} workers are {on_ray[0] / on_ray[1]:.2f} times "
         f"as fast as one, and {single / on_ray[1]:.2f} times as fast as predict.py on the same cores; the start of "
         "Ray's workers, some seconds, included.\n",
@@ -196,7 +189,7 @@ def main(argv: list[str] | None = None) -> None:
     with atomic_path(args.output) as temporary:
         temporary.write_text("\n".join(lines), encoding="utf-8")
     print("\n".join(lines))
-    if grown := steep(curves, memory):
+    if grown := steep(costs, memory):
         sys.exit(f"grows faster than the rows: {'; '.join(grown)}")
     print(f"-> {args.output}")
 
