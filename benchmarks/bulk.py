@@ -16,8 +16,8 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from benchmarks.measure import peak_memory, seconds
-from data.files import atomic_path, read_questions
+from benchmarks.measure import peak_memory, seconds, write_report
+from data.files import read_questions
 from deployment.tagger import Tagger, default_model_folder, encode
 
 PREDICT = Path(__file__).parents[1] / "deployment/predict.py"
@@ -104,13 +104,11 @@ def main(argv: list[str] | None = None) -> None:
             "predict.py, start to end": seconds(lambda: peaks.update({args.rows: peak_of_predict(args.model, whole)})),
         }
     speeds = {name: args.rows / duration for name, duration in took.items()}
-    with atomic_path(args.output) as temporary:
-        temporary.write_text(report(speeds, peaks), encoding="utf-8")
-    print(args.output.read_text(encoding="utf-8"))
+    write_report(args.output, report(speeds, peaks))
     share = speeds["predict.py, start to end"] / speeds["the model alone, a question per core"]
     if share < LEAST_SHARE or max(peaks.values()) > MOST_MEMORY:
         sys.exit(f"predict.py has {share:.2f} of the model's speed, at a peak of {max(peaks.values()):.0f} MB")
-    print(f"predict.py has {share:.2f} of the model's speed -> {args.output}")
+    print(f"predict.py has {share:.2f} of the model's speed")
 
 
 if __name__ == "__main__":

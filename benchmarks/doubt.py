@@ -13,7 +13,8 @@ from pathlib import Path
 
 import numpy as np
 
-from data.files import atomic_path, read_questions
+from benchmarks.measure import write_report
+from data.files import read_questions
 from deployment.tagger import Tagger, default_model_folder
 
 QUESTIONS = 400  # of each kind at most
@@ -87,10 +88,7 @@ def main(argv: list[str] | None = None) -> None:
         sys.exit(str(error))
     for name, titles in made_up_titles(tagger).items():
         lines.append(row(name, tagger, titles, [""] * len(titles)))
-    with atomic_path(args.output) as temporary:
-        temporary.write_text("\n".join(lines) + "\n", encoding="utf-8")
-    print(args.output.read_text(encoding="utf-8"))
-    print(f"-> {args.output}")
+    write_report(args.output, "\n".join(lines))
 
 
 if __name__ == "__main__":

@@ -14,8 +14,7 @@ from xml.sax.saxutils import quoteattr
 
 from lxml import etree
 
-from benchmarks.measure import peak_memory, proportional, seconds
-from data.files import atomic_path
+from benchmarks.measure import peak_memory, proportional, seconds, write_report
 from data.sample_site.questions import make_questions
 from scraper.posts_xml import raw_questions
 
@@ -93,13 +92,10 @@ def main(argv: list[str] | None = None) -> None:
     lines = [f"A dump of {args.megabytes} MB with {questions} questions.", "", "| | speed |", "|---|---:|"]
     lines += [f"| {name} | {base / duration:.2f} |" for name, duration in took.items()]
     lines += ["", f"Peak memory of data_dump.py and its workers together: {peaks[0]:.0f} MB"]
-    with atomic_path(args.output) as temporary:
-        temporary.write_text("\n".join(lines) + "\n", encoding="utf-8")
-    print(args.output.read_text(encoding="utf-8"))
+    write_report(args.output, "\n".join(lines))
     share = base / took["the reader of data_dump.py"]
     if share < LEAST_SHARE or peaks[0] > MOST_MEMORY:
         sys.exit(f"the reader has {share:.2f} of the bare parser's speed, at a peak of {peaks[0]:.0f} MB")
-    print(f"-> {args.output}")
 
 
 if __name__ == "__main__":

@@ -17,8 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.measure import seconds
-from data.files import atomic_path
+from benchmarks.measure import seconds, write_report
 from deployment.tagger import FIELDS, encode
 from training import finetune
 from training.backbones import find_backbone
@@ -151,13 +150,10 @@ def main(argv: list[str] | None = None) -> None:
             ways = {"the bare loop": bare_loop(ours), "finetune.py": ours.train, "Trainer's defaults": defaults.train}
             taken = {name: min(seconds(run), taken.get(name, math.inf)) for name, run in ways.items()}
     lines = report(args, len(train), taken, preparation, {"finetune.py": ours, "Trainer's defaults": defaults})
-    with atomic_path(args.output) as temporary:
-        temporary.write_text("\n".join(lines), encoding="utf-8")
-    print("\n".join(lines))
+    write_report(args.output, "\n".join(lines))
     bare, mine, plain = taken.values()
     if bare / mine < LEAST_SHARE or plain / mine < LEAST_SPEED_UP:
         sys.exit(f"missed: {bare / mine:.2f} of the bare loop's speed, {plain / mine:.2f} times Trainer's defaults")
-    print(f"-> {args.output}")
 
 
 if __name__ == "__main__":

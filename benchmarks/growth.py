@@ -19,7 +19,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from benchmarks.measure import peak_memory, proportional, resident
+from benchmarks.measure import peak_memory, proportional, resident, write_report
 from data.files import atomic_path, read_questions, write_questions
 from data.sample_site.server import SampleSite
 from deployment.tagger import default_model_folder
@@ -186,12 +186,9 @@ def main(argv: list[str] | None = None) -> None:
     ]
     with atomic_path(args.output.with_name("growth.png")) as temporary:
         plot(curves, memory, temporary)
-    with atomic_path(args.output) as temporary:
-        temporary.write_text("\n".join(lines), encoding="utf-8")
-    print("\n".join(lines))
+    write_report(args.output, "\n".join(lines))
     if grown := steep(costs, memory):
         sys.exit(f"grows faster than the rows: {'; '.join(grown)}")
-    print(f"-> {args.output}")
 
 
 if __name__ == "__main__":

@@ -23,8 +23,8 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.matrix_rates import gigaflops
-from benchmarks.measure import fastest, seconds
-from data.files import atomic_path, require
+from benchmarks.measure import fastest, seconds, write_report
+from data.files import require
 from deployment.tagger import Tagger, encode, sigmoid
 from onnx_export.export import pytorch_scorer
 from training.backbones import short_name
@@ -230,10 +230,7 @@ def main(argv: list[str] | None = None) -> None:
         f"importing numpy, onnxruntime and tokenizers. Size of int8 against fp32: {size:.3f}.\n",
         f"Missed: {'; '.join(missed_marks(taken, of_titles, difference, began, size)) or 'nothing'}.\n",
     ]
-    with atomic_path(args.output) as temporary:
-        temporary.write_text("\n".join(lines), encoding="utf-8")
-    print("\n".join(lines))
-    print(f"-> {args.output}")
+    write_report(args.output, "\n".join(lines))
 
 
 if __name__ == "__main__":

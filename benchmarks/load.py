@@ -25,7 +25,7 @@ from pathlib import Path
 import httpx
 import psutil
 
-from data.files import atomic_path
+from benchmarks.measure import write_report
 from deployment.tagger import Tagger, default_model_folder
 
 ROOT = Path(__file__).parents[1]
@@ -187,12 +187,9 @@ def main(argv: list[str] | None = None) -> None:
         with server([*gunicorn, "webapp.app:create_app()"], lambda: form_is_ready(form_url), **settings) as second:
             load(16, WARM_UP, [first, second], tagger)
             runs = [load(clients, args.seconds, [first, second], tagger) for clients in (1, *args.clients)]
-    with atomic_path(args.output) as temporary:
-        temporary.write_text(report(runs, start_up, args.seconds), encoding="utf-8")
-    print(args.output.read_text(encoding="utf-8"))
+    write_report(args.output, report(runs, start_up, args.seconds))
     if failures := [line for run in runs for line in run.failures()]:
         sys.exit("\n".join(failures))
-    print(f"-> {args.output}")
 
 
 if __name__ == "__main__":

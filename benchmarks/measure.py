@@ -1,4 +1,4 @@
-"""How the benchmarks take time and memory."""
+"""How the benchmarks take time and memory, and report."""
 
 import subprocess
 import sys
@@ -8,6 +8,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import psutil
+
+from data.files import atomic_path
 
 
 def seconds(run: Callable[[], object]) -> float:
@@ -56,3 +58,11 @@ def peak_memory(command: Sequence[str | Path], memory: Callable[[psutil.Process]
             said.seek(0)
             sys.exit(f"{' '.join(map(str, command))}: {said.read()[-500:]}")
     return peak
+
+
+def write_report(path: Path, text: str) -> None:
+    """Write a report in Markdown to ``path``, show it, and say where it lies."""
+    with atomic_path(path) as temporary:
+        temporary.write_text(text + "\n", encoding="utf-8")
+    print(text)
+    print(f"-> {path}")

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.dump import write_dump
-from benchmarks.measure import peak_memory
-from data.files import atomic_path, iter_rows
+from benchmarks.measure import peak_memory, write_report
+from data.files import iter_rows
 from data.sample_site.server import SampleSite
 
 SCRAPER = Path(__file__).parents[1] / "scraper"
@@ -101,10 +101,7 @@ def main(argv: list[str] | None = None) -> None:
                 runs.append(api(site.url, folder))
         write_dump(folder / "Posts.xml", args.megabytes)
         runs += [dump(folder / "Posts.xml", folder, workers) for workers in (1, 2)]
-    with atomic_path(args.output) as temporary:
-        temporary.write_text(report(runs), encoding="utf-8")
-    print(args.output.read_text(encoding="utf-8"))
-    print(f"-> {args.output}")
+    write_report(args.output, report(runs))
 
 
 if __name__ == "__main__":

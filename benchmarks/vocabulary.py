@@ -13,7 +13,8 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from data.files import atomic_path, read_questions
+from benchmarks.measure import write_report
+from data.files import read_questions
 from deployment.tagger import Tagger, default_model_folder, encode, sigmoid, suggest
 from training.metrics import tagging_metrics
 from training.questions import Part, as_part, read_part
@@ -88,10 +89,7 @@ def main(argv: list[str] | None = None) -> None:
         *(row(name, tagger, part, kept, unknown) for name, part in ({"validation": validation} | others).items()),
         "",
     ]
-    with atomic_path(args.output) as temporary:
-        temporary.write_text("\n".join(lines), encoding="utf-8")
-    print("\n".join(lines))
-    print(f"-> {args.output}")
+    write_report(args.output, "\n".join(lines))
 
 
 if __name__ == "__main__":

@@ -107,3 +107,15 @@ def test_tokens_are_made_once_for_the_same_questions_and_tokenizer(word_tokenize
     assert [ids for ids, _ in cached_tokens(word_tokenizer, part, FIELDS)] == [[1, 3], [3]]
     assert cached_tokens(word_tokenizer, part.take(np.array([1])), FIELDS) == expected[1:]
     assert len(made) == 3
+
+
+@pytest.mark.parametrize("damage", [b"", b"PK\x03\x04 cut off", b"no archive"])
+def test_damaged_tokens_are_made_anew(damage, word_tokenizer, tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    part = Part(["k means"], ["tree"], np.ones((1, 1), dtype=bool), ["a"], ["u"])
+    expected = cached_tokens(word_tokenizer, part, FIELDS)
+    (stored,) = tmp_path.rglob("*.npz")
+    whole = stored.read_bytes()
+    stored.write_bytes(damage)
+    assert cached_tokens(word_tokenizer, part, FIELDS) == expected
+    assert stored.read_bytes() == whole
