@@ -1,0 +1,104 @@
+"""Measure what onnxruntime's session options, and its own file format, would change: time to load and to answer.
+
+In: a model folder and questions. Out: speeds as ratios of one run to the session that deployment/tagger.py opens, which
+leaves onnxruntime's defaults alone.
+
+    python benchmarks/session.py --questions data/ques_details.csv    # -> reports/session.md
+"""
+
+import argparse
+import statistics
+import sys
+import tempfile
+from collections import defaultdict
+from functools import partial
+from pathlib import Path
+
+import onnxruntime
+
+from benchmarks.measure import fastest, seconds, write_report
+from data.files import read_questions
+from deployment.tagger import Tagger, default_model_folder, encode
+
+ROUNDS = 5
+AS_SERVED = "as served"
+ORT_FORMAT = "ORT format, optimized for this processor"
+# Attributes of onnxruntime.SessionOptions, or its configuration keys, as onnxruntime_session_options_config_keys.h
+# names them.
+WAYS: dict[str, dict] = {
+    AS_SERVED: {},
+    "one thread": {"intra_op_num_threads": 1},
+    "threads that sleep between operators": {"session.intra_op.allow_spinning": "0"},
+    "no memory arena": {"enable_cpu_mem_arena": False},
+    "no memory patterns": {"enable_mem_pattern": False},
+    "weights not packed anew": {"session.disable_prepacking": "1"},
+    ORT_FORMAT: {"session.load_model_format": "ORT"},
+}
+
+
+def open_session(path: Path, settings: dict) -> onnxruntime.InferenceSession:
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3  # it warns that a file in ORT format fits one kind of processor
+    for name, value in settings.items():
+        if "." in name:
+            options.add_session_config_entry(name, value)
+        else:
+            setattr(options, name, value)
+    return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+
+
+def measure(model: Path, in_ort_format: Path, feeds: list[dict]) -> tuple[dict[str, float], dict[str, float]]:
+    """Return the seconds to load and to answer a question under each of WAYS: medians of ROUNDS, all ways in each."""
+    loads, answers = defaultdict(list), defaultdict(list)
+    for _ in range(ROUNDS):
+        for way, settings in WAYS.items():
+            path = in_ort_format if way == ORT_FORMAT else model
+            loads[way].append(fastest(partial(open_session, path, settings), 3))
+            session = open_session(path, settings)
+            session.run(None, feeds[0])
+            answers[way].append(statistics.median(seconds(partial(session.run, None, feed)) for feed in feeds))
+    return tuple({way: statistics.median(values) for way, values in taken.items()} for taken in (loads, answers))
+
+
+def report(loads: dict[str, float], answers: dict[str, float], questions: int) -> str:
+    return "\n".join(
+        [
+            f"# onnxruntime's session options, {questions} questions one at a time, {ROUNDS} rounds\n",
+            "| | loads, times as fast | answers, times as fast |",
+            "|---|---:|---:|",
+            *(f"| {way} | {loads[AS_SERVED] / loads[way]:.2f} | {answers[AS_SERVED] / answers[way]:.2f} |"
+              for way in WAYS),
+            f"\nLoading takes as long as {loads[AS_SERVED] / answers[AS_SERVED]:.0f} answers.\n",
+        ]
+    )  # fmt: skip
+
+
+def parse_args(argv: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__.partition("\n")[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter
+    )
+    parser.add_argument("--model", type=Path, default=default_model_folder(), help="model folder")
+    parser.add_argument("--questions", type=Path, required=True, help="a ques_details.csv, of which 200 are asked")
+    parser.add_argument("--output", type=Path, default=Path("reports/session.md"), help="Markdown file to write")
+    return parser.parse_args(argv)
+
+
+def main(argv: list[str] | None = None) -> None:
+    args = parse_args(argv)
+    try:
+        questions = read_questions(args.questions).head(200)
+        tagger = Tagger(args.model)
+    except (ValueError, OSError) as error:
+        sys.exit(str(error))
+    encodings = encode(tagger.tokenizer, questions["title"].tolist(), questions["description"].tolist(), tagger.fields)
+    feeds = [tagger.inputs([encoding]) for encoding in encodings]
+    model = args.model / "model_quantized.onnx"
+    with tempfile.TemporaryDirectory() as folder:
+        in_ort_format = Path(folder, "model.ort")
+        open_session(model, {"session.save_model_format": "ORT", "optimized_model_filepath": str(in_ort_format)})
+        loads, answers = measure(model, in_ort_format, feeds)
+    write_report(args.output, report(loads, answers, len(feeds)))
+
+
+if __name__ == "__main__":
+    main()
