@@ -78,7 +78,8 @@ def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
     try:
         tagger = Tagger(args.model)
-        lines = ["| texts | number | said to fit | probability of the best tag, median |", "|---|---:|---:|---:|"]
+        lines = ["# When the tagger says that its tags fit", ""]
+        lines += ["| texts | number | said to fit | probability of the best tag, median |", "|---|---:|---:|---:|"]
         for path in (args.own, *args.other):
             titles, descriptions = sample(path)
             lines.append(row(f"{path}, titles", tagger, titles, [""] * len(titles)))
@@ -88,7 +89,7 @@ def main(argv: list[str] | None = None) -> None:
         sys.exit(str(error))
     for name, titles in made_up_titles(tagger).items():
         lines.append(row(name, tagger, titles, [""] * len(titles)))
-    write_report(args.output, "\n".join(lines))
+    write_report(args.output, "\n".join([*lines, ""]))
 
 
 if __name__ == "__main__":

@@ -89,9 +89,9 @@ def main(argv: list[str] | None = None) -> None:
             "data_dump.py, its HTML cleaned and written": seconds(lambda: peaks.append(whole_script(path))),
         }
     base = next(iter(took.values()))
-    lines = [f"A dump of {args.megabytes} MB with {questions} questions.", "", "| | speed |", "|---|---:|"]
+    lines = [f"# A dump of {args.megabytes} MB with {questions} questions", "", "| | speed |", "|---|---:|"]
     lines += [f"| {name} | {base / duration:.2f} |" for name, duration in took.items()]
-    lines += ["", f"Peak memory of data_dump.py and its workers together: {peaks[0]:.0f} MB"]
+    lines += ["", f"Peak memory of data_dump.py and its workers together: {peaks[0]:.0f} MB.", ""]
     write_report(args.output, "\n".join(lines))
     share = base / took["the reader of data_dump.py"]
     if share < LEAST_SHARE or peaks[0] > MOST_MEMORY:

@@ -180,7 +180,10 @@ def main(argv: list[str] | None = None) -> None:
     space = [sys.executable, "deployment/app.py", "--port", str(SPACE_PORT), "--model", str(args.model.resolve())]
     gunicorn = [Path(sys.executable).with_name("gunicorn"), "--threads", "16", "--bind", f"127.0.0.1:{FORM_PORT}"]
     settings = {"TAGGER_SPACE": space_url, "TAGGER_RATE_LIMIT": "1000000 per second"}
-    tagger = Tagger(args.model)
+    try:
+        tagger = Tagger(args.model)
+    except ValueError as error:
+        sys.exit(f"cannot benchmark: {error}")
     begun = time.monotonic()
     with server(space, lambda: space_answers(space_url)) as first:
         start_up = time.monotonic() - begun
