@@ -8,7 +8,7 @@ import pytest
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support import expected_conditions as expected
 
-from tests.test_apps import QUESTION, browser, form, form_server, free_port, space, space_folder, wait_for  # noqa: F401
+from tests.test_apps import QUESTION, form, form_server, free_port, space, space_folder, wait_for  # noqa: F401
 
 AXE = Path(sys.prefix) / "axe.min.js"
 SIZES, SCHEMES = {"phone": 360, "desktop": 1400}, ("light", "dark")
@@ -16,7 +16,7 @@ SERIOUS = {"serious", "critical"}
 
 
 @pytest.fixture(params=[(size, scheme) for size in SIZES for scheme in SCHEMES], ids="-".join)
-def screen(request, browser):  # noqa: F811
+def screen(request, browser):
     """The browser at a width and in a colour scheme."""
     size, scheme = request.param
     metrics = {"width": SIZES[size], "height": 900, "deviceScaleFactor": 1, "mobile": size == "phone"}

@@ -12,7 +12,7 @@ import pytest
 
 from data.files import iter_rows, read_questions, read_synonyms
 from data.sample_site.server import Faults, SampleSite
-from scraper.api_answers import AnswerError, parse_question_item, parse_wrapper
+from scraper.api_answers import AnswerError, api_time, parse_question_item, parse_wrapper
 from scraper.politeness import RetryLater, StopRun
 from tests.test_scraper import rows, run, start, true_details, wait_until
 from training import filter_tags
@@ -203,11 +203,23 @@ def test_items_that_are_no_questions_are_named_and_the_others_taken():
     good |= {"creation_date": 1700000000}
     row = parse_question_item(good)
     assert (row["title"], row["description"], row["creation_date"]) == ("Is 1 < 2?", "x &lt; y", "2023-11-14T22:13:20Z")
-    for field, value in (("title", None), ("body", 5), ("tags", []), ("title", " "), ("creation_date", "x")):
-        with pytest.raises(AnswerError):
+    wrong = [("title", None, None), ("body", 5, None), ("creation_date", "x", None)]
+    for field, value, complaint in (*wrong, ("title", " ", "no title"), ("tags", [], "no tags")):
+        with pytest.raises(AnswerError, match=complaint):
             parse_question_item(good | {field: value})
     with pytest.raises(AnswerError, match="body"):
         parse_question_item({name: value for name, value in good.items() if name != "body"})
+
+
+@pytest.mark.parametrize("date", ["2023-11-14T22:13:20", "2023-11-14T22:13:20Z", "2023-11-15T00:13:20+02:00"])
+def test_a_date_is_of_utc_unless_it_names_its_zone(date, monkeypatch):
+    monkeypatch.setenv("TZ", "Asia/Tokyo")
+    time.tzset()
+    try:
+        assert api_time(date) == 1700000000
+    finally:
+        monkeypatch.undo()
+        time.tzset()
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,6 @@ import httpx
 import pytest
 from gradio_client import Client
 from gradio_client.exceptions import AppError
-from selenium import webdriver
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support import expected_conditions as expected
 from selenium.webdriver.support.ui import WebDriverWait
@@ -106,20 +105,6 @@ def form_server(space_url: str, timeout: float = 10, **settings: str):
 def form(space):
     with form_server(space) as url:
         yield url
-
-
-@pytest.fixture(scope="module")
-def browser():
-    options = webdriver.ChromeOptions()
-    for switch in ("headless=new", "no-sandbox", "disable-gpu", "disable-dev-shm-usage", "no-first-run"):
-        options.add_argument(f"--{switch}")
-    for switch in ("disable-background-networking", "disable-component-update", "disable-sync"):
-        options.add_argument(f"--{switch}")
-    options.add_argument("--window-size=1280,1000")
-    options.set_capability("goog:loggingPrefs", {"performance": "ALL"})
-    driver = webdriver.Chrome(options=options)
-    yield driver
-    driver.quit()
 
 
 def wait_for(browser, condition):

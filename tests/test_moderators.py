@@ -9,7 +9,6 @@ import numpy as np
 import pandas as pd
 import pytest
 from bs4 import BeautifulSoup
-from selenium import webdriver
 from selenium.webdriver.common.by import By
 
 from data.files import write_questions
@@ -93,31 +92,25 @@ def test_hostile_titles_stay_text(reports):
     assert not page.tbody.find_all("b")
 
 
-def test_the_page_sorts_and_filters(reports):
-    options = webdriver.ChromeOptions()
-    for switch in ("headless=new", "no-sandbox", "disable-gpu", "disable-dev-shm-usage", "no-first-run"):
-        options.add_argument(f"--{switch}")
-    for switch in ("disable-background-networking", "disable-component-update", "disable-sync"):
-        options.add_argument(f"--{switch}")
-    with webdriver.Chrome(options=options) as browser:
-        browser.get((reports / "retag_worklist.html").as_uri())
+def test_the_page_sorts_and_filters(reports, browser):
+    browser.get((reports / "retag_worklist.html").as_uri())
 
-        def column(number):
-            cells = browser.find_elements(By.CSS_SELECTOR, f"tbody tr:not([hidden]) td:nth-child({number})")
-            return [cell.text for cell in cells]
+    def column(number):
+        cells = browser.find_elements(By.CSS_SELECTOR, f"tbody tr:not([hidden]) td:nth-child({number})")
+        return [cell.text for cell in cells]
 
-        scores = column(1)
-        heading = browser.find_element(By.CSS_SELECTOR, "th:first-child")
-        heading.find_element(By.TAG_NAME, "button").click()
-        assert heading.get_attribute("aria-sort") == "ascending"
-        assert column(1) == scores[::-1]
-        browser.find_element(By.CSS_SELECTOR, "th:nth-child(2) button").click()
-        assert column(2) == sorted(column(2), key=str.casefold)
-        assert heading.get_attribute("aria-sort") is None
-        browser.find_element(By.ID, "filter").send_keys("question 9 ")
-        assert len(column(2)) == 1
-        assert ATTACK in column(2)[0]
-        assert browser.find_element(By.ID, "count").text == "1 shown"
+    scores = column(1)
+    heading = browser.find_element(By.CSS_SELECTOR, "th:first-child")
+    heading.find_element(By.TAG_NAME, "button").click()
+    assert heading.get_attribute("aria-sort") == "ascending"
+    assert column(1) == scores[::-1]
+    browser.find_element(By.CSS_SELECTOR, "th:nth-child(2) button").click()
+    assert column(2) == sorted(column(2), key=str.casefold)
+    assert heading.get_attribute("aria-sort") is None
+    browser.find_element(By.ID, "filter").send_keys("question 9 ")
+    assert len(column(2)) == 1
+    assert ATTACK in column(2)[0]
+    assert browser.find_element(By.ID, "count").text == "1 shown"
 
 
 def stopped(stage, *arguments) -> str:
@@ -146,6 +139,15 @@ def test_a_tag_is_not_doubted_for_being_rare():
     confidence = retag_worklist.confidence_of_change(targets, probabilities)
     assert confidence[0].tolist() == pytest.approx([0.09, 0.9], abs=0.01)
     assert confidence[-1].tolist() == pytest.approx([0.1, 0.1])
+    few = np.array([[True, False], [True, False]])  # by Laplace's rule 3 in 4 carry the first tag
+    assert retag_worklist.confidence_of_change(few, np.full(few.shape, 0.5))[0].tolist() == pytest.approx([0.75, 0.5])
+
+
+def test_a_removed_tag_makes_room_for_another():
+    targets, confidence = np.array([True] * 5 + [False] * 2), np.array([0.9] + [0.1] * 4 + [0.8, 0.7])
+    changed = retag_worklist.changes(targets, confidence, list("abcdefg"), 0.5)
+    assert (changed["remove"], changed["add"]) == ([("a", 0.9)], [("f", 0.8)])
+    assert not retag_worklist.changes(targets, np.where(targets, 0.1, 0.9), list("abcdefg"), 0.5)["add"]
 
 
 def test_limit_and_confidence_shorten_the_list(data_dir, tmp_path):
@@ -182,6 +184,8 @@ def test_too_few_questions_and_foreign_tags_are_named(tmp_path):
     write_questions(tmp_path / "ques_filtered.csv", questions)
     (tmp_path / "tag_types_encoded.json").write_text('{"a": 0}')
     assert "at least 5 different questions are needed, found 1" in stopped(retag_worklist, *where)
+    write_questions(tmp_path / "ques_filtered.csv", questions.head(5).assign(title=list("abcde")))
+    retag_worklist.main([str(part) for part in (*where[:2], "--reports-dir", tmp_path)])
     (tmp_path / "tag_types_encoded.json").write_text('{"b": 0}')
     assert "do not belong together" in stopped(retag_worklist, *where)
     assert not (tmp_path / "reports").exists()
@@ -219,6 +223,17 @@ def test_a_new_tag_that_many_ask_for_means_retrain(tmp_path, capsys):
     assert "| new | 10 | 10 |" in report
 
 
+@pytest.mark.parametrize("known, code, share", [(20, 1, "5.0%"), (21, 0, "4.8%")])
+def test_new_tags_that_are_many_beside_the_known_ones_mean_retrain(known, code, share, tmp_path):
+    """However few ask for them now."""
+    tags = ["a", "b", *(f"seldom-{number}" for number in range(known - 2))]
+    assert verdict(write_history(tmp_path, [["a"]] * 100, tags)) == code
+    report = (tmp_path / "tag_watch.md").read_text()
+    assert f"| new tags, to those of the model | {share} | below 5% |" in report
+    assert "| recent questions with a new tag | 0.0% |" in report
+    assert "| the same of the older questions | 25.0% |" in report
+
+
 def test_tags_below_the_limit_are_no_reason_to_retrain(tmp_path):
     assert verdict(write_history(tmp_path, [["a"]] * 91 + [["odd"]] * 9, ("a", "b", "rare"))) == 0
     report = (tmp_path / "tag_watch.md").read_text()
@@ -235,6 +250,12 @@ def test_dying_tags_are_those_whose_absence_is_no_chance(tmp_path):
     assert "| b | 200 | 50.0 | 2021-02-02 |" in report
     assert "| rare | 100 | 25.0 | 2021-02-03 |" in report
     assert "too rare to tell: seldom." in report
+
+
+@pytest.mark.parametrize("recent, dying", [(12, True), (11, False)])
+def test_three_questions_are_the_fewest_whose_absence_tells(recent, dying, tmp_path):
+    verdict(write_history(tmp_path, [["a"]] * recent, ("a", "b", "rare")))  # 1 in 4 of the older ones were rare
+    assert ("| rare | 100 | 3.0 |" in (tmp_path / "tag_watch.md").read_text()) == dying
 
 
 def test_the_window_reaches_back_from_the_newest_question(tmp_path):

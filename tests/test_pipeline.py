@@ -247,10 +247,14 @@ def easy_data_dir(tmp_path):
     return tmp_path
 
 
-def test_what_is_learnt_arrives_in_the_tagger(easy_data_dir):
+@pytest.fixture
+def easy_backbone(easy_data_dir):
     texts = read_questions(easy_data_dir / "ques_filtered.csv")["description"].tolist()
-    backbone = save_backbone("bert-base-uncased", texts, easy_data_dir)
-    command = ["--model", str(backbone), *where(easy_data_dir, easy_data_dir / "models")]
+    return save_backbone("bert-base-uncased", texts, easy_data_dir)
+
+
+def test_what_is_learnt_arrives_in_the_tagger(easy_data_dir, easy_backbone):
+    command = ["--model", str(easy_backbone), *where(easy_data_dir, easy_data_dir / "models")]
     finetune.main([*command, *QUICK, "--epochs", "8", "--learning-rate", "0.003"])
     export.main(command)
     quantize.main(command)
@@ -302,15 +306,13 @@ def test_runs_are_averaged(data_dir, backbones, tmp_path):
     assert (both - (first + second) / 2).abs().max() < 1e-5
 
 
-def test_two_processes_train_the_model_that_one_trains(easy_data_dir):
-    texts = read_questions(easy_data_dir / "ques_filtered.csv")["description"].tolist()
-    backbone = save_backbone("bert-base-uncased", texts, easy_data_dir)
+def test_two_processes_train_the_model_that_one_trains(easy_data_dir, easy_backbone):
     long = ["--epochs", "8", "--learning-rate", "0.003", "--max-length", "64"]
     reached = []
     for processes in (1, 2):
         torchrun = [Path(sys.executable).with_name("torchrun"), "--nproc-per-node", processes, "training/finetune.py"]
         folder = easy_data_dir / str(processes)
-        options = ["--model", backbone, *where(easy_data_dir, folder), *long]
+        options = ["--model", easy_backbone, *where(easy_data_dir, folder), *long]
         command = [*torchrun, *options, "--batch-size", 8 // processes]
         environment = os.environ | {"OMP_NUM_THREADS": "1"}
         done = subprocess.run(list(map(str, command)), capture_output=True, text=True, env=environment)
