@@ -237,6 +237,14 @@ def test_an_answer_that_is_none_is_told_apart(text, expected, message):
         parse_wrapper(text, "api")
 
 
+def test_a_throttled_answer_slows_the_run_down_and_names_its_pause():
+    message = "too many requests from this IP, more requests available in 34 seconds"
+    answer = {"error_id": 502, "error_name": "throttle_violation", "error_message": message}
+    with pytest.raises(RetryLater) as caught:
+        parse_wrapper(json.dumps(answer), "api")
+    assert (caught.value.slow_down, caught.value.pause_s) == (True, 34)
+
+
 def test_synonyms_are_fetched_and_applied(sample_site, tmp_path, capsys):
     target = tmp_path / "tag_synonyms.csv"
     site = ["--site", sample_site.url, "--api", f"{sample_site.url}/2.3", "--output", target]
