@@ -66,7 +66,11 @@ def peak_of_predict(model: Path, source: Path) -> float:
 def report(speeds: dict[str, float], peaks: dict[int, float]) -> str:
     """Return the page; speeds are questions per second, held against the naive loop's."""
     base = next(iter(speeds.values()))
-    lines = ["| way | questions/s | against the naive loop |", "|---|---:|---:|"]
+    lines = [
+        f"# A file of {max(peaks)} questions\n",
+        "| way | questions/s | against the naive loop |",
+        "|---|---:|---:|",
+    ]
     lines += [f"| {name} | {speed:.0f} | {speed / base:.2f} |" for name, speed in speeds.items()]
     lines += ["", *(f"predict.py's peak memory over {rows} rows: {peak:.0f} MB" for rows, peak in peaks.items())]
     return "\n".join(lines) + "\n"

@@ -69,7 +69,11 @@ def dump(posts: Path, folder: Path, workers: int) -> Run:
 
 def report(runs: list[Run]) -> str:
     """Return the page: a row per run, its speed against that of the first."""
-    lines = ["| source | workers | questions | speed | own peak MB |", "|---|---:|---:|---:|---:|"]
+    lines = [
+        "# The sources of questions\n",
+        "| source | workers | questions | speed | own peak MB |",
+        "|---|---:|---:|---:|---:|",
+    ]
     for run in runs:
         speed = run.per_minute / runs[0].per_minute
         lines.append(f"| {run.source} | {run.workers} | {run.questions} | {speed:.2f} | {run.memory:.0f} |")

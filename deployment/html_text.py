@@ -52,6 +52,8 @@ MARKUP = re.compile(
     (?:\s+[\w:.-]+\s*=\s*(?:"[^"]*"|'[^']*'|[^\s"'>]+))*\s*/?>""",
     re.IGNORECASE | re.VERBOSE,
 )
+# One line without a character that means something in Markdown or HTML, as nearly every title is.
+PLAIN = re.compile(r"[^\W\d_](?:[^\W_]|[ ,.?'\"():;/%-])*")
 SPACES = re.compile(r"\s+")
 ODD_SPACES = re.compile(r"[\u00a0\u2007\u202f]")
 UNPRINTABLE = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ufeff\ud800-\udfff]")
@@ -72,7 +74,8 @@ def html_to_text(html: str) -> str:
     if not MARKUP.search(html):
         return _tidy(_normalize(html_entities.unescape(html)))
     soup = BeautifulSoup(html, "lxml")
-    _restore_latex(soup)
+    if "math/tex" in html or "katex" in html:
+        _restore_latex(soup)
     _drop_unread(soup)
     return _tidy(_normalize(_Renderer().render(soup)))
 
@@ -85,6 +88,8 @@ def pasted_to_text(text: str) -> str:
     leaves nothing, as of a comment, the text itself is returned. Never raises.
     """
     text = text.strip()
+    if PLAIN.fullmatch(text):  # what the parsers would give, at a tenth of the time
+        return SPACES.sub(" ", text)
     html = text if MARKUP.match(text) else _markdown().render(_normalize(text))
     return html_to_text(html) or text
 

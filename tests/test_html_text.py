@@ -5,8 +5,9 @@ import re
 
 import hypothesis
 from hypothesis import strategies as st
+from markdown_it import MarkdownIt
 
-from deployment.html_text import BLOCKS, html_to_text, pasted_to_text
+from deployment.html_text import BLOCKS, PLAIN, html_to_text, pasted_to_text
 
 EVERYTHING = hypothesis.settings(max_examples=300, deadline=None, derandomize=True)
 ANY_TEXT = st.text(max_size=200)
@@ -84,6 +85,12 @@ def test_code_keeps_every_character(code):
 @hypothesis.given(WORDS)
 def test_a_plain_text_is_pasted_as_it_is(words):
     assert pasted_to_text(" ".join(words)) == " ".join(words)
+
+
+@EVERYTHING
+@hypothesis.given(st.from_regex(PLAIN, fullmatch=True))
+def test_a_plain_line_is_what_the_parsers_would_make_of_it(line):
+    assert pasted_to_text(line) == html_to_text(MarkdownIt("commonmark").render(line))
 
 
 def test_boilerplate_of_the_site_is_dropped_and_latex_kept():
