@@ -29,6 +29,11 @@ ROOT = Path(__file__).parents[1]
 
 def start(script, *arguments, delay=0, limit_bytes=resource.RLIM_INFINITY, **environment):
     """Start a scraper; with --delay 0 unless the arguments say otherwise. No file may grow beyond ``limit_bytes``."""
+
+    def prepare():
+        resource.setrlimit(resource.RLIMIT_FSIZE, (limit_bytes, resource.RLIM_INFINITY))
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell has its background jobs ignore it
+
     delays = [] if delay is None else ["--delay", str(delay)]
     command = [sys.executable, f"scraper/{script}.py", *delays, *map(str, arguments)]
     return subprocess.Popen(
@@ -38,7 +43,7 @@ def start(script, *arguments, delay=0, limit_bytes=resource.RLIM_INFINITY, **env
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit_bytes, resource.RLIM_INFINITY)),
+        preexec_fn=prepare,
     )
 
 
