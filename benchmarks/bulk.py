@@ -63,8 +63,8 @@ def peak_of_predict(model: Path, source: Path) -> float:
     return peak_memory([PREDICT, "--model", model, "--input", source, "--output", target, "--force"])
 
 
-def report(speeds: dict[str, float], peaks: dict[int, float]) -> str:
-    """Return the page; speeds are questions per second, held against the naive loop's."""
+def report(speeds: dict[str, float], peaks: dict[int, float]) -> list[str]:
+    """Return the lines of the page; speeds are questions per second, held against the naive loop's."""
     base = next(iter(speeds.values()))
     lines = [
         f"# A file of {max(peaks)} questions\n",
@@ -73,7 +73,7 @@ def report(speeds: dict[str, float], peaks: dict[int, float]) -> str:
     ]
     lines += [f"| {name} | {speed:.0f} | {speed / base:.2f} |" for name, speed in speeds.items()]
     lines += ["", *(f"predict.py's peak memory over {rows} rows: {peak:.0f} MB" for rows, peak in peaks.items())]
-    return "\n".join(lines) + "\n"
+    return lines
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:

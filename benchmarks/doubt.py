@@ -89,7 +89,7 @@ def main(argv: list[str] | None = None) -> None:
         sys.exit(str(error))
     for name, titles in made_up_titles(tagger).items():
         lines.append(row(name, tagger, titles, [""] * len(titles)))
-    write_report(args.output, "\n".join([*lines, ""]))
+    write_report(args.output, lines)
 
 
 if __name__ == "__main__":

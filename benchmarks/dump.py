@@ -91,8 +91,8 @@ def main(argv: list[str] | None = None) -> None:
     base = next(iter(took.values()))
     lines = [f"# A dump of {args.megabytes} MB with {questions} questions", "", "| | speed |", "|---|---:|"]
     lines += [f"| {name} | {base / duration:.2f} |" for name, duration in took.items()]
-    lines += ["", f"Peak memory of data_dump.py and its workers together: {peaks[0]:.0f} MB.", ""]
-    write_report(args.output, "\n".join(lines))
+    lines += ["", f"Peak memory of data_dump.py and its workers together: {peaks[0]:.0f} MB."]
+    write_report(args.output, lines)
     share = base / took["the reader of data_dump.py"]
     if share < LEAST_SHARE or peaks[0] > MOST_MEMORY:
         sys.exit(f"the reader has {share:.2f} of the bare parser's speed, at a peak of {peaks[0]:.0f} MB")

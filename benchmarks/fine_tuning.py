@@ -112,7 +112,6 @@ def report(
         + ".\n",
         f"{tokens['finetune.py'][0] / mine:.0f} tokens a second, padding left out. Tokenizing, once for all trainings, "
         f"takes {tokenized:.1%} of an epoch; reading the tokens from the cache {from_cache:.1%}.",
-        "",
     ]
 
 
@@ -150,7 +149,7 @@ def main(argv: list[str] | None = None) -> None:
             ways = {"the bare loop": bare_loop(ours), "finetune.py": ours.train, "Trainer's defaults": defaults.train}
             taken = {name: min(seconds(run), taken.get(name, math.inf)) for name, run in ways.items()}
     lines = report(args, len(train), taken, preparation, {"finetune.py": ours, "Trainer's defaults": defaults})
-    write_report(args.output, "\n".join(lines))
+    write_report(args.output, lines)
     bare, mine, plain = taken.values()
     if bare / mine < LEAST_SHARE or plain / mine < LEAST_SPEED_UP:
         sys.exit(f"missed: {bare / mine:.2f} of the bare loop's speed, {plain / mine:.2f} times Trainer's defaults")

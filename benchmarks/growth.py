@@ -182,11 +182,11 @@ def main(argv: list[str] | None = None) -> None:
         *relative_table("question_details_scraper.py | pages | peak MB", memory),
         f"\npredict.py --ray over {len(part)} titles: {os.cpu_count()} workers are {on_ray[0] / on_ray[1]:.2f} times "
         f"as fast as one, and {single / on_ray[1]:.2f} times as fast as predict.py on the same cores; the start of "
-        "Ray's workers, some seconds, included.\n",
+        "Ray's workers, some seconds, included.",
     ]
     with atomic_path(args.output.with_name("growth.png")) as temporary:
         plot(curves, memory, temporary)
-    write_report(args.output, "\n".join(lines))
+    write_report(args.output, lines)
     if grown := steep(costs, memory):
         sys.exit(f"grows faster than the rows: {'; '.join(grown)}")
 

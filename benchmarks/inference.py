@@ -228,9 +228,9 @@ def main(argv: list[str] | None = None) -> None:
         *roofline_lines(folder, {"fp32": fp32, "int8": int8}, length),
         f"\nFrom exec to the first tag: {began:.2f} s, of which {imports / began:.0%} go into starting Python and "
         f"importing numpy, onnxruntime and tokenizers. Size of int8 against fp32: {size:.3f}.\n",
-        f"Missed: {'; '.join(missed_marks(taken, of_titles, difference, began, size)) or 'nothing'}.\n",
+        f"Missed: {'; '.join(missed_marks(taken, of_titles, difference, began, size)) or 'nothing'}.",
     ]
-    write_report(args.output, "\n".join(lines))
+    write_report(args.output, lines)
 
 
 if __name__ == "__main__":

@@ -141,8 +141,8 @@ def load(clients: int, seconds: float, processes: list[psutil.Process], tagger: 
     return run
 
 
-def report(runs: list[Run], start_up: float, seconds: float) -> str:
-    """Return the page: a row per run, latency against that of a single client in the same run."""
+def report(runs: list[Run], start_up: float, seconds: float) -> list[str]:
+    """Return the lines of the page: a row per run, latency against that of a single client in the same run."""
     alone = runs[0].percentile(0.5)
     lines = [
         "# The form and its Space under load",
@@ -160,7 +160,7 @@ def report(runs: list[Run], start_up: float, seconds: float) -> str:
             f"{run.percentile(0.5) / alone:.1f} | {busy / total:.1%} | {total - good - busy} | "
             f"{run.wrong} of {len(run.answers)} | {run.growth():.3f} |"
         )
-    return "\n".join(lines) + "\n"
+    return lines
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:

@@ -60,8 +60,12 @@ def peak_memory(command: Sequence[str | Path], memory: Callable[[psutil.Process]
     return peak
 
 
-def write_report(path: Path, text: str) -> None:
-    """Write a report in Markdown to ``path``, show it, and say where it lies."""
+def write_report(path: Path, lines: Sequence[str]) -> None:
+    """Write the lines of a report in Markdown to ``path``, show them, and say where they lie.
+
+    The file ends with a blank line, so that reports can be put one behind the other.
+    """
+    text = "\n".join([*lines, ""])
     with atomic_path(path) as temporary:
         temporary.write_text(text + "\n", encoding="utf-8")
     print(text)

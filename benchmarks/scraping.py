@@ -67,8 +67,8 @@ def dump(posts: Path, folder: Path, workers: int) -> Run:
     return measure("dump", workers, [[*command, "--output", output, "--force"]], output)
 
 
-def report(runs: list[Run]) -> str:
-    """Return the page: a row per run, its speed against that of the first."""
+def report(runs: list[Run]) -> list[str]:
+    """Return the lines of the page: a row per run, its speed against that of the first."""
     lines = [
         "# The sources of questions\n",
         "| source | workers | questions | speed | own peak MB |",
@@ -77,7 +77,7 @@ def report(runs: list[Run]) -> str:
     for run in runs:
         speed = run.per_minute / runs[0].per_minute
         lines.append(f"| {run.source} | {run.workers} | {run.questions} | {speed:.2f} | {run.memory:.0f} |")
-    return "\n".join([*lines, "", f"Speed 1.00: {runs[0].per_minute:.0f} questions a minute on this machine.", ""])
+    return [*lines, "", f"Speed 1.00: {runs[0].per_minute:.0f} questions a minute on this machine."]
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:

@@ -13,19 +13,20 @@ import tempfile
 from collections import defaultdict
 from functools import partial
 from pathlib import Path
-
-import onnxruntime
+from typing import TYPE_CHECKING
 
 from benchmarks.measure import fastest, seconds, write_report
 from data.files import read_questions
 from deployment.tagger import Tagger, default_model_folder, encode
 
+if TYPE_CHECKING:
+    import onnxruntime
+
 ROUNDS = 3
-DISABLED = "disabled_optimizers"
 AS_SERVED = "as served"
 ORT_FORMAT = "ORT format, optimized for this processor"
-# Attributes of onnxruntime.SessionOptions, its configuration keys (onnxruntime_session_options_config_keys.h), or
-# disabled_optimizers, an argument of the session.
+# What open_session takes: attributes of onnxruntime.SessionOptions, its configuration keys
+# (onnxruntime_session_options_config_keys.h), and an argument of the session.
 WAYS: dict[str, dict] = {
     AS_SERVED: {},
     "one thread": {"intra_op_num_threads": 1},
@@ -33,22 +34,24 @@ WAYS: dict[str, dict] = {
     "no memory arena": {"enable_cpu_mem_arena": False},
     "no memory patterns": {"enable_mem_pattern": False},
     # Another order of the same sums: other roundings than those of whoever loads the file without this.
-    "SkipLayerNormalization in two steps": {DISABLED: ["SkipLayerNormFusion"]},
+    "SkipLayerNormalization in two steps": {"disabled_optimizers": ["SkipLayerNormFusion"]},
     "weights not packed anew": {"session.disable_prepacking": "1"},
     ORT_FORMAT: {"session.load_model_format": "ORT"},
 }
 
 
-def open_session(path: Path, settings: dict) -> onnxruntime.InferenceSession:
+def open_session(path: Path, disabled_optimizers: list | None = None, **settings) -> "onnxruntime.InferenceSession":
+    import onnxruntime
+
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3  # it warns that a file in ORT format fits one kind of processor
     for name, value in settings.items():
         if "." in name:
             options.add_session_config_entry(name, value)
-        elif name != DISABLED:
+        else:
             setattr(options, name, value)
     return onnxruntime.InferenceSession(
-        str(path), options, providers=["CPUExecutionProvider"], disabled_optimizers=settings.get(DISABLED)
+        str(path), options, providers=["CPUExecutionProvider"], disabled_optimizers=disabled_optimizers
     )
 
 
@@ -58,24 +61,22 @@ def measure(model: Path, in_ort_format: Path, feeds: list[dict]) -> tuple[dict[s
     for _ in range(ROUNDS):
         for way, settings in WAYS.items():
             path = in_ort_format if way == ORT_FORMAT else model
-            loads[way].append(fastest(partial(open_session, path, settings), 3))
-            session = open_session(path, settings)
+            loads[way].append(fastest(partial(open_session, path, **settings), 3))
+            session = open_session(path, **settings)
             session.run(None, feeds[0])
             answers[way].append(statistics.median(seconds(partial(session.run, None, feed)) for feed in feeds))
     return tuple({way: statistics.median(values) for way, values in taken.items()} for taken in (loads, answers))
 
 
-def report(loads: dict[str, float], answers: dict[str, float], questions: int) -> str:
-    return "\n".join(
-        [
-            f"# onnxruntime's session options, {questions} questions one at a time, {ROUNDS} rounds\n",
-            "| | loads, times as fast | answers, times as fast |",
-            "|---|---:|---:|",
-            *(f"| {way} | {loads[AS_SERVED] / loads[way]:.2f} | {answers[AS_SERVED] / answers[way]:.2f} |"
-              for way in WAYS),
-            f"\nLoading takes as long as {loads[AS_SERVED] / answers[AS_SERVED]:.0f} answers.\n",
-        ]
-    )  # fmt: skip
+def report(loads: dict[str, float], answers: dict[str, float], questions: int) -> list[str]:
+    """Return the lines of the page."""
+    return [
+        f"# onnxruntime's session options, {questions} questions one at a time, {ROUNDS} rounds\n",
+        "| | loads, times as fast | answers, times as fast |",
+        "|---|---:|---:|",
+        *(f"| {way} | {loads[AS_SERVED] / loads[way]:.2f} | {answers[AS_SERVED] / answers[way]:.2f} |" for way in WAYS),
+        f"\nLoading takes as long as {loads[AS_SERVED] / answers[AS_SERVED]:.0f} answers.",
+    ]
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
@@ -100,7 +101,8 @@ def main(argv: list[str] | None = None) -> None:
     model = args.model / "model_quantized.onnx"
     with tempfile.TemporaryDirectory() as folder:
         in_ort_format = Path(folder, "model.ort")
-        open_session(model, {"session.save_model_format": "ORT", "optimized_model_filepath": str(in_ort_format)})
+        to_ort_format = {"session.save_model_format": "ORT", "optimized_model_filepath": str(in_ort_format)}
+        open_session(model, **to_ort_format)
         loads, answers = measure(model, in_ort_format, feeds)
     write_report(args.output, report(loads, answers, len(feeds)))
 

@@ -87,9 +87,8 @@ def main(argv: list[str] | None = None) -> None:
         f"| questions | number | {' | '.join(SHOWN)} |",
         f"|---|---:|{'---:|' * len(SHOWN)}",
         *(row(name, tagger, part, kept, unknown) for name, part in ({"validation": validation} | others).items()),
-        "",
     ]
-    write_report(args.output, "\n".join(lines))
+    write_report(args.output, lines)
 
 
 if __name__ == "__main__":
