@@ -4,6 +4,7 @@ import json
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -14,37 +15,13 @@ from onnx_export import compare, export, quantize
 from tests.tiny_model import build_model_folder
 from training import backbones, baseline, filter_tags, finetune
 
-SCRIPTS = [
-    "scraper/question_url_scraper.py",
-    "scraper/stack_exchange_api.py",
-    "scraper/tag_synonyms.py",
-    "data/validate.py",
-    "scraper/data_dump.py",
-    "scraper/question_details_scraper.py",
-    "training/filter_tags.py",
-    "training/baseline.py",
-    "training/retag_worklist.py",
-    "training/tag_watch.py",
-    "training/finetune.py",
-    "training/ablate.py",
-    "onnx_export/export.py",
-    "onnx_export/quantize.py",
-    "onnx_export/compare.py",
-    "onnx_export/ship.py",
-    "onnx_export/quality_gate.py",
-    "deployment/app.py",
-    "deployment/predict.py",
-    "webapp/app.py",
-    "data/sample_site/server.py",
-    "benchmarks/bulk.py",
-    "benchmarks/doubt.py",
-    "benchmarks/dump.py",
-    "benchmarks/fine_tuning.py",
-    "benchmarks/growth.py",
-    "benchmarks/inference.py",
-    "benchmarks/load.py",
-    "benchmarks/scraping.py",
-]
+ROOT = Path(__file__).parents[1]
+SCRIPTS = sorted(
+    str(path.relative_to(ROOT))
+    for folder in ("*", "data/sample_site")
+    for path in ROOT.glob(f"{folder}/*.py")
+    if '\nif __name__ == "__main__":' in path.read_text(encoding="utf-8")
+)
 HEAVY = {"torch", "transformers", "optimum", "onnxruntime", "pandas", "sklearn", "matplotlib", "gradio", "selenium"}
 SHOW_HELP = """
 import os, runpy, sys
