@@ -41,13 +41,15 @@ lint: .venv/installed ## check style, formatting and types
 	$(PY) -m ruff format --check .
 	$(PY) -m mypy
 
+# set -m: each app gets a group of its own, so Ctrl-C reaches the trap alone. A gunicorn worker that takes SIGINT from the
+# terminal and SIGQUIT from its master at once locks itself up, and the stop takes 30 s (seen with gunicorn 27.0.1).
 serve: .venv/installed ## Gradio app on http://127.0.0.1:7860 and Flask form on http://127.0.0.1:8000
 	@test -f $(SERVED)/model_quantized.onnx || { echo "$(SERVED) holds no model_quantized.onnx" >&2; exit 1; }
 	@echo "serving $(SERVED); Ctrl-C stops both apps"
-	@TAGGER_MODEL=$(SERVED) $(PY) deployment/app.py --port $(GRADIO_PORT) & gradio=$$!; \
+	@set -m; TAGGER_MODEL=$(SERVED) $(PY) deployment/app.py --port $(GRADIO_PORT) & gradio=$$!; \
 	TAGGER_SPACE=http://127.0.0.1:$(GRADIO_PORT) .venv/bin/gunicorn --bind 127.0.0.1:$(FORM_PORT) --threads 16 \
 		"webapp.app:create_app()" & flask=$$!; \
-	trap 'kill $$gradio $$flask 2>/dev/null; wait; exit 0' INT TERM; \
+	set +m; trap 'kill $$gradio $$flask 2>/dev/null; wait; exit 0' INT TERM HUP; \
 	wait -n || true; kill $$gradio $$flask 2>/dev/null; wait; echo "an app stopped; so did the other" >&2; exit 1
 
 bench: $(REPORTS)/comparison.json .venv/ray ## measure speed and scale, as ratios; fail if the demo's model has become worse
