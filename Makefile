@@ -58,6 +58,7 @@ bench: $(REPORTS)/comparison.json .venv/ray ## measure speed and scale, as ratio
 	run() { echo "--- $$1"; $(PY) benchmarks/$$1.py --output $(BENCH)/$$1.md "$${@:2}" || failed+=" $$1"; }; \
 	run inference $(WHERE) --model $(MODEL); \
 	run session --questions $(DATA)/ques_details.csv; \
+	run tfidf --data-dir $(DATA); \
 	run fine_tuning --data-dir $(DATA) --model $(MODEL); \
 	run bulk --questions $(DATA)/ques_details.csv; \
 	run growth --questions $(DATA)/ques_details.csv; \

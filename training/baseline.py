@@ -22,6 +22,8 @@ from training.thresholds import tune_thresholds
 NAME = "tfidf-baseline"
 ANALYZER = {"ngram_range": (1, 2), "sublinear_tf": True, "token_pattern": r"(?u)\b\w[\w+#.-]*\b"}  # keeps c++, k-means
 MAX_FEATURES = 100_000
+# Weak regularization suits short, sparse texts; the dual form is the fast one with fewer questions than terms.
+CLASSIFIER = {"C": 10, "solver": "liblinear", "dual": True, "tol": 0.1, "max_iter": 1000, "random_state": 0}
 
 
 class TfidfTagger:
@@ -56,10 +58,11 @@ def _texts(titles: Sequence[str], descriptions: Sequence[str]) -> list[str]:
     return [f"{title}\n{description}" for title, description in zip(titles, descriptions, strict=True)]
 
 
-def fit(train: Part) -> dict[str, np.ndarray]:
+def fit(train: Part, **settings) -> dict[str, np.ndarray]:
     """Fit terms and idf (num_terms,), coefficients (num_labels, num_terms) and intercepts (num_labels,).
 
-    A tag that none or all of the training questions carry gets its prior odds, by Laplace's rule.
+    A tag that none or all of the training questions carry gets its prior odds, by Laplace's rule. ``settings`` of
+    scikit-learn's LogisticRegression take the place of ``CLASSIFIER``'s.
     """
     from sklearn.feature_extraction.text import TfidfVectorizer
     from sklearn.linear_model import LogisticRegression
@@ -70,8 +73,7 @@ def fit(train: Part) -> dict[str, np.ndarray]:
     coefficients = np.zeros((len(train.tags), features.shape[1]), dtype=np.float32)
     positives = train.targets.sum(axis=0)
     intercepts = np.log((positives + 1) / (len(train) - positives + 1)).astype(np.float32)
-    # Weak regularization suits short, sparse texts; the dual form is the fast one with fewer questions than terms.
-    classifier = LogisticRegression(C=10, solver="liblinear", dual=True, tol=0.1, max_iter=1000, random_state=0)
+    classifier = LogisticRegression(**CLASSIFIER | settings)
     for index in tqdm(np.flatnonzero((positives > 0) & (positives < len(train))), desc="baseline", unit="tag"):
         classifier.fit(features, train.targets[:, index])
         coefficients[index], intercepts[index] = classifier.coef_[0], classifier.intercept_[0]
