@@ -75,16 +75,17 @@ clean: ## remove what the demo made, and the virtual environment
 
 # --- set-up ---------------------------------------------------------------------------------------------------------
 
+# --no-compile: Python compiles what it imports, a small part of what is installed.
 .venv/installed: $(REQUIREMENTS) pyproject.toml
 	@"$(PYTHON)" -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || \
 		{ echo "Python 3.11 or newer with venv is needed (Debian: apt install python3-venv); or name one: make PYTHON=..." >&2; exit 1; }
 	"$(PYTHON)" -m venv .venv
-	$(PY) -m pip install --quiet --disable-pip-version-check --requirement $(REQUIREMENTS)
-	$(PY) -m pip install --quiet --disable-pip-version-check --editable .
+	$(PY) -m pip install --quiet --disable-pip-version-check --no-compile --requirement $(REQUIREMENTS)
+	$(PY) -m pip install --quiet --disable-pip-version-check --no-compile --editable .
 	@touch $@
 
 .venv/ray: .venv/installed
-	$(PY) -m pip install --quiet --disable-pip-version-check --editable .[ray]
+	$(PY) -m pip install --quiet --disable-pip-version-check --no-compile --editable .[ray]
 	@touch $@
 
 browser:

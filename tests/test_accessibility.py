@@ -74,13 +74,13 @@ def test_the_form_without_its_space_and_without_an_answer_that_fits(screen, tmp_
     from tests.tiny_model import build_model_folder
 
     lost = f"http://127.0.0.1:{free_port()}"
-    with form_server(lost, timeout=2) as url:
+    with form_server(lost, timeout=1) as url:
         screen.get(url)
         send(screen, "python")
         wait_for(screen, expected.presence_of_element_located((By.ID, "retry")))
         check_page(screen, "form-unavailable")
     model = build_model_folder(tmp_path / "model", min_confidence=0.9)
-    with form_server(lost, timeout=2, TAGGER_MODEL=str(model)) as url:
+    with form_server(lost, timeout=1, TAGGER_MODEL=str(model)) as url:
         screen.get(url)
         send(screen, "csv")
         wait_for(screen, expected.presence_of_element_located((By.ID, "stand-in")))
