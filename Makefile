@@ -34,7 +34,7 @@ demo: $(REPORTS)/comparison.json ## run every stage on the embedded sample site 
 		--description "My Keras model on small images diverges after a few batches. Which learning rate should I try?"
 
 test: .venv/installed .venv/ray browser axe ## run the whole test suite
-	$(PY) -m pytest
+	$(PY) -m pytest -n 2 --dist loadfile
 
 lint: .venv/installed ## check style, formatting and types
 	$(PY) -m ruff check .
