@@ -6,6 +6,7 @@ import socket
 import subprocess
 import time
 
+import pytest
 import requests
 
 from tests.tiny_model import build_model_folder
@@ -63,4 +64,6 @@ def test_serve_starts_both_apps_and_ctrl_c_stops_both(tmp_path):
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGTERM)  # which stops the apps too
     assert not any(map(is_open, ports.values()))
+    with pytest.raises(ProcessLookupError):
+        os.killpg(process.pid, 0)
     assert "Traceback" not in log.read_text()
