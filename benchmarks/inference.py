@@ -25,7 +25,7 @@ import numpy as np
 from benchmarks.matrix_rates import gigaflops
 from benchmarks.measure import fastest, seconds, write_report
 from data.files import require
-from deployment.tagger import Tagger, encode, sigmoid
+from deployment.tagger import Tagger, encode, import_onnxruntime, sigmoid
 from onnx_export.export import pytorch_scorer
 from training.backbones import short_name
 from training.questions import read_part
@@ -44,6 +44,7 @@ MOST_SIZE = 0.27  # of the fp32 model's
 
 def optimum_scorer(folder: Path) -> Callable[[str, str], np.ndarray]:
     """Return a function from (title, description) to logits by optimum's own classes, on the same int8 file."""
+    import_onnxruntime()  # optimum would import it with its telemetry on
     from optimum.onnxruntime import ORTModelForSequenceClassification
     from transformers import AutoTokenizer
 
@@ -96,8 +97,7 @@ def operations(model: Path, length: int) -> float:
 
 def time_by_operator(model: Path, feed: dict[str, np.ndarray], repetitions: int = 20) -> dict[str, float]:
     """Return the share of the time that each kind of operator takes, by onnxruntime's profile."""
-    import onnxruntime
-
+    onnxruntime = import_onnxruntime()
     with tempfile.TemporaryDirectory() as folder:
         options = onnxruntime.SessionOptions()
         options.enable_profiling, options.profile_file_prefix = True, str(Path(folder, "profile"))

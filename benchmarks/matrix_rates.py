@@ -3,6 +3,7 @@
 import numpy as np
 
 from benchmarks.measure import fastest
+from deployment.tagger import import_onnxruntime
 
 SIZE = 1024  # fits into the caches of today's processors, large enough to fill their units
 
@@ -12,9 +13,7 @@ def gigaflops(kind: str, repetitions: int = 30) -> float:
 
     ``kind`` is "fp32" (MatMul) or "int8" (MatMulInteger: unsigned activations and signed weights, as the served model).
     """
-    import onnxruntime
-
-    session = onnxruntime.InferenceSession(product(kind), providers=["CPUExecutionProvider"])
+    session = import_onnxruntime().InferenceSession(product(kind), providers=["CPUExecutionProvider"])
     takes = np.uint8 if kind == "int8" else np.float32
     x = np.random.default_rng(0).integers(0, 255, (SIZE, SIZE)).astype(takes)
     return 2 * SIZE**3 / fastest(lambda: session.run(None, {"x": x}), repetitions) / 1e9

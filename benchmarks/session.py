@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from benchmarks.measure import fastest, seconds, write_report
 from data.files import read_questions
-from deployment.tagger import Tagger, default_model_folder, encode
+from deployment.tagger import Tagger, default_model_folder, encode, import_onnxruntime
 
 if TYPE_CHECKING:
     import onnxruntime
@@ -41,8 +41,7 @@ WAYS: dict[str, dict] = {
 
 
 def open_session(path: Path, disabled_optimizers: list | None = None, **settings) -> "onnxruntime.InferenceSession":
-    import onnxruntime
-
+    onnxruntime = import_onnxruntime()
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3  # it warns that a file in ORT format fits one kind of processor
     for name, value in settings.items():

@@ -6,6 +6,7 @@ missing. Input, output and model must lie where every machine of the cluster see
 """
 
 import logging
+import os
 from pathlib import Path
 
 from predict import atomic_path, tag_question
@@ -51,6 +52,7 @@ def tag_folder(source: Path, target: Path, model: Path, top_k: int | None, addre
     ------
     ValueError : ``source`` holds no .parquet file or a damaged one, the model cannot be loaded, or ray is not installed
     """
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # read when ray starts a cluster
     try:
         import ray
         from tqdm import tqdm

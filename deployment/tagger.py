@@ -18,6 +18,7 @@ import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 
@@ -40,6 +41,18 @@ class ModelFolderError(ValueError):
 def default_model_folder() -> Path:
     """Return the model folder that the environment variable TAGGER_MODEL names, or else model/ beside this file."""
     return Path(os.environ.get("TAGGER_MODEL") or Path(__file__).with_name("model"))
+
+
+def import_onnxruntime() -> ModuleType:
+    """Return the module onnxruntime with its telemetry off, unless the user's ORT_DISABLE_TELEMETRY says otherwise.
+
+    From 1.29 on, its import would write a lasting id of the device and a store of events into the home folder. The
+    variable counts only if it is set before.
+    """
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+    import onnxruntime
+
+    return onnxruntime
 
 
 def load_tokenizer(path: str | Path) -> tuple:
@@ -183,8 +196,7 @@ class Tagger:
     """
 
     def __init__(self, folder: str | Path, model_file: str = "model_quantized.onnx", num_threads: int = 0):
-        import onnxruntime
-
+        onnxruntime = import_onnxruntime()
         folder = Path(folder)
         needed = [model_file, "tokenizer.json", "tag_types_encoded.json", "thresholds.json"]
         missing = [name for name in needed if not (folder / name).is_file()]

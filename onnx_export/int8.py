@@ -15,6 +15,8 @@ import numpy as np
 import onnx
 from onnx import ModelProto, NodeProto, helper, numpy_helper
 
+from deployment.tagger import import_onnxruntime
+
 OPSET = 21  # the first whose QuantizeLinear takes a scale per block, here a token
 LEAST_ROWS = 500  # smaller tables, such as those of token types, stay in fp32
 SMOOTHING = 0.5  # SmoothQuant's alpha
@@ -55,13 +57,11 @@ def quantize_matrices(model: ModelProto, feeds: Iterable[dict[str, np.ndarray]])
 
 def observe(model: ModelProto, names: list[str], feeds: Iterable[dict[str, np.ndarray]]) -> dict:
     """Return {name: the least and the greatest value of each channel, an array of shape (2, channels)}."""
-    import onnxruntime
-
     probed = ModelProto()
     probed.CopyFrom(model)
     del probed.graph.output[:]
     probed.graph.output.extend(helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None) for name in names)
-    session = onnxruntime.InferenceSession(probed.SerializeToString(), providers=["CPUExecutionProvider"])
+    session = import_onnxruntime().InferenceSession(probed.SerializeToString(), providers=["CPUExecutionProvider"])
     ranges: dict[str, np.ndarray] = {}
     for feed in feeds:
         for name, values in zip(names, session.run(names, feed), strict=True):

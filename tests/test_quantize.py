@@ -4,12 +4,12 @@ import json
 
 import numpy as np
 import onnx
-import onnxruntime
 import pandas as pd
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from data.files import write_questions
+from deployment.tagger import import_onnxruntime
 from onnx_export import int8, quantize
 from tests.tiny_model import TAGS, build_model_folder
 
@@ -73,7 +73,7 @@ def relative_error(activations: np.ndarray, weights: np.ndarray) -> float:
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", int8.OPSET)], ir_version=10)
 
     def run() -> np.ndarray:
-        return onnxruntime.InferenceSession(model.SerializeToString()).run(None, {"x": activations})[0]
+        return import_onnxruntime().InferenceSession(model.SerializeToString()).run(None, {"x": activations})[0]
 
     expected = run()
     int8.quantize_matrices(model, [{"x": activations}])

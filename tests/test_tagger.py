@@ -1,7 +1,12 @@
 """The class that serves: its rule, its batches, and what it says of a folder that is no model folder."""
 
 import json
+import os
+import re
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -202,3 +207,51 @@ def test_what_the_model_does_not_read_carries_nothing(folder):
     explanation = Tagger(folder).explain("python", "gradient")
     assert carried(explanation["title"]) == [("python", None, 0)]
     assert carried(explanation["description"]) == [("gradient", "deep-learning", 1)]
+
+
+# ---- telemetry ----
+
+ROOT = Path(__file__).parents[1]
+STARTS = {
+    "tagger": "from deployment.tagger import Tagger; Tagger({model!r}).answer('python', '')",
+    "form": "from webapp.tagging import LocalTagger; from pathlib import Path; LocalTagger(Path({model!r})).tags()",
+    "quantize": "import onnx; from onnx_export.int8 import observe; "
+    "observe(onnx.load({model!r} + '/model_quantized.onnx'), [], [])",
+    "benchmark": "from benchmarks.matrix_rates import gigaflops; gigaflops('fp32', 1)",
+}
+
+
+@pytest.mark.parametrize("start", STARTS)
+def test_onnxruntime_leaves_nothing_in_the_home_folder(start, folder, tmp_path):
+    """Without it, onnxruntime writes an id of the device and a store of events there."""
+    home = tmp_path / "home"
+    home.mkdir()
+    code = STARTS[start].format(model=str(folder))
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=clean_environment(home), check=True)
+    assert list(home.rglob("*")) == []
+
+
+def test_a_users_own_setting_of_the_telemetry_is_left_alone(tmp_path):
+    code = (
+        "import os; from deployment.tagger import import_onnxruntime; import_onnxruntime(); "
+        "print(os.environ['ORT_DISABLE_TELEMETRY'])"
+    )
+    environment = clean_environment(tmp_path) | {"ORT_DISABLE_TELEMETRY": "0"}
+    shown = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert shown.stdout == "0\n", shown.stderr
+
+
+def clean_environment(home: Path) -> dict[str, str]:
+    """Return the environment with a home folder of its own and without settings of caches and telemetry."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("XDG_", "HF_", "ORT_"))}
+    return kept | {"HOME": str(home), "USERPROFILE": str(home), "PYTHONPATH": str(ROOT)}
+
+
+def test_onnxruntime_is_imported_in_one_place():
+    """Elsewhere, its import could come before the variable that switches its telemetry off."""
+    imports = re.compile(r"^\s*(?:import|from) onnxruntime\b", re.MULTILINE)
+    sources = [path for path in ROOT.glob("*/*.py") if not path.parent.name.startswith(".")]
+    found = [path for path in sources if imports.search(path.read_text(encoding="utf-8"))]
+    assert {str(path.relative_to(ROOT)) for path in found} <= {"deployment/tagger.py", "benchmarks/session.py"}
+    session = (ROOT / "benchmarks" / "session.py").read_text(encoding="utf-8")
+    assert len(imports.findall(session)) == 1, "only for the type checker"
