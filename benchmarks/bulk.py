@@ -18,6 +18,7 @@ from pathlib import Path
 
 from benchmarks.measure import peak_memory, seconds, write_report
 from data.files import read_questions
+from deployment.options import at_least_one
 from deployment.tagger import Tagger, default_model_folder, encode
 
 PREDICT = Path(__file__).parents[1] / "deployment/predict.py"
@@ -82,7 +83,9 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--model", type=Path, default=default_model_folder(), help="model folder")
     parser.add_argument("--questions", type=Path, required=True, help="a ques_details.csv")
-    parser.add_argument("--rows", type=int, default=4000, help="questions to tag; the file's are repeated up to it")
+    parser.add_argument(
+        "--rows", type=at_least_one, default=4000, help="questions to tag; the file's are repeated up to it"
+    )
     parser.add_argument("--output", type=Path, default=Path("reports/bulk.md"), help="Markdown file to write")
     return parser.parse_args(argv)
 

@@ -16,6 +16,7 @@ from lxml import etree
 
 from benchmarks.measure import peak_memory, proportional, seconds, write_report
 from data.sample_site.questions import make_questions
+from deployment.options import at_least_one
 from scraper.posts_xml import raw_questions
 
 SCRIPT = Path(__file__).parents[1] / "scraper/data_dump.py"
@@ -72,7 +73,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__.partition("\n")[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter
     )
-    parser.add_argument("--megabytes", type=int, default=1000, help="size of the dump")
+    parser.add_argument("--megabytes", type=at_least_one, default=1000, help="size of the dump")
     parser.add_argument("--output", type=Path, default=Path("reports/dump.md"), help="Markdown file to write")
     return parser.parse_args(argv)
 

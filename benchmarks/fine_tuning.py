@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.measure import seconds, write_report
+from deployment.options import at_least_one, text_length
 from deployment.tagger import FIELDS
 from training import finetune
 from training.backbones import find_backbone
@@ -120,9 +121,9 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--model", default="all-minilm-l6-v2", help="backbone, as finetune.py takes it")
     parser.add_argument("--data-dir", type=Path, default=Path("data"), help="folder of the output of filter_tags.py")
-    parser.add_argument("--max-length", type=int, default=256, help="tokens of title and description")
-    parser.add_argument("--batch-size", type=int, default=16, help="questions per update")
-    parser.add_argument("--questions", type=int, default=400, help="training questions of an epoch, at most")
+    parser.add_argument("--max-length", type=text_length, default=256, help="tokens of title and description")
+    parser.add_argument("--batch-size", type=at_least_one, default=16, help="questions per update")
+    parser.add_argument("--questions", type=at_least_one, default=400, help="training questions of an epoch, at most")
     parser.add_argument("--output", type=Path, default=Path("reports/fine_tuning.md"), help="Markdown file to write")
     return parser.parse_args(argv)
 

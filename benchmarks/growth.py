@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING
 from benchmarks.measure import peak_memory, proportional, resident, write_report
 from data.files import atomic_path, read_questions, write_questions
 from data.sample_site.server import SampleSite
+from deployment.options import at_least_one
 from deployment.tagger import default_model_folder
 
 if TYPE_CHECKING:
@@ -140,11 +141,19 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--model", type=Path, default=default_model_folder(), help="model folder")
     parser.add_argument("--questions", type=Path, required=True, help="a ques_details.csv")
-    parser.add_argument("--tag-rows", type=int, nargs="+", default=[1000, 10_000, 100_000], help="titles to tag")
     parser.add_argument(
-        "--filter-rows", type=int, nargs="+", default=[10_000, 100_000, 1_000_000], help="questions to filter and split"
+        "--tag-rows", type=at_least_one, nargs="+", default=[1000, 10_000, 100_000], help="titles to tag"
     )
-    parser.add_argument("--pages", type=int, nargs="+", default=[100, 300, 900], help="question pages to scrape")
+    parser.add_argument(
+        "--filter-rows",
+        type=at_least_one,
+        nargs="+",
+        default=[10_000, 100_000, 1_000_000],
+        help="questions to filter and split",
+    )
+    parser.add_argument(
+        "--pages", type=at_least_one, nargs="+", default=[100, 300, 900], help="question pages to scrape"
+    )
     parser.add_argument("--output", type=Path, default=Path("reports/growth.md"), help="Markdown file to write")
     args = parser.parse_args(argv)
     if min(map(len, (args.tag_rows, args.filter_rows, args.pages))) < 2:

@@ -25,6 +25,7 @@ import numpy as np
 from benchmarks.matrix_rates import gigaflops
 from benchmarks.measure import fastest, seconds, write_report
 from data.files import require
+from deployment.options import at_least_one
 from deployment.tagger import Tagger, encode, import_onnxruntime, sigmoid
 from onnx_export.export import pytorch_scorer
 from training.backbones import short_name
@@ -163,7 +164,9 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--data-dir", type=Path, default=Path("data"), help="folder of the validation questions")
     parser.add_argument("--models-dir", type=Path, default=Path("models"), help="folder of the trained models")
-    parser.add_argument("--questions", type=int, default=100, help="number of validation questions, the first ones")
+    parser.add_argument(
+        "--questions", type=at_least_one, default=100, help="number of validation questions, the first ones"
+    )
     parser.add_argument("--output", type=Path, default=Path("reports/inference.md"), help="Markdown file to write")
     return parser.parse_args(argv)
 

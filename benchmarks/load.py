@@ -26,6 +26,7 @@ import httpx
 import psutil
 
 from benchmarks.measure import write_report
+from deployment.options import at_least_one, positive
 from deployment.tagger import Tagger, default_model_folder
 
 ROOT = Path(__file__).parents[1]
@@ -167,8 +168,10 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__.partition("\n")[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter
     )
-    parser.add_argument("--clients", type=int, nargs="+", default=[16, 64], help="clients at once, a run for each")
-    parser.add_argument("--seconds", type=float, default=60, help="length of a run")
+    parser.add_argument(
+        "--clients", type=at_least_one, nargs="+", default=[16, 64], help="clients at once, a run for each"
+    )
+    parser.add_argument("--seconds", type=positive, default=60, help="length of a run")
     parser.add_argument("--model", type=Path, default=default_model_folder(), help="model folder that the Space serves")
     parser.add_argument("--output", type=Path, default=Path("reports/load.md"), help="Markdown file to write")
     return parser.parse_args(argv)

@@ -16,6 +16,7 @@ from benchmarks.dump import write_dump
 from benchmarks.measure import peak_memory, write_report
 from data.files import iter_rows
 from data.sample_site.server import SampleSite
+from deployment.options import at_least_one
 
 SCRAPER = Path(__file__).parents[1] / "scraper"
 PAGES = (SCRAPER / "question_url_scraper.py", SCRAPER / "question_details_scraper.py")
@@ -84,8 +85,8 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__.partition("\n")[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter
     )
-    parser.add_argument("--questions", type=int, nargs="+", default=[450], help="sizes of the sample site")
-    parser.add_argument("--megabytes", type=int, default=20, help="size of the dump")
+    parser.add_argument("--questions", type=at_least_one, nargs="+", default=[450], help="sizes of the sample site")
+    parser.add_argument("--megabytes", type=at_least_one, default=20, help="size of the dump")
     parser.add_argument("--output", type=Path, default=Path("reports/scraping.md"), help="Markdown file to write")
     return parser.parse_args(argv)
 

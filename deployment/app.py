@@ -16,6 +16,7 @@ from typing import Any
 from urllib.parse import quote
 
 from html_text import pasted_to_text
+from options import port
 from tagger import ModelFolderError, Tagger, default_model_folder
 
 SITE = "https://datascience.stackexchange.com"  # its tag pages are linked to; TAGGER_SITE names another
@@ -86,7 +87,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     )
     parser.add_argument(
         "--port",
-        type=int,
+        type=port,
         default=os.environ.get("GRADIO_SERVER_PORT") or 7860,
         help="port to listen on; the environment variable GRADIO_SERVER_PORT sets another default",
     )

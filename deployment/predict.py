@@ -29,6 +29,7 @@ from functools import partial
 from pathlib import Path
 
 from html_text import pasted_to_text
+from options import at_least_one
 from tables import is_parquet, read_questions, write_tagged
 from tagger import Tagger, default_model_folder
 
@@ -51,7 +52,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     )
     parser.add_argument(
         "--top-k",
-        type=int,
+        type=at_least_one,
         help="give this many of the most probable tags; without it, the one to five that clear their thresholds",
     )
     parser.add_argument(
@@ -61,8 +62,6 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--force", action="store_true", help="replace an existing output file")
     args = parser.parse_args(argv)
-    if args.top_k is not None and args.top_k < 1:
-        parser.error(f"--top-k is {args.top_k}; it must be 1 or more")
     from_file, single = bool(args.input and args.output), bool(args.title or args.description)
     if from_file == single or bool(args.input) != bool(args.output):
         parser.error("give either --input and --output, or --title and --description")

@@ -12,6 +12,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import urlsplit
 
+from deployment.options import at_least_one, number_from
 from scraper.pages import Page, PageError, is_challenge
 from scraper.politeness import (
     ATTEMPTS,
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from scraper.browser import Browser
     from scraper.plain import PlainClient
 
+LONGEST_DELAY_S = 86_400  # a day; Python refuses to sleep for a number with many digits
 FAILURES_IN_A_ROW = 10  # after so many the site is taken to be down, or to have had enough
 
 
@@ -209,7 +211,7 @@ def add_polite_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of all that asks a site."""
     parser.add_argument(
         "--delay",
-        type=_not_negative,
+        type=number_from(0, LONGEST_DELAY_S),
         default=1.0,
         help="seconds between two requests to a host; a longer Crawl-delay of its robots.txt wins",
     )
@@ -226,20 +228,3 @@ def site_address(text: str) -> str:
     if scheme not in ("http", "https") or not host:
         raise argparse.ArgumentTypeError(f"{text!r} is no site: give one such as https://cooking.stackexchange.com")
     return f"{scheme}://{host.lower()}"
-
-
-def at_least_one(text: str) -> int:
-    """Return the number that an option gives, for argparse."""
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above 0")
-    return int(text)
-
-
-def _not_negative(text: str) -> float:
-    try:
-        number = float(text)
-    except ValueError:
-        number = -1.0
-    if not 0 <= number < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds")
-    return number

@@ -25,7 +25,8 @@ from tqdm import tqdm
 from data.files import DETAILS_COLUMNS, write_json
 from data.source import write_source
 from deployment.html_text import html_to_text
-from scraper.crawl import at_least_one, orderly_end, site_address
+from deployment.options import at_least_one
+from scraper.crawl import orderly_end, site_address
 from scraper.csv_store import CsvStore
 from scraper.pages import clean_title, iso_date, question_key
 from scraper.posts_xml import DumpError, RawQuestion, open_posts, parse_tags, raw_questions

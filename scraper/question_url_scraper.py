@@ -18,7 +18,8 @@ from urllib.parse import urlsplit
 from tqdm import tqdm
 
 from data.files import URL_COLUMNS, atomic_path, iter_rows
-from scraper.crawl import Crawler, add_crawl_options, at_least_one, crawl_options, orderly_end, site_address
+from deployment.options import at_least_one
+from scraper.crawl import Crawler, add_crawl_options, crawl_options, orderly_end, site_address
 from scraper.csv_store import CsvStore, to_csv
 from scraper.pages import (
     LISTING_READY,

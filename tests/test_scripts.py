@@ -13,7 +13,7 @@ from benchmarks import inference
 from data.files import write_questions
 from onnx_export import compare, export, quantize
 from tests.tiny_model import build_model_folder
-from training import backbones, baseline, filter_tags, finetune
+from training import ablate, backbones, baseline, filter_tags, finetune
 
 ROOT = Path(__file__).parents[1]
 SCRIPTS = sorted(
@@ -24,7 +24,21 @@ SCRIPTS = sorted(
 )
 HEAVY = {"torch", "transformers", "optimum", "onnxruntime", "pandas", "sklearn", "matplotlib", "gradio", "selenium"}
 SHOW_HELP = """
-import os, runpy, sys
+import argparse, os, runpy, sys
+
+def show_odd_numbers(parser, *arguments):
+    for action in parser._actions:
+        for text in ("nan", "inf", "-inf", "-7", "1e999", "9" * 5000):
+            try:
+                number = action.type(text)
+            except (TypeError, ValueError, argparse.ArgumentTypeError):
+                continue
+            if isinstance(number, (int, float)) and not 0 <= number < float("inf"):
+                print("takes", action.dest, text)
+    return parse_known_args(parser, *arguments)
+
+parse_known_args = argparse.ArgumentParser.parse_known_args
+argparse.ArgumentParser.parse_known_args = show_odd_numbers
 script = sys.argv[1]
 sys.path[0] = os.path.dirname(script)  # as python does with a script
 sys.argv = [script, "--help"]
@@ -37,12 +51,13 @@ print("imported:", *{name.split(".")[0] for name in sys.modules})
 
 
 @pytest.mark.parametrize("script", SCRIPTS)
-def test_help_shows_defaults_and_loads_nothing_heavy(script):
+def test_help_shows_defaults_and_loads_nothing_heavy_and_no_option_takes_what_is_no_number(script):
     shown = subprocess.run([sys.executable, "-c", SHOW_HELP, script], capture_output=True, text=True)
     assert shown.returncode == 0, shown.stderr
     text, _, imported = shown.stdout.partition("imported:")
     assert text.startswith("usage:")
     assert "(default:" in text
+    assert "\ntakes " not in f"\n{text}"
     assert not HEAVY & set(imported.split())
 
 
@@ -53,6 +68,28 @@ def stopped(stage, *arguments) -> str:
     assert isinstance(stop.value.code, str)
     assert "\n" not in stop.value.code
     return stop.value.code
+
+
+@pytest.mark.parametrize(
+    ("stage", "option", "value"),
+    [
+        *((finetune, "--runs", value) for value in ("0", "-1", "1.5", "two", "")),
+        *((finetune, "--epochs", value) for value in ("-1", "0", "nan", "inf")),
+        *((finetune, option, "0") for option in ("--batch-size", "--max-length", "--learning-rate", "--patience")),
+        *((finetune, option, "nan") for option in ("--learning-rate", "--weight-decay", "--consistency")),
+        *((finetune, option, "-1") for option in ("--seed", "--max-length", "--weight-decay", "--consistency")),
+        (finetune, "--warmup-ratio", "1.5"),
+        (finetune, "--max-steps", "-2"),
+        (finetune, "--seed", str(2**32)),
+        *((filter_tags, "--min-frequency", value) for value in ("-0.1", "nan", "1.1")),
+        (ablate, "--epochs", "0"),
+    ],
+)
+def test_numbers_that_a_stage_cannot_use_are_named(stage, option, value, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        stage.main([option, value])
+    *_, line = capsys.readouterr().err.splitlines()
+    assert f"argument {option}: {value!r} is not a" in line
 
 
 def write_details(folder, cells):

@@ -20,6 +20,7 @@ from pathlib import Path
 import numpy as np
 
 from data.files import atomic_path, write_json
+from deployment.options import at_least_one, number_from, positive, seed_number, text_length
 from deployment.tagger import read_json, sigmoid, suggest
 from training import finetune
 from training.backbones import BackboneError, find_backbone
@@ -204,12 +205,12 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     add("--reports-dir", type=Path, default=Path("reports"), help="folder of the result")
     add("--variants", nargs="+", default=list(VARIANTS), choices=list(VARIANTS), metavar="NAME",
         help="the recipe and these; without it, every variant")  # fmt: skip
-    add("--epochs", type=float, default=3, help="passes over the training part")
-    add("--batch-size", type=int, default=32, help="questions per update")
-    add("--learning-rate", type=float, default=1e-4, help="encoder's peak learning rate")
-    add("--max-length", type=int, default=256, help="tokens of title and description")
-    add("--consistency", type=float, default=1.0, help="weight of the consistency term")
-    add("--seed", type=int, default=42, help="seed of the runs")
+    add("--epochs", type=positive, default=3, help="passes over the training part")
+    add("--batch-size", type=at_least_one, default=32, help="questions per update")
+    add("--learning-rate", type=positive, default=1e-4, help="encoder's peak learning rate")
+    add("--max-length", type=text_length, default=256, help="tokens of title and description")
+    add("--consistency", type=number_from(0), default=1.0, help="weight of the consistency term")
+    add("--seed", type=seed_number, default=42, help="seed of the runs")
     add("--force", action="store_true", help="forget the scores of an earlier run")
     return parser.parse_args(argv)
 

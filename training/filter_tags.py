@@ -34,6 +34,7 @@ from data.files import (
     write_json,
     write_questions,
 )
+from deployment.options import seed_number, share
 from deployment.tagger import read_tags
 from training.splits import FRACTIONS, REPOST, duplicate_groups, random_split, time_split
 
@@ -112,17 +113,14 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         description=__doc__.splitlines()[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter
     )
     parser.add_argument("--data-dir", type=Path, default=Path("data"), help="folder of the input and the outputs")
-    parser.add_argument("--min-frequency", type=float, default=0.001, help="least share of questions a tag must have")
+    parser.add_argument("--min-frequency", type=share, default=0.001, help="least share of questions a tag must have")
     parser.add_argument(
         "--tags", type=Path, help="a tag_types_encoded.json whose tags to keep, instead of frequent ones"
     )
     parser.add_argument("--split", choices=["random", "time"], default="random", help="time trains on the past")
-    parser.add_argument("--seed", type=int, default=42, help="seed of the random split")
+    parser.add_argument("--seed", type=seed_number, default=42, help="seed of the random split")
     parser.add_argument("--force", action="store_true", help="replace existing outputs")
-    args = parser.parse_args(argv)
-    if not 0 <= args.min_frequency < 1:
-        parser.error(f"--min-frequency is {args.min_frequency}; it must be at least 0 and below 1")
-    return args
+    return parser.parse_args(argv)
 
 
 def main(argv: list[str] | None = None) -> None:

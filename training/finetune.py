@@ -21,6 +21,7 @@ from pathlib import Path
 import numpy as np
 
 from data.files import refuse_overwrite, write_json
+from deployment.options import at_least_one, number_from, positive, seed_number, share, text_length, whole_number
 from deployment.tagger import FIELDS, encode, sigmoid
 from training.backbones import BackboneError, find_backbone, short_name
 from training.calibration import expected_calibration_error, fit_platt, shown_pairs
@@ -272,27 +273,47 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         "random head, encoder frozen at first, threshold 0.5 (see training/reference.py)")  # fmt: skip
     add("--data-dir", type=Path, default=Path("data"), help="folder of the output of training/filter_tags.py")
     add("--models-dir", type=Path, default=Path("models"), help="the result goes into a folder of this one")
-    add("--max-length", type=int, default=256, help="tokens of title and description; longer text is truncated")
-    add("--epochs", type=float, default=10, help="most passes over the training part")
-    add("--max-steps", type=int, default=-1, help="stop after this many updates, whatever --epochs says; -1: no limit")
-    add("--batch-size", type=int, default=32, help="questions per update and process")
+    add("--max-length", type=text_length, default=256, help="tokens of title and description; longer text is truncated")
+    add("--epochs", type=positive, default=10, help="most passes over the training part")
+    add(
+        "--max-steps",
+        type=whole_number(-1),
+        default=-1,
+        help="stop after this many updates, whatever --epochs says; 0 or -1: no limit",
+    )
+    add("--batch-size", type=at_least_one, default=32, help="questions per update and process")
     add(
         "--learning-rate",
-        type=float,
+        type=positive,
         default=1e-4,
         help=f"encoder's peak learning rate; the head's is {HEAD_FACTOR} times that",
     )
-    add("--weight-decay", type=float, default=0.01, help="AdamW's weight decay")
-    add("--warmup-ratio", type=float, default=0.1, help="share of the updates over which the learning rate rises")
+    add("--weight-decay", type=number_from(0), default=0.01, help="AdamW's weight decay")
+    add("--warmup-ratio", type=share, default=0.1, help="share of the updates over which the learning rate rises")
     add(
         "--consistency",
-        type=float,
+        type=number_from(0),
         default=1.0,
         help="weight of the distance between two answers under dropout (R-Drop); 0 halves the time of training",
     )
-    add("--patience", type=int, default=3, help="stop after this many epochs without a better validation micro F1")
-    add("--runs", type=int, default=1, help="trainings, each from a seed of its own, whose weights are averaged")
-    add("--seed", type=int, default=42, help="seed of the first run's head, dropout and order; the next run adds 1")
+    add(
+        "--patience",
+        type=at_least_one,
+        default=3,
+        help="stop after this many epochs without a better validation micro F1",
+    )
+    add(
+        "--runs",
+        type=at_least_one,
+        default=1,
+        help="trainings, each from a seed of its own, whose weights are averaged",
+    )
+    add(
+        "--seed",
+        type=seed_number,
+        default=42,
+        help="seed of the first run's head, dropout and order; the next run adds 1",
+    )
     add("--resume", action="store_true", help="go on from the last checkpoint of an interrupted run")
     add("--force", action="store_true", help="replace an existing result")
     return parser.parse_args(argv)

@@ -28,6 +28,7 @@ from pathlib import Path
 import numpy as np
 
 from data.files import atomic_path, read_questions, refuse_overwrite, require
+from deployment.options import at_least_one, share
 from deployment.tagger import MAX_TAGS, read_tags
 from training.baseline import TfidfTagger, fit
 from training.questions import Part, as_part
@@ -143,8 +144,8 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--data-dir", type=Path, default=Path("data"), help="folder of the output of filter_tags.py")
     parser.add_argument("--reports-dir", type=Path, default=Path("reports"), help="folder of the result")
-    parser.add_argument("--min-confidence", type=float, default=0.8, help="least confidence of a suggested change")
-    parser.add_argument("--limit", type=int, default=500, help="list at most this many questions")
+    parser.add_argument("--min-confidence", type=share, default=0.8, help="least confidence of a suggested change")
+    parser.add_argument("--limit", type=at_least_one, default=500, help="list at most this many questions")
     parser.add_argument("--force", action="store_true", help="replace an existing result")
     args = parser.parse_args(argv)
     if not 0 < args.min_confidence < 1:

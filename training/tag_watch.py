@@ -22,6 +22,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from data.files import DATE_COLUMN, atomic_path, read_questions, refuse_overwrite, require
+from deployment.options import at_least_one, share
 from deployment.tagger import default_model_folder, read_tags
 from training.filter_tags import frequent_tags
 
@@ -138,8 +139,10 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     model_tags = default_model_folder() / "tag_types_encoded.json"
     parser.add_argument("--data-dir", type=Path, default=Path("data"), help="folder of ques_details.csv")
     parser.add_argument("--model-tags", type=Path, default=model_tags, help="tag_types_encoded.json of the model")
-    parser.add_argument("--months", type=int, default=6, help="how far back from the newest question recent reaches")
-    parser.add_argument("--min-frequency", type=float, default=0.001, help="the limit: as for filter_tags.py")
+    parser.add_argument(
+        "--months", type=at_least_one, default=6, help="how far back from the newest question recent reaches"
+    )
+    parser.add_argument("--min-frequency", type=share, default=0.001, help="the limit: as for filter_tags.py")
     parser.add_argument("--reports-dir", type=Path, default=Path("reports"), help="folder of the result")
     parser.add_argument("--force", action="store_true", help="replace an existing result")
     args = parser.parse_args(argv)

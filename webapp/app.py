@@ -22,6 +22,8 @@ from pathlib import Path
 
 from flask import Flask
 
+from deployment.options import port
+
 DEFAULTS = {
     "TAGGER_SPACE": "http://127.0.0.1:7860",
     "TAGGER_MODEL": "",
@@ -98,7 +100,7 @@ def main(argv: list[str] | None = None) -> None:
         description=__doc__.partition("\n")[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter
     )
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on")
-    parser.add_argument("--port", type=int, default=8000, help="port to listen on")
+    parser.add_argument("--port", type=port, default=8000, help="port to listen on")
     args = parser.parse_args(argv)
     try:
         app = create_app()

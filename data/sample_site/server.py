@@ -22,6 +22,7 @@ from data.files import atomic_path
 from data.sample_site.app import create_app
 from data.sample_site.faults import Faults
 from data.sample_site.questions import make_questions
+from deployment.options import at_least_one, number_from, port, seed_number, whole_number
 
 HOST = "127.0.0.1"
 STOP_CHECK_S = 0.05
@@ -118,16 +119,17 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description="Serve the embedded sample site.", formatter_class=argparse.ArgumentDefaultsHelpFormatter
     )
-    parser.add_argument("--port", type=int, default=8765, help="port to listen on, 0 for a free one")
+    parser.add_argument("--port", type=port, default=8765, help="port to listen on, 0 for a free one")
     parser.add_argument("--port-file", type=Path, help="file that holds the site's address while it is served")
-    parser.add_argument("--questions", type=int, default=450, help="number of questions")
-    parser.add_argument("--seed", type=int, default=42, help="seed of the questions")
+    parser.add_argument("--questions", type=at_least_one, default=450, help="number of questions")
+    parser.add_argument("--seed", type=seed_number, default=42, help="seed of the questions")
     for field in fields(Faults):
         flag = "--" + field.name.replace("_", "-")
         if field.type is bool:
             parser.add_argument(flag, action="store_true", help=FAULT_HELP[field.name])
         else:
-            parser.add_argument(flag, type=field.type, default=field.default, help=FAULT_HELP[field.name])
+            kind = whole_number(0) if field.type is int else number_from(0)
+            parser.add_argument(flag, type=kind, default=field.default, help=FAULT_HELP[field.name])
     return parser.parse_args(argv)
 
 
