@@ -95,7 +95,7 @@ def test_blank_questions_are_kept_and_counted(predict, tagged):
 def test_top_k(predict, tagged):
     assert predict("title\ngradient\n", "--top-k", "2").returncode == 0
     assert read_csv(tagged)[0]["tags"] == '["deep-learning", "optimization"]'
-    assert "--top-k is 0" in predict("title\ngradient\n", "--top-k", "0").stderr
+    assert "--top-k: '0' is not a whole number of at least 1" in predict("title\ngradient\n", "--top-k", "0").stderr
 
 
 def test_an_existing_result_is_replaced_only_by_force(predict, tagged):
