@@ -8,21 +8,21 @@ split.csv                url, split (train, validation or test; in a split by ti
 tag_types_encoded.json   {tag: index}
 """
 
-import csv
 import json
 import os
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+
+from deployment.tables import match_columns, read_header, read_rows
 
 URL_COLUMNS = ["title", "url"]
 QUESTION_COLUMNS = ["title", "description", "tags", "url"]
 SYNONYM_COLUMNS = ["from", "to"]
 DATE_COLUMN = "creation_date"  # what the scrapers write; a file of your own may lack it
 DETAILS_COLUMNS = [*QUESTION_COLUMNS, DATE_COLUMN]
-csv.field_size_limit(2**31 - 1)  # a cell may hold more than csv's default of 128 kB
 
 TAG_ENDS = re.compile(r"[\s,;|<>]")  # what separates tags on the sites, in the API and in the dumps
 
@@ -61,13 +61,21 @@ def require(path: str | Path, made_by: str) -> Path:
     return path
 
 
-def iter_rows(path: str | Path) -> Iterator[dict[str, str]]:
-    """Yield the rows of a CSV file one at a time, whatever its size."""
-    with Path(path).open(encoding="utf-8-sig", newline="") as file:
-        yield from csv.DictReader(file)
+def iter_rows(path: str | Path, columns: Sequence[str] = DETAILS_COLUMNS) -> Iterator[dict[str, str]]:
+    """Yield the rows of a CSV file one at a time, whatever its size, its names for ``columns`` mended.
+
+    Raises
+    ------
+    ValueError : as :func:`deployment.tables.read_rows` and :func:`deployment.tables.match_columns`
+    """
+    path = Path(path)
+    found = match_columns(read_header(path), columns, path)
+    names = {column: name for name, column in found.items()}
+    for row in read_rows(path):
+        yield {names.get(column, column): cell for column, cell in row.items()}
 
 
-def read_table(path: str | Path, columns: list[str]):
+def read_table(path: str | Path, columns: Sequence[str], optional: Sequence[str] = ()):
     """Read a CSV file that must have ``columns`` and at least one row; every cell is a string, an empty one ''.
 
     Raises
@@ -76,16 +84,13 @@ def read_table(path: str | Path, columns: list[str]):
     """
     import pandas as pd
 
-    try:
-        table = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8")
-    except (pd.errors.EmptyDataError, pd.errors.ParserError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path}: not a readable CSV file in UTF-8 ({error})") from error
-    missing = [column for column in columns if column not in table.columns]
-    if missing:
-        raise ValueError(f"{path}: column {', '.join(missing)} missing; found {', '.join(table.columns)}")
-    if table.empty:
+    rows = list(iter_rows(path, [*columns, *optional]))
+    if not rows:
         raise ValueError(f"{path}: no rows; run the stage before this one again")
-    return table
+    missing = [column for column in columns if column not in rows[0]]
+    if missing:
+        raise ValueError(f"{path}: column {', '.join(missing)} missing; found {', '.join(rows[0])}")
+    return pd.DataFrame({column: [row[column] for row in rows] for column in rows[0]}, dtype=str)
 
 
 def read_questions(path: str | Path):
@@ -99,7 +104,7 @@ def read_questions(path: str | Path):
     ValueError : as in :func:`read_table`, or a cell of ``tags`` is no JSON array of tags, or a date cannot be parsed,
         or a question is blank, or a url is blank or comes twice; the message names the row and the column
     """
-    questions = read_table(path, QUESTION_COLUMNS)
+    questions = read_table(path, QUESTION_COLUMNS, optional=[DATE_COLUMN])
     questions["tags"] = [
         parse_tags(cell, f"{path}, row {row}, column tags") for row, cell in enumerate(questions["tags"], start=1)
     ]

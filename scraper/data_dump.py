@@ -22,7 +22,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from data.files import DETAILS_COLUMNS, write_json
+from data.files import DETAILS_COLUMNS, iter_rows, write_json
 from data.source import write_source
 from deployment.html_text import html_to_text
 from deployment.options import at_least_one
@@ -136,6 +136,8 @@ def update(args: argparse.Namespace) -> None:
     """Merge what is new or has changed in the dump into an output that is there."""
     if not args.output.is_file():
         sys.exit(f"--since-last: {args.output} is not there; run without it first")
+    if lacking := set(DETAILS_COLUMNS) - set(next(iter_rows(args.output), {})):
+        sys.exit(f"--since-last: {args.output} has no column {', '.join(sorted(lacking))}")
     with CsvStore(args.output, DETAILS_COLUMNS, force=False, whole=args.output.stat().st_size):
         before, news = fingerprints(args.output), []
         with (

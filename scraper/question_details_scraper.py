@@ -36,13 +36,13 @@ def read_urls(path: Path) -> dict[str, str]:
     """Return the urls of ques_urls.csv in their order as {key of the question: url}, or stop with one line."""
     require(path, made_by="python scraper/question_url_scraper.py")
     try:
-        columns, rows = parse_table(path.read_bytes(), str(path))
+        rows = list(iter_rows(path, ["url"]))
     except ValueError as error:
         sys.exit(str(error))
-    if "url" not in columns:
-        sys.exit(f"{path}: column url missing; found {', '.join(columns) or 'nothing'}")
     if not rows:
         sys.exit(f"{path}: no rows; run  python scraper/question_url_scraper.py  first")
+    if "url" not in rows[0]:
+        sys.exit(f"{path}: column url missing; found {', '.join(rows[0])}")
     urls: dict[str, str] = {}
     for number, row in enumerate(rows, start=1):
         url = row["url"].strip()

@@ -85,6 +85,30 @@ def test_one_text_column_is_enough(predict, tagged):
     assert read_csv(tagged) == [{"description": "csv", "n": "1", "tags": '["pandas"]', "scores": "[0.3775]"}]
 
 
+@pytest.mark.parametrize(
+    "content, columns, said",
+    [
+        ("title, description\nhow,python\n", ["title", " description"], "the column ' description' is read as desc"),
+        ("Title,DESCRIPTION\nhow,python\n", ["Title", "DESCRIPTION"], "the column 'DESCRIPTION' is read as desc"),
+        ("title,\ufeffdescription\u00a0\nhow,python\n", ["title", "\ufeffdescription\u00a0"], "is read as desc"),
+        (
+            "\ntitle,description,, \nhow,python,,\nwhy,,,,,\n",
+            ["title", "description"],
+            "2 empty columns without a name",
+        ),
+        ("title,description,\nhow,python\n", ["title", "description"], "1 empty columns without a name"),
+        (",title,body,description\n0,how,x,python\n", ["", "title", "body", "description"], ""),
+        ("description,body,n\npython,x,1\n", ["description", "body", "n"], "no column title; not read: body, n\n"),
+    ],
+)
+def test_headers_as_people_write_them_are_read_and_carried_over(predict, tagged, content, columns, said):
+    result = predict(content)
+    assert result.returncode == 0, result.stderr
+    assert said in result.stderr and result.stderr.count("questions.csv: ") == bool(said) + ("Title" in columns)
+    row = read_csv(tagged)[0]
+    assert list(row) == [*columns, "tags", "scores"] and json.loads(row["tags"])[0] == "python"
+
+
 def test_blank_questions_are_kept_and_counted(predict, tagged):
     result = predict('title,description\npython,\n,\n" ","\n"\n,gradient\n')
     assert [row["tags"] for row in read_csv(tagged)] == ['["python"]', "[]", "[]", '["deep-learning"]']
@@ -128,6 +152,15 @@ def test_the_input_is_never_the_output(predict, tmp_path):
         ("title,description\na,b,c\n", "questions.csv, line 2: 3 cells, but the header names 2 columns"),
         ('title\na\n"never closed\nb\nc\n', "questions.csv, the row from line 3 on: not readable as CSV"),
         (b"title\nna\xc3\xafve\nna\xefve\n", "questions.csv, line 3: not UTF-8"),
+        (b"title\nlost \xef\xbf\xbd before\r\rx\xe4\n", "questions.csv, line 4: not UTF-8"),
+        (b"PAR1\x15\x04\xc0", "questions.csv: a Parquet file; give it a name that ends in .parquet"),
+        ("title;description\na;b\n", "the columns are separated by ';'; save the file with commas"),
+        ("title,Title\na,b\n", "two columns are called 'title'"),
+        ("title,Tags\na,b\n", "the column 'Tags' would be overwritten"),
+        ("title,descripton\na,b\n", "no column is called description, but one 'descripton': rename it to description"),
+        ("description,Question Title\na,b\n", "no column is called title, but one 'Question Title'"),
+        ("title,,\na,b,c\n", "the columns 2 and 3 hold cells, but have no name"),
+        (",,\na,b,c\n", "its first line names no column"),
     ],
 )
 def test_broken_input_is_named_in_one_line_and_leaves_no_result(predict, tmp_path, content, complaint):
@@ -162,8 +195,39 @@ def test_parquet_keeps_its_columns_and_gets_the_same_tags_as_csv(predict, tagged
 
 
 @pytest.mark.parametrize(
+    "kind",
+    [
+        pyarrow.string_view(),
+        pyarrow.large_string(),
+        pyarrow.dictionary(pyarrow.int8(), pyarrow.string()),
+        pyarrow.dictionary(pyarrow.int32(), pyarrow.large_string(), ordered=True),
+    ],
+)
+def test_parquet_strings_of_every_kind_are_read_also_beside_a_column_of_nulls(predict, tmp_path, kind):
+    """1,500 rows in groups of 700: more than a batch, and a dictionary of its own for each group."""
+    titles = ["python", None, "csv", "", "gradient"] * 300
+    table = pyarrow.table({"Title": pyarrow.array(titles).cast(kind), "description": pyarrow.nulls(1500)})
+    pyarrow.parquet.write_table(table, tmp_path / "questions.parquet", row_group_size=700)
+    result = predict(None, "--input", "questions.parquet", "--output", "tagged.parquet")
+    assert result.returncode == 0, result.stderr
+    written = pyarrow.parquet.read_table(tmp_path / "tagged.parquet")
+    given = pyarrow.parquet.read_table(tmp_path / "questions.parquet")
+    assert written.select(["Title", "description"]) == given and given["Title"].to_pylist() == titles
+    assert [tags[:1] for tags in written["tags"].to_pylist()] == [
+        ["python"],
+        [],
+        ["pandas"],
+        [],
+        ["deep-learning"],
+    ] * 300
+
+
+@pytest.mark.parametrize(
     "columns, complaint",
     [
+        ({"title": pyarrow.array(["a"]).cast("binary")}, "the column 'title' holds binary; it must hold strings"),
+        ({"title": ["a"], "Descriptions": ["b"]}, "no column is called description, but one 'Descriptions'"),
+        ({"title": ["a"], "Title": ["b"]}, "two columns are called 'title'"),
         ({"title": [1, 2]}, "questions.parquet: the column 'title' holds int64; it must hold strings"),
         ({"body": ["a"]}, "neither column title nor description; found body"),
         ({"title": ["a"], "tags": ["b"]}, "the column 'tags' would be overwritten"),

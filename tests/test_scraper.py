@@ -348,7 +348,7 @@ def test_a_missing_browser_is_named_with_its_cure(sample_site, tmp_path):
     ("content", "complaint"),
     [
         (None, "question_url_scraper.py"),
-        (b"", "column url missing"),
+        (b"", "the file is empty"),
         (b"title,url\n", "no rows"),
         (b"title,link\nx,https://example.org/questions/1\n", "column url missing; found title, link"),
         (b"title,url\nx\n", "row 1"),

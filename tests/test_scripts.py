@@ -98,7 +98,7 @@ def write_details(folder, cells):
 @pytest.mark.parametrize(
     ("content", "complaint"),
     [
-        ("", "not a readable CSV file"),
+        ("", "the file is empty"),
         ("title,description,url\na,b,c\n", "column tags missing; found title, description, url"),
         ("title,description,tags,url\n", "no rows"),
         ("title,description,tags,url\na,b,python,u\n", "row 1, column tags: must be a JSON array"),
@@ -108,7 +108,7 @@ def write_details(folder, cells):
         ('title,description,tags,url\na,b,"[""x""]",u\n \t, ,"[""x""]",v\n', "row 2: neither title nor description"),
         ('title,description,tags,url\na,b,"[""Big Data""]",u\n', "row 1, column tags: 'Big Data' is no tag"),
         ('title,description,tags,url\na,b,"[""x""]",\n', "row 1, column url: '' is blank"),
-        (b"title,description,tags,url\n\xff\xfe,b,[],u\n", "not a readable CSV file in UTF-8"),
+        (b"title,description,tags,url\n\xff\xfe,b,[],u\n", "line 2: not UTF-8"),
     ],
 )
 def test_broken_details_are_named(tmp_path, content, complaint):

@@ -69,6 +69,9 @@ def test_what_looks_odd_is_counted_with_an_example(folder):
         ("ques_filtered.csv", '""python""', '""Python""', "column tags: 'Python' is no tag"),
         ("tag_types_encoded.json", ": 0", ": 99", "expected {tag: index}"),
         ("ques_details.csv", "url", "address", "ques_details.csv: column url missing"),
+        ("ques_details.csv", "creation_date", "creation date", "rename it to creation_date"),
+        ("ques_details.csv", "description", "Title", "ques_details.csv: two columns are called 'title'"),
+        ("ques_details.csv", "\n", ",x\n", "ques_details.csv, line"),
     ],
 )
 def test_a_broken_file_is_named_with_row_and_column(folder, name, old, new, complaint):
@@ -76,6 +79,20 @@ def test_a_broken_file_is_named_with_row_and_column(folder, name, old, new, comp
     assert old in text
     (folder / name).write_text(text.replace(old, new, 1))
     assert complaint in stopped(folder)
+
+
+def test_headers_as_people_write_them_are_read_and_said(folder, capsys):
+    path = folder / "ques_details.csv"
+    header, rows = path.read_text().split("\n", 1)
+    path.write_text(f"{header.replace(',', ', ').title()},,\n{rows}")
+    run(folder)
+    assert "asked from 2023-01-" in (folder / "reports" / "data.md").read_text()
+    said = capsys.readouterr().err
+    assert "the column ' Creation_Date' is read as creation_date" in said
+    assert said.count("2 empty columns without a name are left out") == 1
+    path.write_text(f"{header.replace('creation_date', 'asked')}\n{rows}")
+    run(folder)
+    assert "no column creation_date; not read: asked" in capsys.readouterr().err
 
 
 def test_an_empty_folder_says_what_to_run(tmp_path):
