@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import signal
+import stat
 import subprocess
 import sys
 import time
@@ -79,6 +80,10 @@ def test_training_leaves_a_whole_model_folder(models_dir, name):
     config = json.loads((folder / "config.json").read_text())
     assert run["arguments"]["seed"] == 42
     assert len(run["data_sha256"]) == 64
+    assert len(run["backbone"]["sha256"]) == 64
+    mask = os.umask(0)
+    os.umask(mask)
+    assert {stat.S_IMODE(path.stat().st_mode) for path in folder.rglob("*") if path.is_file()} == {0o666 & ~mask}
     assert {int(index): tag for index, tag in config["id2label"].items()} == {v: k for k, v in tags.items()}
     assert set(thresholds["per_tag"]) == set(tags)
     assert pd.read_csv(folder / "training_log.csv")["epoch"].tolist() == [1.0, 2.0]
@@ -285,12 +290,38 @@ def test_training_resumes_after_a_kill(data_dir, backbones, tmp_path):
     assert "other options, data or versions" in refused.stderr
     history = folder / "checkpoints/seed-42/history.json"  # marked, to see that a finished run is not trained again
     history.write_text(json.dumps([entry | {"eval_loss": 99} for entry in json.loads(history.read_text())]))
+    cut = [folder / "checkpoints/seed-43/checkpoint-999", *folder.glob("checkpoints/seed-43/checkpoint-*")]
+    shutil.copytree(cut[1], cut[0])  # as of a kill while a checkpoint was written
+    (cut[0] / "trainer_state.json").unlink()
     resumed = subprocess.run([*command, "--resume"], capture_output=True, text=True)
     assert resumed.returncode == 0, resumed.stderr
+    assert "checkpoint-999 not whole, removed; going on from checkpoint-" in resumed.stdout
     log = pd.read_csv(folder / "training_log.csv")
     assert log["epoch"].tolist() == [1, 2, 3, 4] * 2
     assert log["seed"].tolist() == [42] * 4 + [43] * 4
     assert (log["validation_loss"] == 99).tolist() == [True] * 4 + [False] * 4
+
+
+def test_a_kill_while_a_model_is_replaced_leaves_no_record_of_the_old_one(data_dir, backbones, tmp_path, monkeypatch):
+    command = ["--model", str(backbones["bert-base-uncased"]), *where(data_dir, tmp_path), *QUICK]
+    folder = tmp_path / "bert-base-uncased"
+    finetune.main(command)
+    old = (folder / "model.safetensors").read_bytes()
+    replace = Path.replace
+
+    def killed(path, target):
+        if path.name == "run.json" and target == folder / "run.json":
+            raise KeyboardInterrupt
+        return replace(path, target)
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(Path, "replace", killed)
+        finetune.main([*command, "--force", "--seed", "7"])
+    assert (folder / "model.safetensors").read_bytes() != old
+    assert not (folder / "run.json").exists()
+    finetune.main([*command, "--resume", "--seed", "7"])
+    assert json.loads((folder / "run.json").read_text())["arguments"]["seed"] == 7
+    assert not (folder / "checkpoints").exists()
 
 
 def test_runs_are_averaged(data_dir, backbones, tmp_path):

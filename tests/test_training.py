@@ -1,13 +1,22 @@
-"""The parts of training: thresholds and the loss."""
+"""The parts of training: thresholds, the loss, the optimizer, checkpoints, and what a model was made from."""
+
+import shutil
+import subprocess
+from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
-from transformers import BertConfig
+from safetensors.torch import save_file
+from transformers import BertConfig, Trainer, TrainingArguments
 
 from deployment.tagger import suggest
+from training import finetune
+from training.checkpoints import newest_checkpoint, remove_half_written
 from training.metrics import tagging_metrics
 from training.model import QuestionTagger, divergence
+from training.provenance import commit, describe_backbone
 from training.thresholds import best_f1_threshold, tune_thresholds
 
 
@@ -52,11 +61,16 @@ def test_tuned_thresholds_beat_one_half_on_underconfident_scores():
     assert f1[0] > f1[1] + 0.1
 
 
-def test_two_answers_cost_their_divergence_in_training_alone(tmp_path):
+@pytest.fixture
+def model():
+    """A random tagger of three tags."""
     torch.manual_seed(0)
     config = BertConfig(vocab_size=30, hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16)
     config.num_labels = 3
-    model = QuestionTagger(config)
+    return QuestionTagger(config)
+
+
+def test_two_answers_cost_their_divergence_in_training_alone(model):
     inputs = {"input_ids": torch.randint(30, (4, 6)), "attention_mask": torch.ones(4, 6, dtype=torch.long)}
     labels = torch.eye(3)[[0, 1, 2, 0]]
 
@@ -77,3 +91,109 @@ def test_divergence_is_the_kullback_leibler_one_in_both_directions():
     p, q = (torch.distributions.Bernoulli(logits=logits) for logits in (first, second))
     expected = torch.distributions.kl_divergence(p, q) + torch.distributions.kl_divergence(q, p)
     assert divergence(first, second).item() == pytest.approx(expected.mean().item(), rel=1e-5)
+
+
+def test_weights_decay_but_biases_and_normalizations_do_not(model, tmp_path):
+    trainer = Trainer(model, TrainingArguments(str(tmp_path), weight_decay=0.3, report_to="none", use_cpu=True))
+    transformers_own = trainer.create_optimizer()
+    ours = finetune.make_optimizer(trainer, learning_rate=1e-4, head_factor=10, weight_decay=0.3)
+
+    def decay(optimizer):
+        names = {id(weights): name for name, weights in model.named_parameters()}
+        groups = optimizer.param_groups
+        return {names[id(weights)]: group["weight_decay"] for group in groups for weights in group["params"]}
+
+    assert decay(ours) == decay(transformers_own)
+    assert decay(ours)["classifier.weight"] == 0.3
+    assert decay(ours)["classifier.bias"] == decay(ours)["encoder.embeddings.LayerNorm.weight"] == 0
+
+
+@pytest.mark.parametrize(
+    ("consistency", "trained_on"), [(0.5, "cross-entropy + 0.5 · divergence"), (0, "cross-entropy")]
+)
+def test_the_curve_names_the_loss_that_was_trained(consistency, trained_on):
+    log = pd.DataFrame({"seed": 42, "epoch": [1, 2], "train_loss": [2, 1], "validation_loss": [3, 2], "f1_micro": 0.5})
+    axes = finetune.plot_log(log, consistency, "a model").axes[0]
+    shown = [text.get_text() for text in axes.get_legend().get_texts()]
+    assert shown[:2] == [f"training: {trained_on}", "validation: cross-entropy"]
+    assert axes.get_ylabel() == "loss"
+
+
+@pytest.fixture
+def checkpoint(tmp_path):
+    """checkpoint-9, with all that transformers' Trainer leaves in one."""
+    folder = tmp_path / "checkpoint-9"
+    folder.mkdir()
+    save_file({"weights": torch.ones(9)}, folder / "model.safetensors")
+    for name in ("optimizer.pt", "scheduler.pt", "rng_state.pth", "training_args.bin"):
+        torch.save({"step": torch.ones(9)}, folder / name)
+    state(folder, 9)
+    return folder
+
+
+def state(folder, step, best=None):
+    (folder / "trainer_state.json").write_text(f'{{"global_step": {step}, "best_model_checkpoint": {best or "null"}}}')
+
+
+FILES = ["model.safetensors", "optimizer.pt", "scheduler.pt", "rng_state.pth", "trainer_state.json"]
+DAMAGES = [f"{name} {fault}" for name in FILES for fault in ("cut", "empty", "missing")] + ["all missing"]
+DAMAGES.remove("rng_state.pth missing")  # transformers goes on without, and says so
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_half_written_checkpoint_gives_way_to_the_newest_whole_one(damage, checkpoint):
+    half = Path(shutil.copytree(checkpoint, checkpoint.with_name("checkpoint-10")))
+    state(half, 10)
+    assert newest_checkpoint(checkpoint.parent) == half
+    name, fault = damage.split()
+    for path in half.glob("*" if name == "all" else name):
+        whole = path.read_bytes()
+        path.unlink() if fault == "missing" else path.write_bytes(whole[: len(whole) // 2] if fault == "cut" else b"")
+    assert newest_checkpoint(checkpoint.parent) == checkpoint
+    assert remove_half_written(checkpoint.parent) == ["checkpoint-10"]
+    assert list(checkpoint.parent.iterdir()) == [checkpoint]
+
+
+def test_a_checkpoint_whose_best_one_is_gone_is_not_gone_on_from(checkpoint):
+    newer = Path(shutil.copytree(checkpoint, checkpoint.with_name("checkpoint-10")))
+    state(newer, 10, best='"somewhere/checkpoint-8"')
+    assert newest_checkpoint(checkpoint.parent) == checkpoint
+    state(newer, 10, best='"somewhere/checkpoint-9"')
+    assert newest_checkpoint(checkpoint.parent) == newer
+    shutil.rmtree(checkpoint)
+    assert newest_checkpoint(checkpoint.parent) is None
+
+
+def test_the_commit_is_that_of_the_code_with_a_mark_where_it_was_changed(tmp_path):
+    def git(*command):
+        author = ["-c", "user.name=a", "-c", "user.email=a@example.org"]
+        return subprocess.run(
+            ["git", "-C", tmp_path, *author, *command], check=True, capture_output=True, text=True
+        ).stdout
+
+    code = tmp_path / "training" / "provenance.py"
+    code.parent.mkdir()
+    code.write_text("one")
+    assert commit(tmp_path) is None
+    git("init")
+    assert commit(tmp_path) is None
+    git("add", ".")
+    git("commit", "-m", "one")
+    assert commit(tmp_path) == git("rev-parse", "HEAD").strip()
+    (tmp_path / "data.csv").touch()
+    assert commit(tmp_path) == git("rev-parse", "HEAD").strip()
+    code.write_text("two")
+    assert commit(tmp_path) == git("rev-parse", "HEAD").strip() + "-dirty"
+    copy = tmp_path / "copy" / "training" / "provenance.py"  # a copy in another's repository
+    copy.parent.mkdir(parents=True)
+    copy.touch()
+    assert commit(tmp_path / "copy") is None
+
+
+def test_a_backbone_is_known_by_its_weights_and_its_revision_on_the_hub(tmp_path):
+    folder = tmp_path / "models--a--b" / "snapshots" / ("0123abcd" * 5)
+    folder.mkdir(parents=True)
+    (folder / "model.safetensors").write_bytes(b"abc")
+    sha256 = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+    assert describe_backbone(folder) == {"sha256": sha256, "revision": "0123abcd" * 5}
+    assert describe_backbone(Path(shutil.copytree(folder, tmp_path / "local"))) == {"sha256": sha256}

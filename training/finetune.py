@@ -22,10 +22,12 @@ import numpy as np
 
 from data.files import refuse_overwrite, write_json
 from deployment.options import at_least_one, number_from, positive, seed_number, share, text_length, whole_number
-from deployment.tagger import FIELDS, encode, sigmoid
+from deployment.tagger import FIELDS, ModelFolderError, encode, read_json, sigmoid
 from training.backbones import BackboneError, find_backbone, short_name
 from training.calibration import expected_calibration_error, fit_platt, shown_pairs
+from training.checkpoints import newest_checkpoint, remove_half_written
 from training.processor import cpu_flags
+from training.provenance import commit, describe_backbone
 from training.questions import Part, data_hash, read_part
 from training.thresholds import best_f1_threshold, tune_thresholds
 
@@ -96,17 +98,23 @@ def training_arguments(args: argparse.Namespace, seed: int, checkpoints: Path):
     )
 
 
-def make_optimizer(model, learning_rate: float, head_factor: float, weight_decay: float):
-    """Return AdamW with ``learning_rate`` for the pretrained encoder, and ``head_factor`` times that for the head."""
+def make_optimizer(trainer, learning_rate: float, head_factor: float, weight_decay: float):
+    """Return AdamW with ``learning_rate`` for the pretrained encoder, and ``head_factor`` times that for the head.
+
+    Biases and normalizations do not decay, as in transformers.
+    """
     import torch
 
-    trained = {name: weights for name, weights in model.named_parameters() if weights.requires_grad}
-    encoder = {name for name in trained if name.startswith(model.base_model_prefix + ".")}
-    groups = [
-        {"params": [trained[name] for name in trained if name in encoder], "lr": learning_rate},
-        {"params": [trained[name] for name in trained if name not in encoder], "lr": head_factor * learning_rate},
-    ]
-    return torch.optim.AdamW(groups, weight_decay=weight_decay)
+    model = trainer.model
+    decaying = set(trainer.get_decay_parameter_names(model))
+    groups: dict[tuple[float, float], list] = {}
+    for name, weights in model.named_parameters():
+        if weights.requires_grad:
+            rate = learning_rate * (1 if name.startswith(model.base_model_prefix + ".") else head_factor)
+            groups.setdefault((rate, weight_decay if name in decaying else 0.0), []).append(weights)
+    return torch.optim.AdamW(
+        [{"params": params, "lr": rate, "weight_decay": decay} for (rate, decay), params in groups.items()]
+    )
 
 
 def make_trainer(args: argparse.Namespace, seed: int, checkpoints: Path, backbone: Path, train: Part, validation: Part):
@@ -123,7 +131,7 @@ def make_trainer(args: argparse.Namespace, seed: int, checkpoints: Path, backbon
     else:
         trainer_class, model, head_factor = Trainer, build_model(backbone, tokenizer, train), HEAD_FACTOR
         model.consistency = args.consistency
-    return trainer_class(
+    trainer = trainer_class(
         model=model,
         args=training_arguments(args, seed, checkpoints),
         train_dataset=make_dataset(tokenizer, train, RECIPE_FIELDS[args.recipe]),
@@ -131,9 +139,20 @@ def make_trainer(args: argparse.Namespace, seed: int, checkpoints: Path, backbon
         data_collator=DataCollatorWithPadding(tokenizer),
         processing_class=tokenizer,
         compute_metrics=validation_metrics,
-        optimizers=(make_optimizer(model, args.learning_rate, head_factor, args.weight_decay), None),
         callbacks=[EarlyStoppingCallback(args.patience)],
     )
+    trainer.optimizer = make_optimizer(trainer, args.learning_rate, head_factor, args.weight_decay)
+    return trainer
+
+
+def last_checkpoint(trainer, folder: Path) -> str | None:
+    """Return the newest whole checkpoint in ``folder``, if there is one; remove what a kill left half written."""
+    newest = newest_checkpoint(folder)
+    trainer.accelerator.wait_for_everyone()  # each process has looked before one of them removes
+    if trainer.is_world_process_zero() and (half := remove_half_written(folder)):
+        start = f"going on from {newest.name}" if newest else "starting anew"
+        print(f"{folder}: {', '.join(half)} not whole, removed; {start}")
+    return str(newest) if newest else None
 
 
 def train_runs(args: argparse.Namespace, checkpoints: Path, run: dict, backbone: Path, train: Part, validation: Part):
@@ -156,7 +175,7 @@ def train_runs(args: argparse.Namespace, checkpoints: Path, run: dict, backbone:
             shutil.rmtree(checkpoints, ignore_errors=True)
             write_json(checkpoints / "run.json", run)
         if not (args.resume and weights_file.is_file()):
-            trainer.train(resume_from_checkpoint=args.resume and any(folder.glob("checkpoint-*")))
+            trainer.train(resume_from_checkpoint=last_checkpoint(trainer, folder) if args.resume else None)
             if trainer.is_world_process_zero():
                 write_json(history_file, trainer.state.log_history)
                 save_file(trainer.model.state_dict(), folder / "best.partial")
@@ -198,7 +217,7 @@ def choose_thresholds(recipe: str, targets: np.ndarray, probabilities: np.ndarra
     return thresholds | {"fields": list(RECIPE_FIELDS[recipe])}
 
 
-def write_log(histories: dict[int, list[dict]], folder: Path) -> None:
+def write_log(histories: dict[int, list[dict]], consistency: float, folder: Path) -> None:
     """Write training_log.csv, one row per run, named by its seed, and epoch, and its picture training_curve.png."""
     import pandas as pd
 
@@ -208,16 +227,24 @@ def write_log(histories: dict[int, list[dict]], folder: Path) -> None:
     log = pd.concat(runs, names=["seed", "epoch"]).reset_index()
     log = log.reindex(columns=["seed", *columns]).rename(columns=columns).dropna(subset="f1_micro")
     log.to_csv(folder / "training_log.csv", index=False)
+    plot_log(log, consistency, f"Fine-tuning {folder.name}").savefig(
+        folder / "training_curve.png", dpi=120, bbox_inches="tight"
+    )
 
+
+def plot_log(log, consistency: float, title: str):
+    """Return a figure of the losses and the validation micro F1 by epoch, each the mean over the runs in ``log``."""
     import matplotlib
 
     matplotlib.use("agg")
-    mean = log.drop(columns="seed").groupby("epoch", as_index=False).mean()
-    axes = mean.plot(x="epoch", y=["train_loss", "validation_loss"], ylabel="binary cross-entropy", figsize=(7, 4))
-    mean.plot(x="epoch", y="f1_micro", ylabel="validation micro F1", secondary_y=True, style="k--", ax=axes)
-    axes.set_title(f"Fine-tuning {folder.name}")
-    axes.legend(loc="center left")
-    axes.figure.savefig(folder / "training_curve.png", dpi=120, bbox_inches="tight")
+    mean = log.drop(columns="seed").groupby("epoch").mean()
+    term = f" + {consistency:g} · divergence" if consistency else ""
+    losses = {"train_loss": f"training: cross-entropy{term}", "validation_loss": "validation: cross-entropy"}
+    axes = mean[list(losses)].rename(columns=losses).plot(ylabel="loss", figsize=(7, 4))
+    mean["f1_micro"].plot(ylabel="micro F1", label="validation: micro F1", secondary_y=True, style="k--", ax=axes)
+    axes.set_title(title)
+    axes.legend([*axes.lines, *axes.right_ax.lines], [*losses.values(), "validation: micro F1 (right)"])
+    return axes.figure
 
 
 def save_result(
@@ -227,39 +254,57 @@ def save_result(
     checkpoints = folder / "checkpoints"
     finished, tokenizer = checkpoints / folder.name, trainer.processing_class
     trainer.model.save_pretrained(finished)
+    for weights in finished.glob("*.safetensors"):  # safetensors lets no one but the owner read
+        shutil.copymode(finished / "config.json", weights)
     tokenizer.backend_tokenizer.enable_padding(pad_id=tokenizer.pad_token_id, pad_token=tokenizer.pad_token)
     tokenizer.save_pretrained(finished)
     write_json(finished / "tag_types_encoded.json", {tag: index for index, tag in enumerate(tags)})
     write_json(finished / "thresholds.json", thresholds)
-    write_log(histories, finished)
+    write_log(histories, getattr(trainer.model, "consistency", 0.0), finished)
     write_json(finished / "run.json", run)
+    # run.json says "whole": it goes first and comes last.
+    (folder / "run.json").unlink(missing_ok=True)
     shutil.rmtree(folder / "onnx", ignore_errors=True)  # made from the weights that are replaced now
-    for path in sorted(finished.iterdir(), key=lambda path: path.name == "run.json"):  # run.json last: it says "whole"
+    for path in sorted(finished.iterdir(), key=lambda path: path.name == "run.json"):
         path.replace(folder / path.name)
     shutil.rmtree(checkpoints)
 
 
-def describe_run(args: argparse.Namespace) -> dict:
-    """Return what decides the outcome of a run: options, data and versions."""
+def describe_run(args: argparse.Namespace, backbone: Path) -> dict:
+    """Return what decides the outcome of a run: options, data, backbone, versions, and the commit, if git knows it."""
     names = ("model", "recipe", "max_length", "epochs", "max_steps", "batch_size", "learning_rate", "weight_decay",
              "warmup_ratio", "consistency", "patience", "runs", "seed")  # fmt: skip
     return {
         "arguments": {name: getattr(args, name) for name in names},
         "data_sha256": data_hash(args.data_dir),
+        "backbone": describe_backbone(backbone),
         "versions": {name: version(name) for name in ("torch", "transformers", "tokenizers", "numpy")},
+        **({"commit": code} if (code := commit()) else {}),
     }
 
 
 def check_resume(args: argparse.Namespace, run: dict, checkpoints: Path) -> None:
-    """Stop with one line unless the checkpoints of an interrupted run and ``--resume`` agree."""
+    """Stop with one line unless the checkpoints of an interrupted run and ``--resume`` agree.
+
+    Other code is no reason to stop: ``run["commit"]`` then names both.
+    """
     started = checkpoints / "run.json"
-    interrupted = any(checkpoints.glob("seed-*"))
-    if interrupted and not args.resume and not args.force:
+    if not any(checkpoints.glob("seed-*")):
+        return
+    if not args.resume and not args.force:
         sys.exit(f"{checkpoints} holds an interrupted run: give --resume to go on with it, or --force to start anew")
-    if args.resume and interrupted and json.loads(started.read_text(encoding="utf-8")) != run:
+    if not args.resume:
+        return
+    try:
+        before = read_json(started)
+    except ModelFolderError as error:
+        sys.exit(f"{error}: give --force, no --resume")
+    if before | {"commit": None} != run | {"commit": None}:
         sys.exit(
             f"{started} tells of other options, data or versions than this run: give those, or --force, no --resume"
         )
+    if "commit" in before and "commit" in run and before["commit"] != run["commit"]:
+        run["commit"] = f"{before['commit']}, then {run['commit']}"
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
@@ -323,13 +368,14 @@ def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
     folder = args.models_dir / short_name(args.model)
     checkpoints = folder / "checkpoints"
-    refuse_overwrite(folder / "run.json", force=args.force)
+    goes_on = args.resume and any(checkpoints.glob("seed-*"))  # the run was started with --force
+    refuse_overwrite(folder / "run.json", force=args.force or goes_on)
     try:
         train, validation = read_part(args.data_dir, "train"), read_part(args.data_dir, "validation")
         backbone = find_backbone(args.model)
     except ValueError as error:
         sys.exit(str(error))
-    run = describe_run(args)
+    run = describe_run(args, backbone)
     check_resume(args, run, checkpoints)
 
     from transformers import logging
