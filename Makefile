@@ -40,6 +40,8 @@ lint: .venv/installed ## check style, formatting and types
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
 	$(PY) -m mypy
+	$(PY) -m mypy --platform win32 --cache-dir .mypy_cache/win32
+	$(PY) -m mypy --platform darwin --cache-dir .mypy_cache/darwin
 
 # set -m: each app gets a group of its own, so Ctrl-C reaches the trap alone. A gunicorn worker that takes SIGINT from the
 # terminal and SIGQUIT from its master at once locks itself up, and the stop takes 30 s (seen with gunicorn 27.0.1).

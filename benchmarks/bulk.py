@@ -9,7 +9,6 @@ of one run, and the peak memory of predict.py for the rows and for a quarter of 
 import argparse
 import csv
 import itertools
-import os
 import sys
 import tempfile
 from collections.abc import Callable
@@ -18,6 +17,7 @@ from pathlib import Path
 
 from benchmarks.measure import peak_memory, seconds, write_report
 from data.files import read_questions
+from deployment.cpus import usable_cpus
 from deployment.options import at_least_one
 from deployment.tagger import Tagger, default_model_folder, encode
 
@@ -46,7 +46,7 @@ def raw_model(tagger: Tagger, questions: list[tuple[str, str]]) -> Callable[[], 
     encodings = encode(tagger.tokenizer, titles, descriptions, tagger.fields)
 
     def run() -> None:
-        with ThreadPoolExecutor(os.cpu_count()) as pool:
+        with ThreadPoolExecutor(usable_cpus()) as pool:
             for _ in pool.map(lambda encoding: tagger.run(tagger.inputs([encoding])), encodings):
                 pass
 

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING
 from benchmarks.measure import peak_memory, proportional, resident, write_report
 from data.files import atomic_path, read_questions, write_questions
 from data.sample_site.server import SampleSite
+from deployment.cpus import usable_cpus
 from deployment.options import at_least_one
 from deployment.tagger import default_model_folder
 
@@ -181,7 +182,7 @@ def main(argv: list[str] | None = None) -> None:
         }
         curves = {name: {size: run(rows.head(size)) for size in sizes} for name, (sizes, run) in ways.items()}
         part = rows.head(args.tag_rows[-2])  # the largest size would take longer than it tells
-        on_ray = [tag_on_ray(part, folder, model, workers) for workers in (1, os.cpu_count())]
+        on_ray = [tag_on_ray(part, folder, model, workers) for workers in (1, usable_cpus())]
     costs = {name: {size: value / size for size, value in taken.items()} for name, taken in curves.items()}
     single = curves["predict.py"][args.tag_rows[-2]]
     lines = [
@@ -189,7 +190,7 @@ def main(argv: list[str] | None = None) -> None:
         *relative_table("| rows | cost of a row", costs),
         "",
         *relative_table("question_details_scraper.py | pages | peak MB", memory),
-        f"\npredict.py --ray over {len(part)} titles: {os.cpu_count()} workers are {on_ray[0] / on_ray[1]:.2f} times "
+        f"\npredict.py --ray over {len(part)} titles: {usable_cpus()} workers are {on_ray[0] / on_ray[1]:.2f} times "
         f"as fast as one, and {single / on_ray[1]:.2f} times as fast as predict.py on the same cores; the start of "
         "Ray's workers, some seconds, included.",
     ]

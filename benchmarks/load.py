@@ -26,6 +26,7 @@ import httpx
 import psutil
 
 from benchmarks.measure import write_report
+from deployment.cpus import usable_cpus
 from deployment.options import at_least_one, positive
 from deployment.tagger import Tagger, default_model_folder
 
@@ -149,7 +150,7 @@ def report(runs: list[Run], start_up: float, seconds: float) -> list[str]:
         "# The form and its Space under load",
         "",
         f"{seconds:.0f} s per row, distinct questions, POST /api/tags; gunicorn with 16 threads and the Space on the "
-        f"same {os.cpu_count()} cores as the clients. From the Space's exec to its first answer: {start_up:.1f} s.",
+        f"same {usable_cpus()} cores as the clients. From the Space's exec to its first answer: {start_up:.1f} s.",
         "",
         "| clients | answers/s | p50 | p99 | p50 / one client's | 503 | other errors | wrong | memory, end / start |",
         "|---:|---:|---:|---:|---:|---:|---:|---:|---:|",

@@ -16,7 +16,6 @@ that was cut goes on where it stopped: results gather in a hidden file beside th
 """
 
 import argparse
-import fcntl
 import hashlib
 import itertools
 import json
@@ -28,7 +27,9 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
+from cpus import usable_cpus
 from html_text import pasted_to_text
+from locks import sole_writer
 from options import at_least_one
 from tables import is_parquet, read_questions, write_tagged
 from tagger import Tagger, default_model_folder
@@ -111,12 +112,7 @@ def open_results(path: Path, made_from: str) -> tuple:
     Its first line tells what they were made from; results of anything else, and a half line at the end, are dropped.
     """
     whole, count = 0, 0
-    path.parent.mkdir(parents=True, exist_ok=True)
     file = path.open("a+b")
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        raise ValueError(f"{path}: another run is at work on this output; wait for it or name another") from None
     file.seek(0)
     for line in file:
         if not line.endswith(b"\n") or (whole == 0 and line.decode().strip() != made_from):
@@ -153,7 +149,7 @@ def tag_file(tagger, source: Path, results_path: Path, total: int, args: argpars
     questions = itertools.islice(read_questions(source), done, None)
     tag = partial(tag_question, tagger, args.top_k)
     progress = tqdm(total=total, initial=done, unit="question", desc="Tagging")
-    with file, progress, ThreadPoolExecutor(os.cpu_count()) as pool:
+    with file, progress, ThreadPoolExecutor(usable_cpus()) as pool:
         while chunk := list(itertools.islice(questions, CHUNK)):
             for result in pool.map(tag, chunk):
                 file.write((json.dumps(result, ensure_ascii=False) + "\n").encode())
@@ -183,11 +179,13 @@ def main(argv: list[str] | None = None) -> None:
             raise ValueError(f"{args.input}: no row below the header")
         results = args.output.with_name(f".{args.output.name}.results")
         # Questions side by side, a core each, are tagged faster than one after the other by all cores.
-        tag_file(Tagger(args.model, num_threads=1), args.input, results, total, args)
-        with atomic_path(args.output) as temporary:
-            write_tagged(args.input, temporary, read_results(results))
-        blank = sum(not result for result in read_results(results))
-        results.unlink()
+        tagger = Tagger(args.model, num_threads=1)
+        with sole_writer(args.output):
+            tag_file(tagger, args.input, results, total, args)
+            with atomic_path(args.output) as temporary:
+                write_tagged(args.input, temporary, read_results(results))
+            blank = sum(not result for result in read_results(results))
+            results.unlink()
     except (ValueError, OSError) as error:
         sys.exit(str(error))
     except KeyboardInterrupt:

@@ -9,6 +9,7 @@ import logging
 import os
 from pathlib import Path
 
+from cpus import usable_cpus
 from predict import atomic_path, tag_question
 from tables import read_questions, write_tagged
 from tagger import Tagger
@@ -66,7 +67,8 @@ def tag_folder(source: Path, target: Path, model: Path, top_k: int | None, addre
     logging.getLogger("ray.data").setLevel(logging.ERROR)
     code = {"working_dir": str(Path(__file__).parent), "excludes": ["model"]}
     target.mkdir(parents=True, exist_ok=True)
-    ray.init(address=address, runtime_env=code, log_to_driver=False, logging_level=logging.ERROR)
+    own = {"num_cpus": usable_cpus()} if address == "local" else {}
+    ray.init(address=address, runtime_env=code, log_to_driver=False, logging_level=logging.ERROR, **own)
     try:
         ray.data.DataContext.get_current().enable_progress_bars = False
         workers = min(len(missing), int(ray.cluster_resources()["CPU"]))

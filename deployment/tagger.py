@@ -1,7 +1,7 @@
 """The tagging path: question in, tags out.
 
 Training, evaluation and both apps go through the functions of this file, so that what is evaluated is what is served.
-It needs tokenizers, onnxruntime and numpy, and nothing else of the repository: the folder works when copied out alone.
+It needs tokenizers, onnxruntime and numpy, and of the repository cpus.py alone: the folder works when copied out alone.
 
 A model folder holds
 
@@ -21,6 +21,11 @@ from pathlib import Path
 from types import ModuleType
 
 import numpy as np
+
+if __package__:  # the other folders import deployment.tagger
+    from .cpus import usable_cpus
+else:  # the scripts of this folder, wherever it lies
+    from cpus import usable_cpus  # type: ignore[no-redef]
 
 FIELDS = ("title", "description")
 MAX_TAGS = 5  # a Stack Exchange question carries one to five tags
@@ -53,6 +58,15 @@ def import_onnxruntime() -> ModuleType:
     import onnxruntime
 
     return onnxruntime
+
+
+def threads() -> int:
+    """Return onnxruntime's number of threads where this process may use a part of the machine, and else 0.
+
+    With 0 it takes one for each physical core, but counts those of the machine, not those of the container.
+    """
+    cpus = usable_cpus()
+    return cpus if cpus < (os.cpu_count() or 1) else 0
 
 
 def load_tokenizer(path: str | Path) -> tuple:
@@ -180,7 +194,7 @@ class Tagger:
     ----------
     folder : the model folder (see the module's docstring)
     model_file : "model_quantized.onnx" (int8, the one that is served) or "model.onnx" (fp32)
-    num_threads : threads of one inference; 0 lets onnxruntime take every core
+    num_threads : threads of one inference; 0 takes every core that this process may use
 
     Attributes
     ----------
@@ -215,7 +229,7 @@ class Tagger:
             raise ModelFolderError(f"{folder / 'tokenizer.json'}: not a tokenizer ({error})") from error
 
         options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = num_threads
+        options.intra_op_num_threads = num_threads or threads()
         try:
             self._session = onnxruntime.InferenceSession(
                 str(folder / model_file), options, providers=["CPUExecutionProvider"]

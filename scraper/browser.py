@@ -3,8 +3,7 @@
 import json
 import os
 import shutil
-import signal
-from contextlib import suppress
+import sys
 from tempfile import TemporaryDirectory
 from typing import Any
 
@@ -18,9 +17,16 @@ from urllib3.exceptions import HTTPError
 
 from scraper.pages import Page
 from scraper.politeness import TIMEOUT_S, RetryLater, StopRun
-from scraper.processes import die_with_parent
+from scraper.processes import kill_tree, program_options
 
-BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+# Where none of these is, as on Windows, Selenium finds Chrome in its usual place, or fetches a Chrome for Testing.
+BROWSERS = (
+    "chromium",
+    "chromium-browser",
+    "google-chrome",
+    "google-chrome-stable",
+    "/Applications/Chromium.app/Contents/MacOS/Chromium",
+)
 ARGUMENTS = (
     "--headless=new",
     "--disable-gpu",
@@ -39,7 +45,7 @@ PREFERENCES = {
     "profile.managed_default_content_settings.javascript": BLOCK,
 }
 NOT_NEEDED = ["*.css", "*.css?*", "*.woff", "*.woff2", "*.ico", "*.ico?*"]
-INSTALL = "install Chromium and its driver, e.g. with: apt-get install chromium chromium-driver"
+INSTALL = "install Chrome, or Chromium and its driver, e.g. with: apt-get install chromium chromium-driver"
 
 
 class Browser:
@@ -86,9 +92,7 @@ class Browser:
         """End the browser at once, also from another thread while a page is loading."""
         driver, self._driver = self._driver, None
         if driver:
-            with suppress(ProcessLookupError):
-                os.killpg(driver.service.process.pid, signal.SIGKILL)  # the driver and all of Chromium
-            driver.service.process.wait()
+            kill_tree(driver.service.process)  # the driver and all of Chromium
             self._folder.cleanup()
 
     def _start(self) -> None:
@@ -119,8 +123,10 @@ def _options(agent: str) -> webdriver.ChromeOptions:
     options = webdriver.ChromeOptions()
     options.page_load_strategy = "eager"
     options.binary_location = next(filter(None, map(shutil.which, BROWSERS)), "")
-    for argument in (*ARGUMENTS, f"--user-agent={agent}", *(["--no-sandbox"] if os.geteuid() == 0 else [])):
+    for argument in (*ARGUMENTS, f"--user-agent={agent}"):
         options.add_argument(argument)
+    if sys.platform != "win32" and os.geteuid() == 0:
+        options.add_argument("--no-sandbox")
     options.add_experimental_option("prefs", PREFERENCES)
     # Selenium tells neither status nor headers of a page; Chromium's log of the network does.
     options.set_capability("goog:loggingPrefs", {"performance": "ALL"})
@@ -132,9 +138,8 @@ def _service(folder: str) -> Service:
     """The driver: the system's, or else the one that Selenium Manager finds; its temporary files go into ``folder``."""
     return Service(
         executable_path=shutil.which("chromedriver"),
-        env={**os.environ, "TMPDIR": folder},
-        # A session of its own keeps Ctrl-C from the driver, and makes one group of it and Chromium to end at once.
-        popen_kw={"start_new_session": True, "preexec_fn": die_with_parent},
+        env=os.environ | dict.fromkeys(("TMPDIR", "TEMP", "TMP"), folder),
+        popen_kw=program_options(),
     )
 
 

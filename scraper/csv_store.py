@@ -1,16 +1,17 @@
 """An append-only CSV file that survives SIGKILL: rows go in whole, and a torn end is cut off before going on."""
 
 import csv
-import fcntl
 import io
 import os
 import re
 import sys
 from collections.abc import Iterable, Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Self
 
 from data.files import atomic_path
+from deployment.locks import sole_writer
 
 FAILED_COLUMNS = ["url", "reason"]
 
@@ -88,21 +89,26 @@ class CsvStore:
         self.path = path
         self._columns = columns
         self._keeps_urls = whole is None
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = self._lock()
-        if force:
-            os.ftruncate(self._file, 0)
-        self.urls = self._repair() if whole is None else []
-        if whole is not None and not force:
-            os.ftruncate(self._file, whole)
+        with ExitStack() as held:
+            try:
+                held.enter_context(sole_writer(path))
+            except BlockingIOError as error:
+                sys.exit(str(error))
+            path.touch()
+            if force:
+                os.truncate(path, 0)
+            self.urls = self._repair() if whole is None else []
+            if whole is not None and not force:
+                os.truncate(path, whole)
+            self._held = held.pop_all()
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if os.fstat(self._file).st_size == 0:
+        if self.path.exists() and not self.size():
             self.path.unlink()
-        os.close(self._file)
+        self._held.close()
 
     def append(self, rows: Iterable[Mapping[str, str]]) -> None:
         """Add rows at the end, all of them by one write that reaches the disk before this returns.
@@ -112,33 +118,23 @@ class CsvStore:
         OSError : the disk is full; the file is as before.
         """
         rows = list(rows)
-        size = os.fstat(self._file).st_size
+        size = self.size()
         data = to_csv([] if size else [self._columns]) + to_csv([row[name] for name in self._columns] for row in rows)
         try:
-            if os.write(self._file, data) < len(data):
-                raise OSError(f"{self.path}: the disk is full")
-            os.fsync(self._file)
+            # Opened for each write: Windows replaces no file that is open, and --since-last replaces this one.
+            with self.path.open("ab", buffering=0) as file:
+                if file.write(data) < len(data):
+                    raise OSError(f"{self.path}: the disk is full")
+                os.fsync(file.fileno())
         except OSError:
-            os.ftruncate(self._file, size)
+            os.truncate(self.path, size)
             raise
         if self._keeps_urls:
             self.urls += [row["url"] for row in rows]
 
     def size(self) -> int:
         """Return the number of bytes, all of them whole rows."""
-        return os.fstat(self._file).st_size
-
-    def _lock(self) -> int:
-        while True:
-            file = os.open(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o644)
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                sys.exit(f"{self.path} is being written by another run: wait for its end, or name another --output")
-            # The run before may have removed its empty file between the two lines above.
-            if self.path.exists() and os.path.samestat(os.fstat(file), self.path.stat()):
-                return file
-            os.close(file)
+        return self.path.stat().st_size
 
     def _repair(self) -> list[str]:
         data = self.path.read_bytes()
@@ -152,5 +148,5 @@ class CsvStore:
         if columns != self._columns and not torn_header:
             found = ", ".join(columns) or "no header"
             sys.exit(f"{self.path} has {found}, where {', '.join(self._columns)} is expected: {mend}")
-        os.ftruncate(self._file, length)
+        os.truncate(self.path, length)
         return [row["url"] for row in rows]

@@ -13,7 +13,6 @@ import argparse
 import itertools
 import json
 import multiprocessing
-import os
 import sys
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator
@@ -24,13 +23,14 @@ from tqdm import tqdm
 
 from data.files import DETAILS_COLUMNS, iter_rows, write_json
 from data.source import write_source
+from deployment.cpus import usable_cpus
 from deployment.html_text import html_to_text
 from deployment.options import at_least_one
 from scraper.crawl import orderly_end, site_address
 from scraper.csv_store import CsvStore
 from scraper.pages import clean_title, iso_date, question_key
 from scraper.posts_xml import DumpError, RawQuestion, open_posts, parse_tags, raw_questions
-from scraper.processes import die_with_parent
+from scraper.processes import end_with_parent
 from scraper.top_up import fingerprint, fingerprints, merge
 
 CHUNK = 200  # questions that a process cleans at a time, and that a kill may cost
@@ -59,7 +59,7 @@ def clean(site: str, questions: list[RawQuestion]) -> tuple[list[dict[str, str]]
 
 def cleaners(workers: int) -> ProcessPoolExecutor:
     """Return a pool of processes. Not forked, or they would hold the pipe open that an archive is unpacked into."""
-    return ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), initializer=die_with_parent)
+    return ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), initializer=end_with_parent)
 
 
 def cleaned_chunks(
@@ -164,7 +164,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--input", type=Path, required=True, help="Posts.xml, or the .7z archive that holds it")
     parser.add_argument("--site", type=site_address, required=True, help="address of the dump's site")
     parser.add_argument("--output", type=Path, default=Path("data/ques_details.csv"), help="CSV file to write")
-    parser.add_argument("--workers", type=at_least_one, default=os.cpu_count(), help="processes that clean HTML")
+    parser.add_argument("--workers", type=at_least_one, default=usable_cpus(), help="processes that clean HTML")
     parser.add_argument(
         "--since-last", action="store_true", help="put what is new or has changed into the output that is there"
     )

@@ -301,7 +301,7 @@ def test_a_second_run_on_one_output_is_refused(cut_run, predict, tagged):
     before = cut_run[1].read_bytes()
     result = predict(None)
     assert result.returncode != 0
-    assert "another run is at work" in result.stderr
+    assert "being written by another run" in result.stderr
     assert cut_run[1].read_bytes() == before and not tagged.exists()
 
 

@@ -21,6 +21,7 @@ from pathlib import Path
 import numpy as np
 
 from data.files import refuse_overwrite, write_json
+from deployment.cpus import usable_cpus
 from deployment.options import at_least_one, number_from, positive, seed_number, share, text_length, whole_number
 from deployment.tagger import FIELDS, ModelFolderError, encode, read_json, sigmoid
 from training.backbones import BackboneError, find_backbone, short_name
@@ -72,6 +73,8 @@ def training_arguments(args: argparse.Namespace, seed: int, checkpoints: Path):
     import torch
     from transformers import TrainingArguments
 
+    # It goes by affinity, but knows nothing of a container's quota.
+    torch.set_num_threads(min(torch.get_num_threads(), usable_cpus()))
     cuda = torch.cuda.is_available()
     bf16 = torch.cuda.is_bf16_supported() if cuda else "avx512_bf16" in cpu_flags()
     return TrainingArguments(
