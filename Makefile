@@ -55,7 +55,7 @@ serve: .venv/installed ## Gradio app on http://127.0.0.1:7860 and Flask form on 
 	wait -n || true; kill $$gradio $$flask 2>/dev/null; wait; echo "an app stopped; so did the other" >&2; exit 1
 
 bench: $(REPORTS)/comparison.json .venv/ray ## measure speed and scale, as ratios; fail if the demo's model has become worse
-	$(PY) onnx_export/quality_gate.py --models-dir $(MODELS) --model $(MODEL) --shipped assets/demo_metrics.json
+	$(PY) onnx_export/quality_gate.py --models-dir $(MODELS) --model $(MODEL) --best assets/best_demo
 	@failed=; \
 	run() { echo "--- $$1"; $(PY) benchmarks/$$1.py --output $(BENCH)/$$1.md "$${@:2}" || failed+=" $$1"; }; \
 	run inference $(WHERE) --model $(MODEL); \

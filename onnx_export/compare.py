@@ -1,7 +1,8 @@
 """Compare the trained models, fp32 and int8, with each other and with what needs no model, on the test questions.
 
     models/*/onnx/, models/tfidf-baseline/  ->  reports/comparison.md, .csv, .json and plots
-                                                and next to each model metrics.json, per_tag.tsv, worst_errors.md
+                                                and next to each model metrics.json, per_tag.tsv, worst_errors.md,
+                                                test_decisions.json
 
     python onnx_export/compare.py
 
@@ -18,6 +19,8 @@ import numpy as np
 
 from data.files import atomic_path, refuse_overwrite, write_json
 from deployment.tagger import ModelFolderError, Tagger, suggest
+from onnx_export.best_shipped import file_hashes, write_decisions
+from onnx_export.decisions import describe_decisions
 from onnx_export.evaluation import Evaluation, differences, evaluate, most_frequent_tags, no_tags
 from onnx_export.model_report import per_tag_table, worst_errors
 from onnx_export.report import REFERENCE, markdown, save_plots
@@ -27,6 +30,7 @@ from training.metrics import frequency_thirds
 from training.questions import Part, data_hash, read_part
 
 PRECISIONS = {"fp32": "model.onnx", "int8": "model_quantized.onnx"}
+DECIDING = ("tokenizer.json", "tag_types_encoded.json", "thresholds.json")  # beside the model's own file
 TIMED_QUESTIONS = 200
 
 
@@ -94,19 +98,21 @@ def evaluate_model(
 
 def model_outputs(folder: Path) -> dict[str, Path]:
     """Return the files that this script writes next to a model."""
-    return {name: folder / name for name in ("metrics.json", "per_tag.tsv", "worst_errors.md")}
+    return {name: folder / name for name in ("metrics.json", "per_tag.tsv", "worst_errors.md", "test_decisions.json")}
 
 
 def write_model_report(
-    folder: Path, evaluations: dict[str, Evaluation], train: Part, test: Part, data_dir: Path
+    folder: Path, files: dict[str, Path], evaluations: dict[str, Evaluation], train: Part, test: Part, data_dir: Path
 ) -> None:
-    """Write the figures of one model, and of its int8 file, if it has one, the tags and the worst errors."""
+    """Write the figures of one model, and of its int8 file, if it has one, the tags, worst errors and decisions."""
     outputs = model_outputs(folder)
     served = evaluations.get("int8") or evaluations["fp32"]
     with atomic_path(outputs["per_tag.tsv"]) as temporary:
         per_tag_table(served, train, test).to_csv(temporary, sep="\t", index=False, float_format="%.4f")
     with atomic_path(outputs["worst_errors.md"]) as temporary:
         temporary.write_text(worst_errors(served, test), encoding="utf-8")
+    names = [files[served.precision].name, *(name for name in DECIDING if (folder / name).is_file())]
+    write_decisions(outputs["test_decisions.json"], describe_decisions(served, test, file_hashes(folder, names)))
     figures = {precision: evaluation.figures for precision, evaluation in evaluations.items()}
     about = {"data_sha256": data_hash(data_dir), "test_questions": len(test), "tags": len(test.tags)}
     write_json(outputs["metrics.json"], about | figures)
@@ -160,7 +166,7 @@ def main(argv: list[str] | None = None) -> None:
     evaluations = [no_tags(train, test), most_frequent_tags(train, test)]
     evaluations += [evaluation for by_precision in evaluated.values() for evaluation in by_precision.values()]
     for folder, by_precision in evaluated.items():
-        write_model_report(folder, by_precision, train, test, args.data_dir)
+        write_model_report(folder, models[folder], by_precision, train, test, args.data_dir)
     plots = save_plots(evaluations, test.targets, args.reports_dir)
     print(write_comparison(outputs, [evaluation.row for evaluation in evaluations], train, test, args.data_dir))
     print(f"written: {', '.join(str(path) for path in [*outputs.values(), *plots])}")

@@ -1,11 +1,12 @@
-"""Fail if a model is worse than the shipped one by more than chance explains.
+"""Fail if a model is worse than the best one that was ever shipped, by more than chance explains.
 
-    models/NAME/onnx/metrics.json, deployment/model/metrics.json  ->  exit status 0 or 1
+    models/NAME/onnx/test_decisions.json, assets/best_shipped/  ->  exit status 0 or 1
 
     python onnx_export/quality_gate.py --model all-minilm-l6-v2
 
-Worse means: micro or macro F1 of the int8 model below the lower end of the shipped one's 95 % interval, on the same
-test questions.
+Worse means: the 95 % interval of the difference in micro or macro F1, int8 model to int8 model, lies below 0. The
+interval is that of a paired bootstrap: every resample draws the same test questions for both. The models may have
+learnt from different questions, as long as tags, test questions and the questions' tags are the same.
 """
 
 import argparse
@@ -13,20 +14,9 @@ import sys
 from pathlib import Path
 
 from data.files import require
-from deployment.tagger import read_json
+from onnx_export.best_shipped import BEST_SHIPPED, best_shipped, served_decisions
+from onnx_export.decisions import FIGURES, paired_difference
 from training.backbones import short_name
-
-FIGURES = ("f1_micro", "f1_macro")
-
-
-def worse_figures(metrics: dict, shipped: dict) -> list[str]:
-    """Return a line for each of FIGURES that lies below the shipped model's interval; both are metrics.json files."""
-    return [
-        f"{figure} {metrics['int8'][figure]:.4f} is below {shipped['int8'][f'{figure}_low']:.4f}, the lower end of the "
-        f"shipped model's interval around {shipped['int8'][figure]:.4f}"
-        for figure in FIGURES
-        if metrics["int8"][figure] < shipped["int8"][f"{figure}_low"]
-    ]
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
@@ -35,27 +25,35 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--model", default="distilroberta-base", help="model that onnx_export/compare.py has compared")
     parser.add_argument("--models-dir", type=Path, default=Path("models"), help="folder of the trained models")
-    parser.add_argument(
-        "--shipped", type=Path, default=Path("deployment/model/metrics.json"), help="figures to hold it against"
-    )
+    parser.add_argument("--best", type=Path, default=BEST_SHIPPED, help="folder in which ship.py keeps the best models")
     return parser.parse_args(argv)
 
 
 def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
-    file = args.models_dir / short_name(args.model) / "onnx" / "metrics.json"
-    require(file, "python onnx_export/compare.py")
-    require(args.shipped, f"python onnx_export/ship.py --model {args.model}")
+    folder = args.models_dir / short_name(args.model) / "onnx"
+    require(folder / "test_decisions.json", "python onnx_export/compare.py --force")
     try:
-        metrics, shipped = read_json(file), read_json(args.shipped)
-    except ValueError as error:
-        sys.exit(str(error))
-    if metrics["data_sha256"] != shipped["data_sha256"]:
-        sys.exit(f"{file} and {args.shipped} are of other questions, tags or splits: their figures tell nothing")
-    worse = worse_figures(metrics, shipped)
+        decisions = served_decisions(folder)
+        best = best_shipped(args.best, decisions)
+    except (ValueError, OSError) as error:
+        sys.exit(f"cannot judge {folder}: {error}")
+    if len(best) < len(FIGURES):
+        sys.exit(
+            f"{args.best} keeps no model that was shipped for the test questions and tags of {folder}: "
+            f"ship one first, with  python onnx_export/ship.py --model {args.model}"
+        )
+    worse = False
+    for figure, shipped in best.items():
+        difference, low, high = paired_difference(figure, decisions, shipped)
+        verdict = "worse" if high < 0 else "no worse"
+        worse |= high < 0
+        print(
+            f"{figure} {decisions['figures'][figure]:.4f}, {verdict} than the best shipped, {shipped['model']} with "
+            f"{shipped['figures'][figure]:.4f}: {difference:+.4f} [{low:+.4f}, {high:+.4f}]"
+        )
     if worse:
-        sys.exit(f"{file}: worse than {args.shipped}: {'; '.join(worse)}")
-    print(f"{file}: no worse than {args.shipped}")
+        sys.exit(f"{folder}: worse than the best model that was shipped, by more than chance explains")
 
 
 if __name__ == "__main__":

@@ -1,24 +1,31 @@
 """Put a compared int8 model, with its figures and a model card, where the Space and the form look for it.
 
 models/NAME/, data/ques_filtered.csv, data/split.csv  ->  deployment/model/
+                                                           assets/best_shipped/, where it is the best that was shipped
 
 python onnx_export/ship.py --model all-minilm-l6-v2
+
+The output folder must be new, empty, or hold nothing but a shipped model, whose files are replaced when all the new
+ones are there.
 """
 
 import argparse
 import shutil
 import sys
-import tempfile
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from data.files import DATE_COLUMN, read_questions, read_table, refuse_overwrite, require
 from deployment.tagger import Tagger, read_json
+from onnx_export.best_shipped import BEST_SHIPPED, best_shipped, raise_bar, served_decisions
 from training.backbones import HUB_IDS, short_name
 from training.questions import data_hash
 
 SERVED = ("model_quantized.onnx", "tokenizer.json", "tag_types_encoded.json", "thresholds.json")
-FIGURES = ("metrics.json", "per_tag.tsv")
+FIGURES = ("metrics.json", "per_tag.tsv", "test_decisions.json")
+CARD = "README.md"
+SHIPPED = (*SERVED, *FIGURES, CARD)
+STAGING = ".new"  # folder in the output folder, on the same disk, where the new files gather
 LICENCES = {
     "distilroberta-base": "Apache-2.0",
     "roberta-base": "MIT",
@@ -97,6 +104,44 @@ def model_card(model: str, run: dict, metrics: dict, data: dict, size_mb: float)
     )
 
 
+def check_output(folder: Path, force: bool) -> None:
+    """Stop with one line unless nothing but a shipped model's files would be replaced, and those by ``force``."""
+    staging = folder / STAGING  # left by a run that was killed
+    if folder.exists() and not folder.is_dir():
+        sys.exit(f"--output {folder} is a file: name a folder")
+    found = [path for place in (folder, staging) if place.is_dir() for path in place.iterdir()]
+    foreign = [path for path in found if not (path.name in SHIPPED and path.is_file()) and path != staging]
+    if foreign:
+        names = ", ".join(sorted(path.name for path in foreign)[:3])
+        sys.exit(f"--output {folder} holds more than a shipped model ({names}): name a new or an empty folder")
+    refuse_overwrite(*(folder / name for name in SHIPPED), force=force)
+
+
+def publish(source: Path, card: str, output: Path) -> None:
+    """Copy the files of SHIPPED to ``output``: what is there is replaced, file by file, when all the new ones are."""
+    staging = output / STAGING
+    staging.mkdir(parents=True, exist_ok=True)
+    try:
+        for file in (*SERVED, *FIGURES):
+            shutil.copyfile(source / file, staging / file)
+        (staging / CARD).write_text(card, encoding="utf-8")
+        for file in SHIPPED:
+            (staging / file).replace(output / file)
+    finally:
+        for file in SHIPPED:
+            (staging / file).unlink(missing_ok=True)
+        staging.rmdir()
+
+
+def check_origin(folder: Path, run: dict, metrics: dict, data_dir: Path) -> None:
+    """Raise ValueError unless the model of ``folder`` was trained and compared on the questions in ``data_dir``."""
+    if not run["data_sha256"] == metrics["data_sha256"] == data_hash(data_dir):
+        raise ValueError(
+            f"it was not trained and compared on the data in {data_dir}: run  python onnx_export/compare.py --force  "
+            "or name the right --data-dir"
+        )
+
+
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__.splitlines()[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter
@@ -105,6 +150,9 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--data-dir", type=Path, default=Path("data"), help="folder of the questions it was trained on")
     parser.add_argument("--models-dir", type=Path, default=Path("models"), help="folder of the trained models")
     parser.add_argument("--output", type=Path, default=Path("deployment/model"), help="folder of the served model")
+    parser.add_argument(
+        "--best", type=Path, default=BEST_SHIPPED, help="folder that keeps the best models ever shipped"
+    )
     parser.add_argument("--force", action="store_true", help="replace the model that is served now")
     return parser.parse_args(argv)
 
@@ -114,32 +162,27 @@ def main(argv: list[str] | None = None) -> None:
     name = short_name(args.model)
     folder = args.models_dir / name
     require(folder / "onnx" / "model_quantized.onnx", f"python onnx_export/quantize.py --model {args.model}")
-    require(folder / "onnx" / "metrics.json", "python onnx_export/compare.py")
-    refuse_overwrite(args.output / "model_quantized.onnx", force=args.force)
+    for file in FIGURES:
+        require(folder / "onnx" / file, "python onnx_export/compare.py --force")
+    check_output(args.output, args.force)
     try:
         Tagger(folder / "onnx")  # whole, and its files belong together
+        decisions = served_decisions(folder / "onnx")
+        best_shipped(args.best, decisions)  # sound, so that it can be added to
         run, metrics = read_json(folder / "run.json"), read_json(folder / "onnx" / "metrics.json")
-        data = describe_data(args.data_dir)
+        check_origin(folder, run, metrics, args.data_dir)
+        size_mb = (folder / "onnx" / "model_quantized.onnx").stat().st_size / 1e6
+        publish(folder / "onnx", model_card(name, run, metrics, describe_data(args.data_dir), size_mb), args.output)
+        raised = raise_bar(args.best, decisions)
+    except KeyError as error:
+        sys.exit(
+            f"cannot ship {folder}: run.json or metrics.json lacks {error}; train it, or compare it with model.onnx"
+        )
     except (ValueError, OSError) as error:
         sys.exit(f"cannot ship {folder}: {error}")
-    if not run["data_sha256"] == metrics["data_sha256"] == data_hash(args.data_dir) or "int8" not in metrics:
-        sys.exit(
-            f"cannot ship {folder}: it was not trained and compared, in int8, on the data in {args.data_dir}: run  "
-            "python onnx_export/compare.py --force  or name the right --data-dir"
-        )
-
-    args.output.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=args.output.parent, prefix=".model.") as temporary:
-        staging = Path(temporary) / "model"
-        staging.mkdir()
-        for file in (*SERVED, *FIGURES):
-            shutil.copyfile(folder / "onnx" / file, staging / file)
-        size_mb = (staging / "model_quantized.onnx").stat().st_size / 1e6
-        (staging / "README.md").write_text(model_card(name, run, metrics, data, size_mb), encoding="utf-8")
-        if args.output.exists():
-            args.output.rename(Path(temporary) / "replaced")
-        staging.rename(args.output)
     print(f"written: {args.output} ({sum(file.stat().st_size for file in args.output.iterdir()) / 1e6:.1f} MB)")
+    if raised:
+        print(f"the best that was ever shipped, by {' and '.join(raised)}: written to {args.best}; commit it, too")
 
 
 if __name__ == "__main__":

@@ -1,0 +1,256 @@
+"""Shipping a model deletes nothing of the user's; the gate holds a model against the best that was ever shipped."""
+
+import json
+import os
+import shutil
+
+import pandas as pd
+import pytest
+
+from data.files import write_json, write_questions
+from deployment.tagger import Tagger
+from onnx_export import compare, quality_gate, ship
+from onnx_export.decisions import FIGURES
+from tests.tiny_model import TAGS, build_model_folder
+from training import finetune
+from training.metrics import multi_hot, tagging_metrics
+from training.questions import data_hash
+
+QUESTIONS = [("python", ["python"]), ("dataframe", ["pandas", "python"]), ("csv", ["pandas"]), ("layers", ["c++"])]
+NAME = "all-minilm-l6-v2"
+
+
+def write_data(folder, train: int = 8, test: int = 60):
+    """Write filtered questions of the tiny model's tags, split so that the last ``test`` are the test part."""
+    total = train + 2 + test
+    rows = [[*QUESTIONS[row % 4], f"https://site.example/q/{row - total}"] for row in range(total)]
+    questions = pd.DataFrame(rows, columns=["title", "tags", "url"]).assign(description="")
+    folder.mkdir(exist_ok=True)
+    write_questions(folder / "ques_filtered.csv", questions)
+    write_json(folder / "tag_types_encoded.json", {tag: index for index, tag in enumerate(TAGS)})
+    parts = ["train"] * train + ["validation"] * 2 + ["test"] * test
+    questions[["url"]].assign(split=parts).to_csv(folder / "split.csv", index=False)
+
+
+@pytest.fixture(scope="module")
+def compared(tmp_path_factory):
+    """A folder with data/ and models/, one tiny model in it, compared in fp32 and int8."""
+    root = tmp_path_factory.mktemp("compared")
+    write_data(root / "data")
+    folder = build_model_folder(root / "models" / NAME / "onnx")
+    shutil.copyfile(folder / "model_quantized.onnx", folder / "model.onnx")
+    options = vars(finetune.parse_args(["--model", NAME]))
+    run = {"arguments": options, "data_sha256": data_hash(root / "data"), "minutes": 1.0}
+    folder.with_name("run.json").write_text(json.dumps(run, default=str))
+    compare.main([*places(root), "--reports-dir", str(root / "reports")])
+    return root
+
+
+@pytest.fixture
+def root(compared, tmp_path):
+    """A copy of it, for a test to alter."""
+    return shutil.copytree(compared, tmp_path / "root")
+
+
+def places(root) -> list[str]:
+    return ["--data-dir", str(root / "data"), "--models-dir", str(root / "models")]
+
+
+def send(root, output, *more) -> None:
+    ship.main(["--model", NAME, *places(root), "--output", str(output), "--best", str(root / "best"), *more])
+
+
+def gate(root) -> None:
+    quality_gate.main(["--model", NAME, "--models-dir", str(root / "models"), "--best", str(root / "best")])
+
+
+def stopped(call, *arguments) -> str:
+    with pytest.raises(SystemExit) as stop:
+        call(*arguments)
+    assert isinstance(stop.value.code, str) and "\n" not in stop.value.code
+    return stop.value.code
+
+
+def contents(folder) -> dict:
+    return {str(path.relative_to(folder)): path.is_file() and path.read_bytes() for path in folder.rglob("*")}
+
+
+@pytest.mark.parametrize("force", [[], ["--force"]], ids=["", "force"])
+@pytest.mark.parametrize(
+    "held",
+    [
+        ["app.py", ".git/config"],
+        ["model/model_quantized.onnx", "tagger.py"],
+        ["model_quantized.onnx", "thresholds.json", "notes.txt"],
+        ["model_quantized.onnx", "README.md/mine.txt"],
+        [".new/mine.txt"],
+        [".hidden"],
+    ],
+    ids=" ".join,
+)
+def test_a_folder_with_anything_else_is_left_alone(root, tmp_path, held, force):
+    output = tmp_path / "output"
+    for name in held:
+        (output / name).parent.mkdir(parents=True, exist_ok=True)
+        (output / name).write_text("mine")
+    before = contents(output)
+    assert "holds more than a shipped model" in stopped(send, root, output, *force)
+    assert contents(output) == before
+    assert not (root / "best").exists()
+
+
+def test_a_file_in_the_way_is_named(root, tmp_path):
+    (tmp_path / "output").write_text("mine")
+    assert "is a file: name a folder" in stopped(send, root, tmp_path / "output", "--force")
+    assert "Not a directory" in stopped(send, root, tmp_path / "output" / "model")
+    assert (tmp_path / "output").read_text() == "mine"
+
+
+def test_a_shipped_models_files_are_replaced_by_force_only_and_the_folder_stays(root, tmp_path):
+    (tmp_path / "elsewhere").mkdir()
+    output = tmp_path / "output"
+    output.symlink_to("elsewhere")  # as to a larger disk
+    send(root, output)
+    assert {path.name for path in output.iterdir()} == set(ship.SHIPPED)
+    (output / "README.md").write_text("mine")
+    assert "README.md already there: give --force" in stopped(send, root, output)
+    assert (output / "README.md").read_text() == "mine"
+    folder = output.stat()
+    (output / ".new").mkdir()
+    (output / ".new" / "metrics.json").write_text("{")  # what a killed run leaves
+    send(root, output, "--force")
+    assert output.is_symlink() and os.path.samestat(output.stat(), folder)
+    assert {path.name for path in output.iterdir()} == set(ship.SHIPPED)
+    assert (output / "README.md").read_text().startswith("---")
+    assert Tagger(output).tag("python", "")
+
+
+def test_the_old_model_stands_until_the_new_one_is_whole(root, tmp_path, monkeypatch):
+    send(root, tmp_path / "output")
+    before = contents(tmp_path / "output")
+
+    def full(source, target):
+        if target.name == "per_tag.tsv":
+            target.write_text("half")
+            raise OSError("No space left on device")
+        target.write_bytes(source.read_bytes())
+
+    monkeypatch.setattr(shutil, "copyfile", full)
+    assert "No space left on device" in stopped(send, root, tmp_path / "output", "--force")
+    assert contents(tmp_path / "output") == before
+
+
+@pytest.mark.parametrize("file", ["model_quantized.onnx", "thresholds.json"])
+def test_files_that_were_not_compared_are_neither_shipped_nor_judged(root, tmp_path, file):
+    send(root, tmp_path / "output")
+    changed = root / "models" / NAME / "onnx" / file
+    # A line break more in JSON, an empty doc_string in ONNX: both can still be read.
+    changed.write_bytes(changed.read_bytes() + (b"\n" if file.endswith(".json") else b"\x32\x00"))
+    for call in (lambda: send(root, tmp_path / "none"), lambda: gate(root)):
+        assert "its files are not those that were compared: run  python onnx_export/compare.py --force" in stopped(call)
+    assert not (tmp_path / "none").exists()
+
+
+def spoil(root, tag: str, share: float) -> None:
+    """Take ``tag`` from the suggestions of a share of the test questions, as if the model had not given it."""
+    path = root / "models" / NAME / "onnx" / "test_decisions.json"
+    decisions = json.loads(path.read_text())
+    rows = list(decisions["questions"].values())
+    for row in rows[: round(share * len(rows))]:
+        row[1] = [index for index in row[1] if decisions["tags"][index] != tag]
+    targets, chosen = (multi_hot([row[side] for row in rows], range(len(TAGS))) for side in (0, 1))
+    measured = tagging_metrics(targets, chosen, chosen.astype(float))
+    decisions["figures"] = {figure: measured[figure] for figure in FIGURES}
+    path.write_text(json.dumps(decisions))
+
+
+def record(root) -> dict[str, tuple[float, float]]:
+    """Return {file: its micro and macro F1} of the models on record."""
+    files = {path.name: json.loads(path.read_text()) for path in (root / "best").rglob("*.json")}
+    return {name: tuple(content["figures"][figure] for figure in FIGURES) for name, content in files.items()}
+
+
+def test_the_gate_holds_a_model_against_the_best_ever_shipped_not_the_last(root, tmp_path, capsys):
+    send(root, tmp_path / "first")
+    best = record(root)
+    assert set(best) == {"f1_micro.json", "f1_macro.json"}
+    gate(root)
+    assert "no worse than the best shipped" in capsys.readouterr().out
+    spoil(root, "python", 0.02)
+    gate(root)  # one question less is within chance
+    send(root, tmp_path / "second")
+    assert record(root) == best
+    for _ in range(2):
+        spoil(root, "python", 0.5)
+        send(root, tmp_path / "first", "--force")
+        assert record(root) == best
+        capsys.readouterr()
+        assert "worse than the best model that was shipped, by more than chance" in stopped(gate, root)
+    said = capsys.readouterr().out
+    assert "f1_micro" in said and "[-0." in said
+
+
+def test_small_steps_down_are_not_lost_in_the_width_of_an_unpaired_interval(root, tmp_path):
+    send(root, tmp_path / "output")
+    metrics = json.loads((tmp_path / "output" / "metrics.json").read_text())["int8"]
+    spoil(root, "pandas", 0.15)
+    decisions = json.loads((root / "models" / NAME / "onnx" / "test_decisions.json").read_text())
+    assert decisions["figures"]["f1_micro"] > metrics["f1_micro_low"] + 0.05
+    assert "worse than the best model" in stopped(gate, root)
+
+
+def test_a_figures_best_model_stays_where_another_is_better_in_the_other_figure(root, tmp_path):
+    file = root / "models" / NAME / "onnx" / "test_decisions.json"
+    whole = file.read_text()
+    spoil(root, "pandas", 1)
+    without_pandas = file.read_text()
+    send(root, tmp_path / "one")
+    (lower,) = set(record(root).values())
+    file.write_text(whole)
+    send(root, tmp_path / "two")
+    (higher,) = set(record(root).values())
+    assert higher > lower
+    file.write_text(without_pandas)
+    send(root, tmp_path / "three")
+    assert set(record(root).values()) == {higher}
+
+
+def test_models_of_other_training_questions_are_paired_but_not_those_of_other_test_questions(root, tmp_path):
+    send(root, tmp_path / "output")
+
+    def compare_again(**sizes) -> None:
+        write_data(root / "data", **sizes)
+        compare.main([*places(root), "--reports-dir", str(root / "reports"), "--force"])
+
+    compare_again(train=20)
+    gate(root)
+    compare_again(test=56)
+    assert "keeps no model that was shipped for the test questions and tags" in stopped(gate, root)
+    compare_again()
+    gate(root)
+    questions = (root / "data" / "ques_filtered.csv").read_text()
+    (root / "data" / "ques_filtered.csv").write_text(questions.replace('[""c++""]', '[""optimization""]'))
+    compare.main([*places(root), "--reports-dir", str(root / "reports"), "--force"])
+    assert "keeps no model" in stopped(gate, root)
+
+
+def test_the_gate_takes_one_line_for_what_it_cannot_judge(root, tmp_path):
+    folder = root / "models" / NAME / "onnx"
+    assert "ship one first, with  python onnx_export/ship.py" in stopped(gate, root)
+    send(root, tmp_path / "output")
+    (best,) = (root / "best").rglob("f1_micro.json")
+    for damaged in (best, folder / "test_decisions.json"):
+        whole = damaged.read_text()
+        wrong = json.loads(whole)
+        wrong["questions"][min(wrong["questions"])][1] = [10**6]
+        for content in ("", "[]", "{}", whole[:-9], json.dumps(wrong), whole.replace('"f1_micro":', '"f1_micro":1')):
+            damaged.write_text(content)
+            assert str(damaged) in stopped(gate, root)
+            assert str(damaged) in stopped(send, root, tmp_path / "output", "--force")
+        damaged.write_text(whole)
+    shutil.rmtree(root / "reports")
+    (folder / "model_quantized.onnx").rename(tmp_path / "model_quantized.onnx")
+    compare.main([*places(root), "--reports-dir", str(root / "reports"), "--force"])
+    assert "compared without an int8 model: run  python onnx_export/quantize.py" in stopped(gate, root)
+    (folder / "test_decisions.json").unlink()
+    assert "test_decisions.json not found: run  python onnx_export/compare.py --force  first" in stopped(gate, root)
