@@ -1,0 +1,83 @@
+"""The model that the repository ships: its files belong together, and it answers as on the day it was shipped."""
+
+import json
+import shutil
+
+import numpy as np
+import onnx
+import pandas as pd
+import pytest
+from onnx import numpy_helper
+
+from deployment.tagger import Tagger
+from onnx_export.best_shipped import BEST_SHIPPED, best_shipped, served_decisions
+from onnx_export.decisions import as_arrays
+from onnx_export.ship import SHIPPED as FILES
+from tests.golden_answers import ANSWERS, SHIPPED, answers
+
+# Processors round int8 products otherwise: emulated ones without AVX512 and VNNI, and without AVX, were within 0.0032.
+TOLERANCE = 0.01
+
+
+def mismatches(tagger: Tagger) -> list[str]:
+    """Return the titles whose golden answer the tagger does not give."""
+    golden = json.loads(ANSWERS.read_text(encoding="utf-8"))
+    thresholds = dict(zip(tagger.tags, tagger.thresholds, strict=True))
+    wrong = []
+    for expected, found in zip(golden, answers(tagger), strict=True):
+        scores = tagger.probabilities([expected["title"]], [expected["description"]])[0]
+        scores = dict(zip(tagger.tags, scores, strict=True))
+        near = {tag for tag, score in scores.items() if abs(score - thresholds[tag]) <= TOLERANCE}
+        close = all(abs(scores.get(tag, 2) - score) <= TOLERANCE for tag, score in expected["probabilities"].items())
+        if not close or set(expected["suggested"]) - near != set(found["suggested"]) - near:
+            wrong.append(expected["title"])
+    return wrong
+
+
+def test_it_gives_its_golden_answers():
+    assert not mismatches(Tagger(SHIPPED))
+
+
+@pytest.mark.parametrize("part", ["head", "encoder"])
+def test_a_broken_or_swapped_model_would_be_noticed(part, tmp_path):
+    tags = json.loads((SHIPPED / "tag_types_encoded.json").read_text(encoding="utf-8"))
+    model = onnx.load(SHIPPED / "model_quantized.onnx")
+    matrices = [array for array in model.graph.initializer if len(array.dims) == 2]
+    if part == "head":  # another order of the tags
+        altered = next(array for array in matrices if len(tags) in array.dims)
+        axis = list(altered.dims).index(len(tags))
+        values = np.random.default_rng(0).permutation(numpy_helper.to_array(altered), axis=axis)
+    else:
+        altered = next(array for array in matrices if array.dims[0] == array.dims[1])
+        values = np.zeros_like(numpy_helper.to_array(altered))
+    altered.CopyFrom(numpy_helper.from_array(values, altered.name))
+    for name in ("tokenizer.json", "tag_types_encoded.json", "thresholds.json"):
+        shutil.copyfile(SHIPPED / name, tmp_path / name)
+    onnx.save(model, tmp_path / "model_quantized.onnx")
+    assert len(mismatches(Tagger(tmp_path))) > 8
+
+
+def test_its_files_belong_together():
+    assert {path.name for path in SHIPPED.iterdir()} == set(FILES)
+    decisions = served_decisions(SHIPPED)  # whose hashes are those of the files
+    metrics = json.loads((SHIPPED / "metrics.json").read_text(encoding="utf-8"))
+    assert {name: metrics["int8"][name] for name in decisions["figures"]} == pytest.approx(decisions["figures"])
+    assert (metrics["test_questions"], metrics["tags"]) == (len(decisions["questions"]), len(decisions["tags"]))
+    assert metrics["int8"]["size_mb"] == (SHIPPED / "model_quantized.onnx").stat().st_size / 1e6
+    card = (SHIPPED / "README.md").read_text(encoding="utf-8")
+    assert all(f" {value:.3f} [" in card for value in decisions["figures"].values())
+    assert metrics["data_sha256"] in card
+
+    per_tag = pd.read_csv(SHIPPED / "per_tag.tsv", sep="\t", keep_default_na=False).set_index("tag")
+    thresholds = json.loads((SHIPPED / "thresholds.json").read_text(encoding="utf-8"))["per_tag"]
+    assert per_tag["threshold"].to_dict() == pytest.approx(thresholds, abs=5e-5)
+    targets, chosen = as_arrays(decisions)
+    counted = per_tag.loc[decisions["tags"], ["test_questions", "true_positives", "false_positives"]].to_numpy().T
+    assert (counted == [targets.sum(axis=0), (targets & chosen).sum(axis=0), (~targets & chosen).sum(axis=0)]).all()
+
+
+def test_the_best_model_ever_shipped_is_on_record():
+    decisions = served_decisions(SHIPPED)
+    best = best_shipped(BEST_SHIPPED, decisions)
+    assert set(best) == set(decisions["figures"])
+    assert all(best[figure]["figures"][figure] >= value for figure, value in decisions["figures"].items())
