@@ -172,8 +172,8 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
 
 
 def largest_difference(optimum: Callable, tagger: Tagger, questions: list[tuple[str, str]]) -> float:
-    """Return how far the probabilities as served are from optimum's, at most."""
-    served = tagger.probabilities(*map(list, zip(*questions, strict=True)))
+    """Return how far the served model's probabilities are from optimum's, at most."""
+    served = tagger.raw_probabilities(*map(list, zip(*questions, strict=True)))
     return max(
         float(np.abs(sigmoid(optimum(*question)) - row).max()) for question, row in zip(questions, served, strict=True)
     )

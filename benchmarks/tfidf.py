@@ -12,10 +12,8 @@ import sys
 import time
 from pathlib import Path
 
-import numpy as np
-
 from benchmarks.measure import write_report
-from deployment.tagger import suggest
+from deployment.tagger import DecisionRule, suggest
 from training.baseline import TfidfTagger, fit
 from training.metrics import tagging_metrics
 from training.questions import Part, read_part
@@ -32,10 +30,10 @@ def train_and_test(train: Part, validation: Part, test: Part, **settings) -> tup
     started = time.perf_counter()
     tagger = TfidfTagger(fit(train, **settings))
     took = time.perf_counter() - started
-    tuning, answers = (tagger.probabilities(part.titles, part.descriptions) for part in (validation, test))
-    per_tag = tune_thresholds(validation.targets, tuning, train.tags)["per_tag"]
-    thresholds = np.array([per_tag[tag] for tag in train.tags])
-    return took, tagging_metrics(test.targets, suggest(answers, thresholds), answers)
+    tuning, answers = (tagger.raw_probabilities(part.titles, part.descriptions) for part in (validation, test))
+    rule = DecisionRule.of(tune_thresholds(validation.targets, tuning, train.tags), train.tags)
+    shown = rule.probabilities(answers)
+    return took, tagging_metrics(test.targets, suggest(shown, rule.threshold), shown)
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:

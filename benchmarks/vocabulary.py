@@ -44,7 +44,7 @@ def probabilities(tagger: Tagger, part: Part, kept: np.ndarray, unknown: int) ->
     for encoding in tqdm(encode(tagger.tokenizer, part.titles, part.descriptions, tagger.fields), unit="question"):
         feed = tagger.inputs([encoding])
         feed["input_ids"] = np.where(kept[feed["input_ids"]], feed["input_ids"], unknown)
-        rows.append(sigmoid(tagger.run(feed)[0]))
+        rows.append(tagger.rule.probabilities(sigmoid(tagger.run(feed)[0])))
     return np.stack(rows)
 
 
@@ -53,7 +53,7 @@ def row(name: str, tagger: Tagger, part: Part, kept: np.ndarray, unknown: int) -
     figures = []
     for tokens in (np.ones_like(kept), kept):
         scores = probabilities(tagger, part, tokens, unknown)
-        figures.append(tagging_metrics(part.targets, suggest(scores, tagger.thresholds), scores))
+        figures.append(tagging_metrics(part.targets, suggest(scores, tagger.rule.threshold), scores))
     whole, trimmed = figures
     cells = [f"{whole[metric]:.3f} {trimmed[metric] - whole[metric]:+.3f}" for metric in SHOWN]
     return f"| {name} | {len(part)} | {' | '.join(cells)} |"

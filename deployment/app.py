@@ -122,8 +122,8 @@ def add_api(tagger) -> None:
         """Suggest the tags of a question from its title, its description, or both, as text, Markdown or HTML.
 
         Returns {"suggested": [{"tag": ..., "probability": ...}, ...], "others": [...], "fits": bool}: one to five
-        suggested tags, then the most probable of the rest, both most probable first; fits is false if no tag clearly
-        does.
+        suggested tags, then the most probable of the rest, both most probable first. A probability is how often such a
+        tag is right. fits is false if no tag clearly does.
         """
         return tagger.answer(*check_text(title, description))
 
@@ -145,9 +145,8 @@ def add_api(tagger) -> None:
         return tagger.explain(*check_text(title, description))
 
     def tags() -> list:
-        """List the tags that the model knows, each with the threshold from which it is suggested."""
-        pairs = zip(tagger.tags, tagger.thresholds.tolist(), strict=True)
-        return [{"tag": tag, "threshold": threshold} for tag, threshold in pairs]
+        """List the tags that the model knows, with the probability from which each is suggested."""
+        return [{"tag": tag, "threshold": tagger.rule.threshold} for tag in tagger.tags]
 
     for endpoint in (predict, predict_batch, explain):
         gr.api(endpoint, api_name=endpoint.__name__, concurrency_id="model", concurrency_limit=1)

@@ -4,7 +4,7 @@ In:  a file with the columns title and description, or one of them; others are c
      or Parquet where its name ends in .parquet
 Out: the same rows in the same order and format with two columns more (in CSV, JSON arrays):
          tags     the most probable tag first; none where title and description are both blank
-         scores   the tags' probabilities in the same order
+         scores   the tags' probabilities in the same order: how often such a tag is right, as in the apps
 
     python deployment/predict.py --input questions.csv --output tagged.csv
     python deployment/predict.py --title "How many clusters for k-means?"    # prints its tags
@@ -54,7 +54,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--top-k",
         type=at_least_one,
-        help="give this many of the most probable tags; without it, the one to five that clear their thresholds",
+        help="give this many of the most probable tags; without it, the one to five that are suggested",
     )
     parser.add_argument(
         "--ray",

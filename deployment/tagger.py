@@ -9,8 +9,9 @@ A model folder holds
     tokenizer.json                         with its truncation (max_length) and padding set by training
     tag_types_encoded.json                 {tag: index of its logit}
     thresholds.json                        {"global": t, "per_tag": {tag: t}, "fields": [...]}: tuned on the validation
-                                           scores of the served model; the fields that it was trained to read; and
-                                           "min_confidence", below which no tag clearly fits
+                                           scores of the served model; the fields that it was trained to read;
+                                           "calibration", see DecisionRule; and "min_confidence", the model's
+                                           probability of a best tag below which no tag clearly fits
 """
 
 import json
@@ -19,6 +20,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
+from typing import NamedTuple
 
 import numpy as np
 
@@ -36,6 +38,7 @@ MAX_FRAGMENTED = 1 / 3
 FEWEST_WORDS = 4  # below, a single rare name would decide
 WINDOW, OPENED = 6, 5  # words hidden together at first; windows whose words are then hidden one by one
 HIDDEN_AT_ONCE = 16  # rows of a batch that explains
+NO_CALIBRATION = {"slope": 1.0, "threshold": 0.5}  # of a thresholds.json made before there was one
 CARRYING = 0.3  # a word carries a tag if hiding it costs at least this share of what hiding the weightiest word costs
 
 
@@ -108,25 +111,60 @@ def sigmoid(logits: np.ndarray | np.floating) -> np.ndarray:
     return np.exp(-np.logaddexp(0.0, -logits))
 
 
-def suggest(probabilities: np.ndarray, thresholds: np.ndarray, max_tags: int = MAX_TAGS) -> np.ndarray:
+def log_odds(probabilities: np.ndarray | float) -> np.ndarray:
+    """Return the logits of probabilities of any shape, those of 0 and 1 as of the nearest that are neither."""
+    probabilities = np.clip(np.asarray(probabilities, dtype=float), 1e-9, 1 - 1e-9)
+    return np.log(probabilities / (1 - probabilities))
+
+
+class DecisionRule(NamedTuple):
+    """What turns a model's own probabilities into those that are shown, for which one threshold suits every tag.
+
+    Each tag has a threshold of its own for the model's probability, so that by this a suggested tag could lie below one
+    that is not. The shown probability is a function of how far a tag's log odds are above its threshold's: the same
+    straight line for all tags, fitted to how often they are right (Platt 1999). So the order of the shown
+    probabilities is the order of the suggestions.
+
+    Attributes
+    ----------
+    thresholds : float array of shape (num_labels,), each in (0, 1]: of the model's own probabilities
+    slope : float above 0
+    threshold : float in (0, 1), the shown probability from which a tag is suggested
+    """
+
+    thresholds: np.ndarray
+    slope: float
+    threshold: float
+
+    @classmethod
+    def of(cls, content: dict, tags: Sequence[str]) -> "DecisionRule":
+        """Return the rule of a thresholds.json's content; without a "calibration" the line has the slope 1."""
+        thresholds = np.array([content["per_tag"][tag] for tag in tags], dtype=float)
+        line = content.get("calibration", NO_CALIBRATION | {"threshold": content.get("global", 0.5)})
+        return cls(thresholds, line["slope"], line["threshold"])
+
+    def probabilities(self, raw: np.ndarray) -> np.ndarray:
+        """Return the shown probabilities for the model's own, a float array of the same shape (n, num_labels)."""
+        return sigmoid(self.slope * (log_odds(raw) - log_odds(self.thresholds)) + log_odds(self.threshold))
+
+
+def suggest(probabilities: np.ndarray, threshold: float, max_tags: int = MAX_TAGS) -> np.ndarray:
     """Choose each question's tags by the site's rule: one to ``max_tags`` tags, never none.
 
-    Tags at or above their threshold are chosen; of more than ``max_tags`` those that clear it by the largest ratio.
-    Where no tag reaches its threshold, the one that comes nearest by the same ratio is chosen.
+    The most probable tags are chosen as far as they reach the threshold, and the most probable one even if it does not.
 
     Parameters
     ----------
-    probabilities : float array of shape (n, num_labels)
-    thresholds : float array of shape (num_labels,), each in (0, 1]
+    probabilities : float array of shape (n, num_labels), for which one threshold suits all tags
+    threshold : float
 
     Returns
     -------
     bool array of shape (n, num_labels), one to ``max_tags`` True per row
     """
-    ratio = probabilities / thresholds
-    best_first = np.argsort(-ratio, axis=1, kind="stable")[:, :max_tags]
+    best_first = np.argsort(-probabilities, axis=1, kind="stable")[:, :max_tags]
     chosen = np.zeros(probabilities.shape, dtype=bool)
-    np.put_along_axis(chosen, best_first, np.take_along_axis(ratio, best_first, axis=1) >= 1.0, axis=1)
+    np.put_along_axis(chosen, best_first, np.take_along_axis(probabilities, best_first, axis=1) >= threshold, axis=1)
     chosen[np.arange(len(chosen)), best_first[:, 0]] = True
     return chosen
 
@@ -151,14 +189,19 @@ def read_tags(path: Path) -> list[str]:
     return tags
 
 
-def read_thresholds(path: Path, tags: Sequence[str]) -> np.ndarray:
-    """Return the per-tag thresholds of ``tags``, a float array of shape (num_labels,)."""
-    per_tag = read_json(path).get("per_tag")
+def read_rule(path: Path, tags: Sequence[str]) -> DecisionRule:
+    """Read the decision rule of a thresholds file, or raise :class:`ModelFolderError` where it is none for ``tags``."""
+    content = read_json(path)
+    per_tag = content.get("per_tag")
     if not isinstance(per_tag, dict) or set(per_tag) != set(tags):
         raise ModelFolderError(f"{path}: its 'per_tag' thresholds are not those of the model's {len(tags)} tags")
-    if not all(isinstance(cut, int | float) and 0 < cut <= 1 for cut in per_tag.values()):
+    if not all(isinstance(cut, int | float) and 0 < cut <= 1 for cut in [*per_tag.values(), content.get("global", 1)]):
         raise ModelFolderError(f"{path}: a threshold is no number in (0, 1]")
-    return np.array([per_tag[tag] for tag in tags], dtype=float)
+    match content.get("calibration", NO_CALIBRATION):
+        case {"slope": int() | float() as slope, "threshold": int() | float() as threshold}:
+            if 0 < slope < np.inf and 0 < threshold < 1:
+                return DecisionRule.of(content, tags)
+    raise ModelFolderError(f"{path}: 'calibration' needs a 'slope' above 0 and a 'threshold' between 0 and 1")
 
 
 def read_fields(path: Path) -> list[str]:
@@ -199,9 +242,9 @@ class Tagger:
     Attributes
     ----------
     tags : list of str, length num_labels, in the order of the logits
-    thresholds : float array of shape (num_labels,)
+    rule : DecisionRule, from the model's own probabilities to the ones that are shown
     fields : list of str, what of a question the model reads
-    min_confidence : float, the probability below which no tag clearly fits
+    min_confidence : float, the model's own probability of a best tag below which none clearly fits
     input_names : set of str, what the model takes of input_ids, attention_mask and token_type_ids
 
     Raises
@@ -220,7 +263,7 @@ class Tagger:
                 "Make one with onnx_export/export.py and onnx_export/quantize.py, or name another with TAGGER_MODEL."
             )
         self.tags = read_tags(folder / "tag_types_encoded.json")
-        self.thresholds = read_thresholds(folder / "thresholds.json", self.tags)
+        self.rule = read_rule(folder / "thresholds.json", self.tags)
         self.fields = read_fields(folder / "thresholds.json")
         self.min_confidence = read_min_confidence(folder / "thresholds.json")
         try:
@@ -246,11 +289,15 @@ class Tagger:
             )
 
     def probabilities(self, titles: Sequence[str], descriptions: Sequence[str], batch_size: int = 1) -> np.ndarray:
-        """Return the tags' probabilities, a float32 array of shape (n, num_labels).
+        """Return the tags' probabilities as they are shown, a float array of shape (n, num_labels).
 
         ``batch_size=1`` is what the apps serve and what the figures are measured with; larger batches are sorted by
         length and padded, and sum in another order, so that the last digits of their scores differ.
         """
+        return self.rule.probabilities(self.raw_probabilities(titles, descriptions, batch_size))
+
+    def raw_probabilities(self, titles: Sequence[str], descriptions: Sequence[str], batch_size: int = 1) -> np.ndarray:
+        """Return the model's own probabilities, for tuning thresholds. Shape and batches as in probabilities."""
         return sigmoid(self.logits(titles, descriptions, batch_size))
 
     def logits(self, titles: Sequence[str], descriptions: Sequence[str], batch_size: int = 1) -> np.ndarray:
@@ -283,7 +330,7 @@ class Tagger:
         """Return (tag, probability) pairs of one question, the most probable first.
 
         ``top_k=None`` gives the one to five suggested tags (see :func:`suggest`); a number gives that many of the most
-        probable tags whatever their thresholds.
+        probable tags whether they reach the threshold or not.
 
         Raises
         ------
@@ -300,7 +347,9 @@ class Tagger:
         for row, (title, description) in enumerate(zip(titles, descriptions, strict=True)):
             check_question(title, description, f"question {row}" if len(titles) > 1 else "the question")
         probabilities = self.probabilities(titles, descriptions, batch_size)
-        chosen = suggest(probabilities, self.thresholds) if top_k is None else np.ones(probabilities.shape, dtype=bool)
+        chosen = np.ones(probabilities.shape, dtype=bool)
+        if top_k is None:
+            chosen = suggest(probabilities, self.rule.threshold)
         tagged = []
         for row_probabilities, row_chosen in zip(probabilities, chosen, strict=True):
             ranked = [index for index in np.argsort(-row_probabilities, kind="stable") if row_chosen[index]]
@@ -314,20 +363,23 @@ class Tagger:
          "others":    [...]                                       the most probable of the rest, at most RUNNERS_UP
          "fits":      bool}                                       False: no tag clearly fits, or the text is no English
 
+        No probability of "others" is above one of "suggested".
+
         Raises
         ------
         ValueError : title and description are both blank
         """
         check_question(title, description)
         encoding = encode(self.tokenizer, [title], [description], self.fields)[0]
-        probabilities = sigmoid(self.run(self.inputs([encoding])))
-        chosen = suggest(probabilities, self.thresholds)[0]
+        raw = sigmoid(self.run(self.inputs([encoding])))
+        probabilities = self.rule.probabilities(raw)
+        chosen = suggest(probabilities, self.rule.threshold)[0]
         ranked = np.argsort(-probabilities[0], kind="stable")
 
         def rows(indices) -> list[dict]:
             return [{"tag": self.tags[i], "probability": round(float(probabilities[0, i]), 4)} for i in indices]
 
-        fits = float(probabilities.max()) >= self.min_confidence and not is_fragmented(encoding)
+        fits = float(raw.max()) >= self.min_confidence and not is_fragmented(encoding)
         return {
             "suggested": rows(ranked[chosen[ranked]]),
             "others": rows(ranked[~chosen[ranked]][:RUNNERS_UP]),
@@ -379,7 +431,7 @@ class Tagger:
         """
         words = self._words(encoding, [name for name in names if name in self.fields], texts)
         whole = self.run(self.inputs([encoding]))
-        suggested = np.flatnonzero(suggest(sigmoid(whole), self.thresholds)[0])
+        suggested = np.flatnonzero(suggest(self.rule.probabilities(sigmoid(whole)), self.rule.threshold)[0])
         windows = [words[start : start + WINDOW] for start in range(0, len(words), WINDOW)]
         if len(windows) > OPENED:
             hidden = np.array([np.any([hides for _, hides in window], axis=0) for window in windows])

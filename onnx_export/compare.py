@@ -85,8 +85,8 @@ def evaluate_model(
         print(f"{name} {precision}")
         tagger = load(file, test.tags, data_dir)
         probabilities, speed = measure(tagger, test)
-        chosen = suggest(probabilities, tagger.thresholds)
-        evaluation = evaluate(name, precision, train, test, probabilities, chosen, tagger.thresholds)
+        chosen = suggest(probabilities, tagger.rule.threshold)
+        evaluation = evaluate(name, precision, train, test, probabilities, chosen, tagger.rule.thresholds)
         evaluation.figures.update({"size_mb": file.stat().st_size / 1e6, **speed})
         if baseline:
             evaluation.figures.update(differences(evaluation, baseline, "baseline"))

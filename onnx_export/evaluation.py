@@ -19,7 +19,7 @@ class Evaluation:
     probabilities, chosen : arrays of shape (n, num_labels), float and bool
     figures : name -> value; the ends of a figure's 95 % interval are under its name with _low and _high
     resampled : figure -> its values on bootstrap resamples, see :func:`training.metrics.resample`
-    thresholds : float array of shape (num_labels,) by which a model's tags were chosen
+    thresholds : float array of shape (num_labels,), what was tuned for the model's own probabilities
     """
 
     model: str

@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from data.files import refuse_overwrite, require, write_json
-from deployment.tagger import Tagger, encode, read_json, suggest
+from deployment.tagger import DecisionRule, Tagger, encode, read_json, suggest
 from training.backbones import short_name
 from training.metrics import tagging_metrics
 from training.questions import Part, read_part
@@ -43,16 +43,12 @@ def quantize(folder: Path, output: Path, calibration: Part) -> None:
 
 
 def score(tagger: Tagger, validation: Part) -> tuple[dict, np.ndarray, dict[str, float]]:
-    """Return thresholds tuned for ``tagger``, its probabilities, and its validation metrics at those thresholds."""
-    probabilities = tagger.probabilities(validation.titles, validation.descriptions)
-    thresholds = tune_thresholds(validation.targets, probabilities, validation.tags)
-    chosen = suggest(probabilities, in_order(thresholds, validation.tags))
-    return thresholds, probabilities, tagging_metrics(validation.targets, chosen, probabilities)
-
-
-def in_order(thresholds: dict, tags: list[str]) -> np.ndarray:
-    """Return the per-tag thresholds of a thresholds.json, shape (num_labels,), in the order of ``tags``."""
-    return np.array([thresholds["per_tag"][tag] for tag in tags])
+    """Return thresholds tuned for ``tagger``, its own probabilities, and its validation metrics at those thresholds."""
+    raw = tagger.raw_probabilities(validation.titles, validation.descriptions)
+    thresholds = tune_thresholds(validation.targets, raw, validation.tags)
+    rule = DecisionRule.of(thresholds, validation.tags)
+    shown = rule.probabilities(raw)
+    return thresholds, raw, tagging_metrics(validation.targets, suggest(shown, rule.threshold), shown)
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
@@ -70,10 +66,11 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
 
 def assess(folder: Path, quantized: Path, validation: Part) -> tuple[dict, dict]:
     """Return the thresholds of the model in ``quantized`` and the report of what it lost against ``folder``'s."""
-    _, fp32_probabilities, fp32 = score(Tagger(folder, "model.onnx"), validation)
-    thresholds, int8_probabilities, int8 = score(Tagger(quantized), validation)
-    cuts = in_order(thresholds, validation.tags)
-    same = (suggest(fp32_probabilities, cuts) == suggest(int8_probabilities, cuts)).all(axis=1)
+    _, fp32_raw, fp32 = score(Tagger(folder, "model.onnx"), validation)
+    thresholds, int8_raw, int8 = score(Tagger(quantized), validation)
+    rule = DecisionRule.of(thresholds, validation.tags)
+    fp32_chosen, int8_chosen = (suggest(rule.probabilities(raw), rule.threshold) for raw in (fp32_raw, int8_raw))
+    same = (fp32_chosen == int8_chosen).all(axis=1)
     drop = {metric: fp32[metric] - int8[metric] for metric in ("f1_micro", "f1_macro")}
     return thresholds, {"drop": drop, "same_tags": float(same.mean()), "fp32": fp32, "int8": int8}
 

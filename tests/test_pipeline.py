@@ -214,7 +214,7 @@ def test_the_references_recipe_reads_descriptions_only_at_a_fixed_threshold(data
     export.main(command)
     quantize.main([*command, "--allow-drop"])
     tagger = Tagger(tmp_path / "bert-base-uncased" / "onnx")
-    assert set(tagger.thresholds) == {0.5}
+    assert set(tagger.rule.thresholds) == {tagger.rule.threshold} == {0.5}
     one, other, another = tagger.probabilities(["first title", "second title", ""], ["some text", "some text", "more"])
     assert (one == other).all()
     assert (one != another).any()
@@ -251,7 +251,7 @@ def test_what_is_learnt_arrives_in_the_tagger(easy_data_dir, easy_backbone):
     for model_file in ("model.onnx", "model_quantized.onnx"):
         tagger = Tagger(easy_data_dir / "models" / "bert-base-uncased" / "onnx", model_file)
         probabilities = tagger.probabilities(validation.titles, validation.descriptions)
-        chosen = suggest(probabilities, tagger.thresholds)
+        chosen = suggest(probabilities, tagger.rule.threshold)
         assert tagging_metrics(validation.targets, chosen, probabilities)["f1_micro"] > 0.9
 
 

@@ -82,7 +82,7 @@ def test_one_text_column_is_enough(predict, tagged):
     assert predict("title\npython\n").returncode == 0
     assert read_csv(tagged) == [{"title": "python", "tags": '["python"]', "scores": "[0.982]"}]
     assert predict("description,n\ncsv,1\n", "--force").returncode == 0
-    assert read_csv(tagged) == [{"description": "csv", "n": "1", "tags": '["pandas"]', "scores": "[0.3775]"}]
+    assert read_csv(tagged) == [{"description": "csv", "n": "1", "tags": '["pandas"]', "scores": "[0.586]"}]
 
 
 @pytest.mark.parametrize(
@@ -308,7 +308,7 @@ def test_a_second_run_on_one_output_is_refused(cut_run, predict, tagged):
 @pytest.mark.parametrize(
     "options, output",
     [
-        (["--title", "python", "--description", "csv"], "0.98  python\n0.38  pandas\n"),
+        (["--title", "python", "--description", "csv"], "0.98  python\n0.59  pandas\n"),
         (["--description", "gradient", "--top-k", "1"], "0.97  deep-learning\n"),
     ],
 )

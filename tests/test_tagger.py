@@ -1,5 +1,6 @@
 """The class that serves: its rule, its batches, and what it says of a folder that is no model folder."""
 
+import itertools
 import json
 import os
 import re
@@ -30,14 +31,16 @@ def names(tagged):
     return [tag for tag, _ in tagged]
 
 
-def probability(logit):
-    return pytest.approx(1 / (1 + np.exp(-logit)), abs=1e-6)
+def shown(logit, tag):
+    """The probability shown for a model's logit: where the tag's own threshold cuts, it is the one of all tags, 0.5."""
+    cut = THRESHOLDS[tag]
+    return pytest.approx(1 / (1 + np.exp(-logit + np.log(cut / (1 - cut)))), abs=1e-6)
 
 
 def test_tags_come_most_probable_first_with_their_probabilities(tagger):
     assert tagger.tag("Python", "read a csv into a dataframe") == [
-        ("python", probability(WORDS["python"]["python"])),
-        ("pandas", probability(WORDS["dataframe"]["pandas"])),
+        ("python", shown(WORDS["python"]["python"], "python")),
+        ("pandas", shown(WORDS["dataframe"]["pandas"], "pandas")),
     ]
 
 
@@ -47,7 +50,7 @@ def test_title_or_description_is_enough(tagger, title, description):
 
 
 def test_the_thresholds_of_the_folder_decide(tagger):
-    """csv gives pandas 0.38, above its own 0.3; gradient gives optimization 0.45, below 0.5."""
+    """The model gives pandas 0.38 for csv, above its own 0.3, and optimization 0.45 for gradient, below 0.5."""
     assert names(tagger.tag("csv", "")) == ["pandas"]
     assert names(tagger.tag("gradient", "")) == ["deep-learning"]
 
@@ -58,19 +61,39 @@ def test_never_no_tag(tagger):
 
 
 def test_at_most_five_tags(tagger):
-    """Of the six above their thresholds, python clears its own by the smallest ratio."""
-    assert names(tagger.tag("everything", "")) == ["c++", "optimization", "neural-network", "deep-learning", "pandas"]
+    """Of the six above their thresholds, python clears its own by the least."""
+    assert names(tagger.tag("everything", "")) == ["pandas", "c++", "optimization", "neural-network", "deep-learning"]
 
 
 def test_suggest_gives_one_to_five_tags_on_random_scores():
     random = np.random.default_rng(0)
-    thresholds = random.uniform(0.01, 1, size=40)
-    chosen = suggest(random.uniform(0, 1, size=(500, 40)) ** 4, thresholds)
+    chosen = suggest(random.uniform(0, 1, size=(500, 40)) ** 20, 0.5)
     assert set(chosen.sum(axis=1)) == {1, 2, 3, 4, 5}
-    assert (suggest(np.zeros((3, 40)), thresholds).sum(axis=1) == 1).all()
+    assert (suggest(np.zeros((3, 40)), 0.5).sum(axis=1) == 1).all()
 
 
-def test_top_k_ignores_thresholds(tagger):
+def test_no_runner_up_shows_more_than_a_suggested_tag(tagger):
+    """To the model, optimization (0.45, threshold 0.5) is more probable here than pandas (0.38, threshold 0.3)."""
+    answer = tagger.answer("gradient", "csv")
+    assert [row["tag"] for row in answer["suggested"]] == ["deep-learning", "pandas"]
+    for words in itertools.chain.from_iterable(itertools.combinations(WORDS, size) for size in range(3)):
+        answer = tagger.answer("x", " ".join(words))
+        figures = [row["probability"] for row in answer["suggested"] + answer["others"]]
+        assert figures == sorted(figures, reverse=True)
+        best = [row["tag"] for row in answer["suggested"]]
+        assert best == names(tagger.tag("x", " ".join(words))) == names(tagger.tag("x", " ".join(words), len(best)))
+
+
+def test_the_shown_probabilities_follow_the_line_of_the_folder(folder):
+    thresholds = json.loads((folder / "thresholds.json").read_text())
+    write_json(folder / "thresholds.json", thresholds | {"calibration": {"slope": 2.0, "threshold": 0.2}})
+    tagger = Tagger(folder)
+    expected = 1 / (1 + 4 * np.exp(-2 * WORDS["python"]["python"]))
+    assert tagger.tag("python", "") == [("python", pytest.approx(expected, abs=1e-6))]
+    assert names(tagger.tag("gradient", "csv")) == ["deep-learning", "pandas"], "the suggestions stay"
+
+
+def test_top_k_ignores_the_threshold(tagger):
     assert names(tagger.tag("gradient", "", top_k=2)) == ["deep-learning", "optimization"]
     assert len(tagger.tag("gradient", "", top_k=100)) == len(TAGS)
     with pytest.raises(ValueError, match="top_k is 0"):
@@ -137,6 +160,11 @@ def test_a_missing_file_is_named(folder, name):
         ("thresholds.json", json.dumps({"per_tag": {"python": 0.5}})),
         ("thresholds.json", json.dumps({"per_tag": THRESHOLDS | {"python": 0}})),
         ("thresholds.json", json.dumps({"per_tag": THRESHOLDS | {"python": 1.5}})),
+        ("thresholds.json", json.dumps({"per_tag": THRESHOLDS, "global": "half"})),
+        ("thresholds.json", json.dumps({"per_tag": THRESHOLDS, "calibration": None})),
+        ("thresholds.json", json.dumps({"per_tag": THRESHOLDS, "calibration": {"slope": 1}})),
+        ("thresholds.json", json.dumps({"per_tag": THRESHOLDS, "calibration": {"slope": 0, "threshold": 0.5}})),
+        ("thresholds.json", json.dumps({"per_tag": THRESHOLDS, "calibration": {"slope": 1, "threshold": 1}})),
     ],
 )
 def test_a_damaged_file_is_named_in_one_line(folder, name, content):

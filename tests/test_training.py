@@ -11,8 +11,9 @@ import torch
 from safetensors.torch import save_file
 from transformers import BertConfig, Trainer, TrainingArguments
 
-from deployment.tagger import suggest
+from deployment.tagger import DecisionRule, sigmoid, suggest
 from training import finetune
+from training.calibration import expected_calibration_error
 from training.checkpoints import newest_checkpoint, remove_half_written
 from training.metrics import tagging_metrics
 from training.model import QuestionTagger, divergence
@@ -56,9 +57,27 @@ def test_tuned_thresholds_beat_one_half_on_underconfident_scores():
     targets = rng.random((500, 10)) < 0.1
     scores = np.clip(0.05 + 0.25 * targets + 0.05 * rng.standard_normal(targets.shape), 0.001, 0.999)
     tuned = tune_thresholds(targets, scores, [str(tag) for tag in range(10)])
-    cut = np.array(list(tuned["per_tag"].values()))
-    f1 = [tagging_metrics(targets, suggest(scores, t), scores)["f1_micro"] for t in (cut, np.full(10, 0.5))]
+    rule = DecisionRule.of(tuned, [str(tag) for tag in range(10)])
+    chosen = suggest(rule.probabilities(scores), rule.threshold), suggest(scores, 0.5)
+    f1 = [tagging_metrics(targets, tags, scores)["f1_micro"] for tags in chosen]
     assert f1[0] > f1[1] + 0.1
+
+
+def test_the_shown_probabilities_come_true_and_suggest_what_the_thresholds_do():
+    """Each tag's scores lie by another shift beside the truth, so that each has another best threshold."""
+    rng = np.random.default_rng(0)
+    truth = rng.normal(-2, 2, size=(4000, 8))
+    targets = rng.random(truth.shape) < sigmoid(truth)
+    tags = [str(tag) for tag in range(8)]
+    raw = sigmoid(1.5 * truth + np.linspace(-1, 1, 8))
+    fitted, unseen = slice(0, 2000), slice(2000, 4000)
+    tuned = tune_thresholds(targets[fitted], raw[fitted], tags)
+    rule = DecisionRule.of(tuned, tags)
+    shown = rule.probabilities(raw[unseen])
+    before, after = (expected_calibration_error(targets[unseen], scores) for scores in (raw[unseen], shown))
+    assert after < 0.02 < before
+    cuts = np.array([tuned["per_tag"][tag] for tag in tags])
+    assert ((shown >= rule.threshold) == (raw[unseen] >= cuts)).all()
 
 
 @pytest.fixture

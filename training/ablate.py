@@ -21,7 +21,7 @@ import numpy as np
 
 from data.files import atomic_path, write_json
 from deployment.options import at_least_one, number_from, positive, seed_number, text_length
-from deployment.tagger import read_json, sigmoid, suggest
+from deployment.tagger import DecisionRule, read_json, sigmoid, suggest
 from training import finetune
 from training.backbones import BackboneError, find_backbone
 from training.baseline import TfidfTagger, fit
@@ -166,8 +166,8 @@ def choose(part: Part, probabilities: np.ndarray, tune: Callable = tune_threshol
     half = np.random.default_rng(0).permutation(len(part)) % 2 == 0
     chosen = np.zeros_like(part.targets)
     for scored in (half, ~half):
-        thresholds = tune(part.targets[~scored], probabilities[~scored], part.tags)["per_tag"]
-        chosen[scored] = suggest(probabilities[scored], np.array([thresholds[tag] for tag in part.tags]))
+        rule = DecisionRule.of(tune(part.targets[~scored], probabilities[~scored], part.tags), part.tags)
+        chosen[scored] = suggest(rule.probabilities(probabilities[scored]), rule.threshold)
     return chosen
 
 
@@ -234,7 +234,7 @@ def variants(args: argparse.Namespace, kept: Path, backbone: Path, train: Part, 
 def without_training(logits: np.ndarray, train: Part, validation: Part) -> dict:
     """Return {name: (probabilities, chosen tags)} of what changes after the recipe's training, and of TF-IDF."""
     probabilities = sigmoid(logits)
-    baseline = TfidfTagger(fit(train)).probabilities(validation.titles, validation.descriptions)
+    baseline = TfidfTagger(fit(train)).raw_probabilities(validation.titles, validation.descriptions)
     mixed = sigmoid((1 - MIXED_IN) * logits + MIXED_IN * np.log(baseline / (1 - baseline)))
     return {
         "one threshold for all tags": (probabilities, choose(validation, probabilities, one_threshold)),

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from data.files import atomic_path, refuse_overwrite, write_json
-from deployment.tagger import read_tags, read_thresholds, sigmoid
+from deployment.tagger import DecisionRule, read_rule, read_tags, sigmoid
 from training.questions import Part, read_part
 from training.thresholds import tune_thresholds
 
@@ -30,7 +30,7 @@ class TfidfTagger:
     """The baseline, made of the arrays that :func:`fit` returns. It has the face of deployment.tagger.Tagger."""
 
     tags: list[str]
-    thresholds: np.ndarray
+    rule: DecisionRule
 
     def __init__(self, arrays: Mapping[str, np.ndarray]):
         from sklearn.feature_extraction.text import TfidfVectorizer
@@ -45,11 +45,15 @@ class TfidfTagger:
         with np.load(folder / "model.npz", allow_pickle=False) as arrays:
             tagger = cls(arrays)
         tagger.tags = read_tags(folder / "tag_types_encoded.json")
-        tagger.thresholds = read_thresholds(folder / "thresholds.json", tagger.tags)
+        tagger.rule = read_rule(folder / "thresholds.json", tagger.tags)
         return tagger
 
     def probabilities(self, titles: Sequence[str], descriptions: Sequence[str], batch_size: int = 1) -> np.ndarray:
-        """Return the tags' probabilities, an array of shape (n, num_labels), the same for every ``batch_size``."""
+        """Return the tags' probabilities as shown, shape (n, num_labels), the same for every ``batch_size``."""
+        return self.rule.probabilities(self.raw_probabilities(titles, descriptions))
+
+    def raw_probabilities(self, titles: Sequence[str], descriptions: Sequence[str]) -> np.ndarray:
+        """Return the regressions' own probabilities, on which thresholds are tuned, shape (n, num_labels)."""
         features = self._vectorizer.transform(_texts(titles, descriptions))
         return sigmoid(features @ self._coefficients.T + self._intercepts)
 
@@ -104,7 +108,7 @@ def main(argv: list[str] | None = None) -> None:
     write_json(folder / "tag_types_encoded.json", {tag: index for index, tag in enumerate(train.tags)})
     with atomic_path(folder / "model.npz") as temporary, temporary.open("wb") as file:
         np.savez_compressed(file, allow_pickle=False, **arrays)
-    probabilities = TfidfTagger(arrays).probabilities(validation.titles, validation.descriptions)
+    probabilities = TfidfTagger(arrays).raw_probabilities(validation.titles, validation.descriptions)
     write_json(folder / "thresholds.json", tune_thresholds(validation.targets, probabilities, train.tags))
     print(f"written: {folder}")
 

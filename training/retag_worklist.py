@@ -58,7 +58,7 @@ def cross_validated_probabilities(questions: Part) -> np.ndarray:
     folds = GroupKFold(FOLDS, shuffle=True, random_state=0).split(groups, groups=groups)
     for seen, unseen in tqdm(folds, total=FOLDS, desc="cross-validation", unit="fold"):
         tagger, part = TfidfTagger(fit(questions.take(seen))), questions.take(unseen)
-        probabilities[unseen] = tagger.probabilities(part.titles, part.descriptions)
+        probabilities[unseen] = tagger.raw_probabilities(part.titles, part.descriptions)
     return probabilities
 
 

@@ -4,12 +4,14 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from deployment.tagger import sigmoid
+from deployment.tagger import log_odds, sigmoid
+from training.calibration import fit_platt
 
 # A tag's own best cut counts as much as the global one when the tag has this many validation questions.
 # With fewer, the cut that looks best is mostly luck (Yang 2001, "A study of thresholding strategies for text
 # categorization", on overfitting of per-category cuts for rare categories).
 PRIOR_STRENGTH = 40.0
+LEAST_THRESHOLD = 1e-6  # the least that thresholds.json, with six digits, tells from 0
 DOUBTED_SHARE = 0.1  # of the validation questions: those whose best tag is least probable
 
 
@@ -48,24 +50,40 @@ def tune_thresholds(targets: np.ndarray, probabilities: np.ndarray, tags: Sequen
 
     Returns
     -------
-    {"global": threshold, "per_tag": {tag: threshold}, "min_confidence": probability}, as thresholds.json holds it; a
-    question whose most probable tag lies below ``min_confidence`` is told that no tag clearly fits
+    {"global": threshold, "per_tag": {tag: threshold}, "calibration": {...}, "min_confidence": probability}, as
+    thresholds.json holds it: the line of :class:`deployment.tagger.DecisionRule`; and a question whose most probable
+    tag lies below ``min_confidence`` is told that no tag clearly fits
     """
-    global_threshold, _ = best_f1_threshold(targets, probabilities)
+    global_threshold = max(best_f1_threshold(targets, probabilities)[0], LEAST_THRESHOLD)
     per_tag = {}
     for index, tag in enumerate(tags):
         positives = int(targets[:, index].sum())
         threshold = global_threshold
         if positives:
-            own, _ = best_f1_threshold(targets[:, index], probabilities[:, index])
+            own = max(best_f1_threshold(targets[:, index], probabilities[:, index])[0], LEAST_THRESHOLD)
             weight = positives / (positives + PRIOR_STRENGTH)
-            log_odds = weight * _log_odds(own) + (1 - weight) * _log_odds(global_threshold)
-            threshold = float(sigmoid(np.float64(log_odds)))
+            threshold = float(sigmoid(weight * log_odds(own) + (1 - weight) * log_odds(global_threshold)))
         per_tag[tag] = round(threshold, 6)
-    min_confidence = float(np.quantile(probabilities.max(axis=1), DOUBTED_SHARE))
-    return {"global": round(global_threshold, 6), "per_tag": per_tag, "min_confidence": round(min_confidence, 6)}
+    return {
+        "global": round(global_threshold, 6),
+        "per_tag": per_tag,
+        "calibration": fit_line(targets, probabilities, global_threshold, np.array(list(per_tag.values()))),
+        "min_confidence": round(float(np.quantile(probabilities.max(axis=1), DOUBTED_SHARE)), 6),
+    }
 
 
-def _log_odds(probability: float) -> float:
-    probability = min(max(probability, 1e-6), 1 - 1e-6)
-    return float(np.log(probability / (1 - probability)))
+def fit_line(
+    targets: np.ndarray, probabilities: np.ndarray, global_threshold: float, thresholds: np.ndarray
+) -> dict[str, float]:
+    """Return slope and threshold of the line that makes the shown probabilities true to their word.
+
+    Parameters
+    ----------
+    targets, probabilities : bool and float array of shape (n, num_labels)
+    global_threshold : the shown threshold where no line can be fitted
+    thresholds : float array of shape (num_labels,), the tags' own
+    """
+    shifted = log_odds(probabilities) - log_odds(thresholds) + log_odds(global_threshold)
+    slope, intercept = fit_platt(targets, shifted)
+    threshold = float(sigmoid(slope * log_odds(global_threshold) + intercept))
+    return {"slope": round(slope, 6), "threshold": round(min(max(threshold, LEAST_THRESHOLD), 1 - LEAST_THRESHOLD), 6)}

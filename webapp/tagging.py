@@ -69,8 +69,7 @@ class LocalTagger:
 
     def tags(self) -> list[dict]:
         with self._one_at_a_time:
-            pairs = zip(self._tagger.tags, self._tagger.thresholds.tolist(), strict=True)
-        return [{"tag": tag, "threshold": threshold} for tag, threshold in pairs]
+            return [{"tag": tag, "threshold": self._tagger.rule.threshold} for tag in self._tagger.tags]
 
 
 class Tagging:
