@@ -14,6 +14,7 @@ from xml.sax.saxutils import quoteattr
 
 from lxml import etree
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this folder's modules, whatever is installed
 from benchmarks.measure import peak_memory, proportional, seconds, write_report
 from data.sample_site.questions import make_questions
 from deployment.options import at_least_one

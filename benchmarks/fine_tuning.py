@@ -17,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this folder's modules, whatever is installed
 from benchmarks.measure import seconds, write_report
 from deployment.options import at_least_one, text_length
 from deployment.tagger import FIELDS

@@ -19,6 +19,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this folder's modules, whatever is installed
 from benchmarks.measure import peak_memory, proportional, resident, write_report
 from data.files import atomic_path, read_questions, write_questions
 from data.sample_site.server import SampleSite

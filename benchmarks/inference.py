@@ -22,6 +22,7 @@ from pathlib import Path
 
 import numpy as np
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this folder's modules, whatever is installed
 from benchmarks.matrix_rates import gigaflops
 from benchmarks.measure import fastest, seconds, write_report
 from data.files import require

@@ -25,6 +25,7 @@ from pathlib import Path
 import httpx
 import psutil
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this folder's modules, whatever is installed
 from benchmarks.measure import write_report
 from deployment.cpus import usable_cpus
 from deployment.options import at_least_one, positive

@@ -7,11 +7,13 @@ against a real site the delay decides, and the ratios say only what the scripts 
 """
 
 import argparse
+import sys
 import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this folder's modules, whatever is installed
 from benchmarks.dump import write_dump
 from benchmarks.measure import peak_memory, write_report
 from data.files import iter_rows

@@ -15,6 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this folder's modules, whatever is installed
 from benchmarks.measure import fastest, seconds, write_report
 from data.files import read_questions
 from deployment.tagger import Tagger, default_model_folder, encode, import_onnxruntime

@@ -12,6 +12,7 @@ import sys
 import time
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this folder's modules, whatever is installed
 from benchmarks.measure import write_report
 from deployment.tagger import DecisionRule, suggest
 from training.baseline import TfidfTagger, fit

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this folder's modules, whatever is installed
 from benchmarks.measure import write_report
 from data.files import read_questions
 from deployment.tagger import Tagger, default_model_folder, encode, sigmoid, suggest

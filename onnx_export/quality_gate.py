@@ -13,6 +13,7 @@ import argparse
 import sys
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this folder's modules, whatever is installed
 from data.files import require
 from onnx_export.best_shipped import BEST_SHIPPED, best_shipped, served_decisions
 from onnx_export.decisions import FIGURES, paired_difference

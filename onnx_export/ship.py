@@ -15,6 +15,7 @@ import sys
 from pathlib import Path
 from urllib.parse import urlsplit
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this folder's modules, whatever is installed
 from data.files import DATE_COLUMN, read_questions, read_table, refuse_overwrite, require
 from deployment.tagger import Tagger, read_json
 from onnx_export.best_shipped import BEST_SHIPPED, best_shipped, raise_bar, served_decisions

@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 
 from tqdm import tqdm
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this folder's modules, whatever is installed
 from data.files import DETAILS_COLUMNS, iter_rows, require
 from data.source import write_source
 from scraper.crawl import Crawler, add_crawl_options, crawl_options, orderly_end

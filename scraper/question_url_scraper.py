@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 
 from tqdm import tqdm
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this folder's modules, whatever is installed
 from data.files import URL_COLUMNS, atomic_path, iter_rows
 from deployment.options import at_least_one
 from scraper.crawl import Crawler, add_crawl_options, crawl_options, orderly_end, site_address

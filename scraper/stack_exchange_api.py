@@ -19,6 +19,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this folder's modules, whatever is installed
 from data.files import DETAILS_COLUMNS, iter_rows, write_json
 from data.source import write_source
 from scraper.api_answers import AnswerError, api_time, iso_time, parse_question_item

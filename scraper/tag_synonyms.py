@@ -9,6 +9,7 @@ import argparse
 import sys
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this folder's modules, whatever is installed
 from data.files import SYNONYM_COLUMNS, atomic_path, refuse_overwrite
 from scraper.api_client import ADDRESS, Api
 from scraper.crawl import add_polite_options, orderly_end, site_address

@@ -145,16 +145,16 @@ def test_windows_keeps_ctrl_c_from_the_driver(monkeypatch):
 
 
 POOL = """
-from multiprocessing import get_context
-from concurrent.futures import ProcessPoolExecutor
-import os, time
-from scraper.processes import end_with_parent
+    from multiprocessing import get_context
+    from concurrent.futures import ProcessPoolExecutor
+    import os, time
+    from scraper.processes import end_with_parent
 
-if __name__ == "__main__":
-    with ProcessPoolExecutor(1, get_context("spawn"), initializer=end_with_parent) as pool:
-        print(pool.submit(os.getpid).result(), flush=True)
-        pool.submit(time.sleep, 60)
-        time.sleep(60)
+    if __name__ == "__main__":
+        with ProcessPoolExecutor(1, get_context("spawn"), initializer=end_with_parent) as pool:
+            print(pool.submit(os.getpid).result(), flush=True)
+            pool.submit(time.sleep, 60)
+            time.sleep(60)
 """
 
 

@@ -1,6 +1,8 @@
 """Every script at the shell: quick help with defaults, and one clear line for bad input."""
 
+import ast
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -23,41 +25,76 @@ SCRIPTS = sorted(
     if '\nif __name__ == "__main__":' in path.read_text(encoding="utf-8")
 )
 HEAVY = {"torch", "transformers", "optimum", "onnxruntime", "pandas", "sklearn", "matplotlib", "gradio", "selenium"}
-SHOW_HELP = """
-import argparse, os, runpy, sys
+POSIX_ONLY = {"fcntl", "grp", "pty", "pwd", "resource", "syslog", "termios", "tty"}
+SHOW_HELP = f"""
+import json, os, runpy, sys
 
-def show_odd_numbers(parser, *arguments):
-    for action in parser._actions:
-        for text in ("nan", "inf", "-inf", "-7", "1e999", "9" * 5000):
-            try:
-                number = action.type(text)
-            except (TypeError, ValueError, argparse.ArgumentTypeError):
-                continue
-            if isinstance(number, (int, float)) and not 0 <= number < float("inf"):
-                print("takes", action.dest, text)
-    return parse_known_args(parser, *arguments)
+class Absent:  # as on Windows: to the modules of the script's folder, though not to the packages that they import
+    def find_spec(self, name, path=None, target=None):
+        frame = sys._getframe(1)
+        while "importlib" in frame.f_code.co_filename:
+            frame = frame.f_back
+        if name in {POSIX_ONLY} and frame.f_code.co_filename.startswith(os.getcwd()):
+            raise ModuleNotFoundError("no " + name)
 
-parse_known_args = argparse.ArgumentParser.parse_known_args
-argparse.ArgumentParser.parse_known_args = show_odd_numbers
-script = sys.argv[1]
+for name in {POSIX_ONLY}:
+    sys.modules.pop(name, None)
+sys.meta_path.insert(0, Absent())
+script = os.path.abspath(sys.argv[1])
 sys.path[0] = os.path.dirname(script)  # as python does with a script
 sys.argv = [script, "--help"]
 try:
     runpy.run_path(script, run_name="__main__")
 except SystemExit as stop:
     assert not stop.code, stop.code
-print("imported:", *{name.split(".")[0] for name in sys.modules})
+files = {{name: getattr(module, "__file__", None) for name, module in sys.modules.items()}}
+print("imported:", json.dumps(files))
 """
 
 
+@pytest.fixture(scope="module")
+def copy(tmp_path_factory):
+    """A copy of the repository's folders of scripts."""
+    copy = tmp_path_factory.mktemp("copied") / "folder"
+    no_code = shutil.ignore_patterns("__pycache__", "model", "demo", "*.csv", "*.json")
+    for package in ROOT.glob("*/__init__.py"):
+        shutil.copytree(package.parent, copy / package.parent.name, ignore=no_code)
+    return copy
+
+
 @pytest.mark.parametrize("script", SCRIPTS)
-def test_help_shows_defaults_and_loads_nothing_heavy_and_no_option_takes_what_is_no_number(script):
-    shown = subprocess.run([sys.executable, "-c", SHOW_HELP, script], capture_output=True, text=True)
+def test_help_shows_defaults_and_loads_nothing_heavy_or_foreign(script, copy):
+    """Run in a copy, where the first folder's modules are the installed ones, and those of POSIX alone are absent."""
+    installed = os.environ | {"PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-c", SHOW_HELP, script]
+    shown = subprocess.run(command, capture_output=True, text=True, cwd=copy, env=installed)
     assert shown.returncode == 0, shown.stderr
     text, _, imported = shown.stdout.partition("imported:")
     assert text.startswith("usage:")
     assert "(default:" in text
-    assert not HEAVY & set(imported.split())
+    files = json.loads(imported)
+    assert not HEAVY & {name.partition(".")[0] for name in files}
+    packages = {path.parent.name for path in ROOT.glob("*/__init__.py")}
+    own = [path for name, path in files.items() if name.partition(".")[0] in packages and path]
+    assert [path for path in own if not path.startswith(str(copy))] == []
+
+
+def test_no_module_needs_one_of_posix_alone():
+    imported = {
+        (str(path), name.partition(".")[0])
+        for path in ROOT.glob("*/**/*.py")
+        if path.relative_to(ROOT).parts[0] not in ("tests", ".venv")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        for name in imported_names(node)
+    }
+    assert imported
+    assert [found for found in imported if found[1] in POSIX_ONLY] == []
+
+
+def imported_names(node) -> list[str]:
+    if isinstance(node, ast.ImportFrom):
+        return [node.module or ""]
+    return [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
 
 
 def stopped(stage, *arguments) -> str:

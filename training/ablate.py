@@ -19,6 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this folder's modules, whatever is installed
 from data.files import atomic_path, write_json
 from deployment.options import at_least_one, number_from, positive, seed_number, text_length
 from deployment.tagger import DecisionRule, read_json, sigmoid, suggest

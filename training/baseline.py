@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this folder's modules, whatever is installed
 from data.files import atomic_path, refuse_overwrite, write_json
 from deployment.tagger import DecisionRule, read_rule, read_tags, sigmoid
 from training.questions import Part, read_part

@@ -20,6 +20,7 @@ from pathlib import Path
 
 import numpy as np
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this folder's modules, whatever is installed
 from data.files import refuse_overwrite, write_json
 from deployment.cpus import usable_cpus
 from deployment.options import at_least_one, number_from, positive, seed_number, share, text_length, whole_number

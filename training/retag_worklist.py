@@ -27,6 +27,7 @@ from pathlib import Path
 
 import numpy as np
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this folder's modules, whatever is installed
 from data.files import atomic_path, read_questions, refuse_overwrite, require
 from deployment.options import at_least_one, share
 from deployment.tagger import MAX_TAGS, read_tags

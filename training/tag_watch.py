@@ -21,6 +21,7 @@ import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this folder's modules, whatever is installed
 from data.files import DATE_COLUMN, atomic_path, read_questions, refuse_overwrite, require
 from deployment.options import at_least_one, share
 from deployment.tagger import default_model_folder, read_tags

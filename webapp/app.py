@@ -17,11 +17,13 @@ The app starts without the Space, and works as soon as the Space does. Environme
 import argparse
 import logging
 import os
+import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from flask import Flask
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this folder's modules, whatever is installed
 from deployment.options import port
 
 DEFAULTS = {

@@ -18,6 +18,7 @@ from typing import Any, Self
 from flask import Response, g, request
 from werkzeug.serving import WSGIRequestHandler, make_server
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # this folder's modules, whatever is installed
 from data.files import atomic_path
 from data.sample_site.app import create_app
 from data.sample_site.faults import Faults
