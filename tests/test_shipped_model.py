@@ -22,12 +22,11 @@ TOLERANCE = 0.01
 def mismatches(tagger: Tagger) -> list[str]:
     """Return the titles whose golden answer the tagger does not give."""
     golden = json.loads(ANSWERS.read_text(encoding="utf-8"))
-    thresholds = dict(zip(tagger.tags, tagger.thresholds, strict=True))
     wrong = []
     for expected, found in zip(golden, answers(tagger), strict=True):
         scores = tagger.probabilities([expected["title"]], [expected["description"]])[0]
         scores = dict(zip(tagger.tags, scores, strict=True))
-        near = {tag for tag, score in scores.items() if abs(score - thresholds[tag]) <= TOLERANCE}
+        near = {tag for tag, score in scores.items() if abs(score - tagger.rule.threshold) <= TOLERANCE}
         close = all(abs(scores.get(tag, 2) - score) <= TOLERANCE for tag, score in expected["probabilities"].items())
         if not close or set(expected["suggested"]) - near != set(found["suggested"]) - near:
             wrong.append(expected["title"])
