@@ -100,8 +100,8 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def check_text(title: Any, description: Any) -> tuple[str, str]:
-    """Return a question of the API as plain text, or raise the error that its caller sees."""
+def check_text(title: Any, description: Any, which: str = "the question") -> tuple[str, str]:
+    """Return a question of the API as plain text, or raise the error that its caller sees; ``which`` names it there."""
     import gradio as gr
 
     for name, text, longest in (("title", title, MAX_TITLE), ("description", description, MAX_DESCRIPTION)):
@@ -109,9 +109,10 @@ def check_text(title: Any, description: Any) -> tuple[str, str]:
             raise gr.Error("title and description must be strings", print_exception=False)
         if len(text) > longest:
             raise gr.Error(f"the {name} has {len(text)} characters; at most {longest} are read", print_exception=False)
-    if not title.strip() and not description.strip():
-        raise gr.Error("the question is empty: give it a title or a description", print_exception=False)
-    return pasted_to_text(title), pasted_to_text(description)
+    texts = pasted_to_text(title), pasted_to_text(description)
+    if not any(text.strip() for text in texts):
+        raise gr.Error(f"{which} is empty: give it a title or a description", print_exception=False)
+    return texts
 
 
 def add_api(tagger) -> None:
@@ -133,7 +134,10 @@ def add_api(tagger) -> None:
             raise gr.Error(f"questions must be a list of 1 to {MAX_BATCH} objects", print_exception=False)
         if not all(isinstance(question, dict) for question in questions):
             raise gr.Error("each question must be an object with title and description", print_exception=False)
-        texts = [check_text(question.get("title", ""), question.get("description", "")) for question in questions]
+        texts = [
+            check_text(question.get("title", ""), question.get("description", ""), f"question {number}")
+            for number, question in enumerate(questions, start=1)
+        ]
         return [tagger.answer(*text) for text in texts]
 
     def explain(title: str = "", description: str = "") -> dict:
@@ -303,6 +307,13 @@ def make_theme():
     )
 
 
+def ignore_network_settings() -> None:
+    """Have gradio ignore the environment's proxies and certificates: this app asks no host but itself, by loopback."""
+    os.environ["NO_PROXY"] = os.environ["no_proxy"] = "*"
+    for name in ("SSL_CERT_FILE", "SSL_CERT_DIR"):
+        os.environ.pop(name, None)
+
+
 def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
     try:
@@ -310,7 +321,9 @@ def main(argv: list[str] | None = None) -> None:
     except ModelFolderError as error:
         sys.exit(str(error))
 
-    os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # read when gradio is imported
+    # Both are read when gradio is imported.
+    os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+    ignore_network_settings()
     app = build_app(tagger)
     # With each request, gradio.routes uses a constant that starlette has renamed.
     warnings.filterwarnings("ignore", module=r"gradio\.routes")
