@@ -401,7 +401,7 @@ def test_json_gives_what_the_space_gives(form, client):
         (400, "", {"content": b'{"title": '}),
         (400, "", {"content": b"\xff\xfe"}),
         (400, "nested too deeply", {"content": b"[" * 100_000}),
-        (413, "at most 512 KiB", {"json": {"description": "x" * 600_000}}),
+        (413, "at most 356 KiB", {"json": {"description": "x" * 600_000}}),
         (415, "", {"data": {"title": "python"}}),
         (405, "", {"method": "DELETE"}),
         (404, "", {"path": "/api/tag", "json": {"title": "python"}}),
@@ -483,7 +483,7 @@ class Hub(BaseHTTPRequestHandler):
 @contextmanager
 def http_server(handler):
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as httpd:
-        thread = threading.Thread(target=httpd.serve_forever)
+        thread = threading.Thread(target=httpd.serve_forever, args=[0.02])
         thread.start()
         try:
             yield f"http://127.0.0.1:{httpd.server_port}"

@@ -19,7 +19,7 @@ from schemathesis import GenerationMode
 
 from tests.tiny_model import TAGS, build_model_folder
 from webapp.app import create_app
-from webapp.questions import MAX_BATCH
+from webapp.questions import EXPLANATION, MAX_BATCH, MAX_DESCRIPTION, MAX_TITLE, QUESTION_BYTES
 
 FUZZ = hypothesis.settings(
     max_examples=100, deadline=None, derandomize=True, suppress_health_check=list(hypothesis.HealthCheck)
@@ -73,10 +73,10 @@ def answer(question: dict) -> dict:
 
 
 @contextmanager
-def stand_in_space(port: int = 0, delay: float = 0.0):
-    handler = type("Handler", (StandInSpace,), {"delay": delay, "calls": 0, "asked": {}})
+def stand_in_space(port: int = 0, delay: float = 0.0, kind: type = StandInSpace):
+    handler = type("Handler", (kind,), {"delay": delay, "calls": 0, "asked": {}})
     with ThreadingHTTPServer(("127.0.0.1", port), handler) as httpd:
-        threading.Thread(target=httpd.serve_forever, daemon=True).start()
+        threading.Thread(target=httpd.serve_forever, args=[0.02], daemon=True).start()
         httpd.handler = handler
         try:
             yield httpd
@@ -249,6 +249,132 @@ def test_one_address_may_ask_only_so_often(space):
     assert client.get("/").status_code == client.get("/healthz").status_code == 200
     other = client.post("/api/tags", json=QUESTION, environ_overrides={"REMOTE_ADDR": "10.0.0.7"})
     assert other.status_code == 200
+
+
+def limited(space, limit: str):
+    return create_app({"TAGGER_SPACE": url_of(space), "TAGGER_RATE_LIMIT": limit}).test_client()
+
+
+def batch(count: int) -> dict:
+    return {"questions": [{"title": f"q{number}"} for number in range(count)]}
+
+
+def test_each_question_of_a_batch_counts(space):
+    client = limited(space, "100 per hour")
+    assert client.post("/api/tags/batch", json=batch(64)).status_code == 200
+    refused = client.post("/api/tags/batch", json=batch(64))
+    assert (refused.status_code, refused.content_type) == (429, "application/problem+json")
+    assert 3000 < int(refused.headers["Retry-After"]) <= 3601
+    assert client.post("/api/tags/batch", json=batch(34)).status_code == 200, "the refused one counted as one question"
+    assert client.post("/api/tags", json=QUESTION).status_code == 200
+    assert client.post("/api/tags", json=QUESTION).status_code == 429
+
+
+def test_a_batch_that_no_waiting_lets_through_is_said_to_be_too_large(space):
+    client = limited(space, "5 per minute; 1000 per day")
+    refused = client.post("/api/tags/batch", json=batch(6))
+    assert refused.status_code == 429 and "Retry-After" not in refused.headers
+    assert "at most 5 questions" in refused.get_json()["detail"]
+    assert space.handler.calls == 0
+
+
+LONG_TEXT = "a model of many words, " * 100
+
+
+@pytest.mark.parametrize(
+    "path, question, cost",
+    [
+        ("/api/explain", {"title": "q", "description": LONG_TEXT}, EXPLANATION),
+        ("/api/explain", {"title": "q", "description": "<br>".join("words" * 30)}, EXPLANATION),
+        ("/api/explain", {"title": "three short words"}, 4),
+        ("/", {"title": "three short words", "explain": "yes"}, 5),
+    ],
+)
+def test_an_explanation_counts_as_many_questions_as_it_costs(space, path, question, cost):
+    client = limited(space, f"{cost + 2} per hour")
+    body = {"data": question} if path == "/" else {"json": question}
+    assert client.post(path, **body).status_code == 200
+    assert [client.post("/api/tags", json=QUESTION).status_code for _ in range(3)] == [200, 200, 429]
+    refused = client.post(path, **body)
+    assert refused.status_code == 429 and "Retry-After" in refused.headers
+
+
+def test_an_explanation_takes_the_whole_of_a_limit_below_its_cost(space):
+    client = limited(space, "5 per hour")
+    question = {"title": "q", "description": LONG_TEXT}
+    assert [client.post("/api/explain", json=question).status_code for _ in range(2)] == [200, 429]
+
+
+def test_the_largest_batch_fits_whatever_its_encoding(space):
+    """Each character takes twelve bytes of JSON, where all are escaped."""
+    longest = {"title": "\U0001f600" * MAX_TITLE, "description": "\U0001f600" * MAX_DESCRIPTION}
+    client = limited(space, "1000 per hour")
+    for escaped in (True, False):
+        body = json.dumps({"questions": [longest] * MAX_BATCH}, indent=4, ensure_ascii=escaped)
+        answer = client.post("/api/tags/batch", data=body.encode(), content_type="application/json")
+        assert (answer.status_code, len(answer.get_json()["answers"])) == (200, MAX_BATCH)
+    assert client.post("/api/tags/batch", data=body.encode() * 4, content_type="application/json").status_code == 413
+    assert client.post("/api/tags", data=body.encode(), content_type="application/json").status_code == 413
+
+
+@pytest.mark.parametrize(
+    "body", [b'{"questions": [' + b"[]," * 1_000_000, b'{"questions": [' + b'"",' * 1_000_000, b'"\\"' * 1_000_000]
+)
+def test_a_body_of_other_things_than_texts_is_not_parsed(client, body):
+    """Parsed, it would take a hundred times its size."""
+    refused = client.post("/api/tags/batch", data=body, content_type="application/json")
+    assert refused.status_code == 400 and "more than questions" in refused.get_json()["detail"]
+
+
+def test_the_description_names_the_limits(client):
+    described = client.get("/api/openapi.json").get_json()
+    limits = {
+        path: described["paths"][path]["post"]["responses"]["413"]["description"]
+        for path in ("/api/tags", "/api/explain", "/api/tags/batch")
+    }
+    one = f"Longer than {QUESTION_BYTES // 1024:,} KiB"
+    many = f"Longer than {MAX_BATCH * QUESTION_BYTES // 1024:,} KiB"
+    assert limits == {"/api/tags": one, "/api/explain": one, "/api/tags/batch": many}
+    assert f"up to {EXPLANATION}" in described["info"]["description"]
+    question = described["components"]["schemas"]["Question"]["properties"]
+    assert [question[name]["maxLength"] for name in QUESTION] == [MAX_TITLE, MAX_DESCRIPTION]
+
+
+FORWARDED = {
+    "X-Forwarded-For": "203.0.113.7",
+    "X-Forwarded-Proto": "https",
+    "X-Forwarded-Host": "tags.example",
+    "X-Forwarded-Prefix": "/tagger",
+    "Origin": "https://tags.example",
+    "Host": "backend:8000",
+}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {},
+        {"X-Forwarded-Host": "tags.example:8443", "Origin": "https://tags.example:8443"},
+        {"X-Forwarded-Port": "8443", "Origin": "https://tags.example:8443"},
+        {"X-Forwarded-Port": "443"},
+    ],
+)
+def test_a_proxy_that_is_named_may_rename_host_and_path(space, change):
+    client = create_app({"TAGGER_SPACE": url_of(space), "TAGGER_PROXIES": 1}).test_client()
+    headers = FORWARDED | change
+    page = client.post("/", data=QUESTION, headers=headers)
+    assert page.status_code == 200
+    assert 'action="/tagger/"' in page.text and 'href="/tagger/static/style.css"' in page.text
+    assert client.get("/api/openapi.json", headers=headers).get_json()["servers"] == [{"url": "/tagger"}]
+    assert client.post("/", data=QUESTION, headers=headers | {"Origin": "https://evil.example"}).status_code == 403
+
+
+def test_a_forged_header_of_a_proxy_is_not_believed(client):
+    """Without TAGGER_PROXIES, whoever sends it may be anybody."""
+    headers = FORWARDED | {"Origin": "https://evil.example", "X-Forwarded-Host": "evil.example"}
+    assert client.post("/", data=QUESTION, headers=headers).status_code == 403
+    page = client.post("/", data=QUESTION, headers={"X-Forwarded-Prefix": "//evil.example", "X-Forwarded-Host": "x"})
+    assert page.status_code == 200 and 'action="/"' in page.text and "evil" not in page.text
 
 
 def test_the_log_is_json_without_a_word_of_the_question(client, capfd):

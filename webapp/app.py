@@ -10,8 +10,11 @@ The app starts without the Space, and works as soon as the Space does. Environme
     TAGGER_SITE         url of the site whose tag pages the results link to
     TAGGER_TIMEOUT      seconds that the Space may take for an answer
     TAGGER_IN_FLIGHT    calls to the Space at one time
-    TAGGER_RATE_LIMIT   questions of one address, such as "240 per minute"
-    TAGGER_PROXIES      reverse proxies in front, whose X-Forwarded-For is believed: 1 on Render
+    TAGGER_RATE_LIMIT   questions of one address, such as "240 per minute"; a batch counts as its questions, an
+                        explanation as up to 45
+    TAGGER_PROXIES      reverse proxies in front, whose X-Forwarded-For, -Proto, -Host, -Port and -Prefix are believed:
+                        1 on Render
+    HF_TOKEN            a token of the Hub that may read the Space, if it is private and named by its id
 """
 
 import argparse
@@ -25,6 +28,7 @@ from flask import Flask
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this folder's modules, whatever is installed
 from deployment.options import port
+from webapp.questions import QUESTION_BYTES
 
 DEFAULTS = {
     "TAGGER_SPACE": "http://127.0.0.1:7860",
@@ -58,7 +62,8 @@ def create_app(config: Mapping[str, object] | None = None) -> Flask:
     own, shared = app.jinja_loader, FileSystemLoader(ANSWER_FILES)
     app.jinja_loader = ChoiceLoader([own, shared])  # type: ignore[list-item]
     if proxies := read_number(app.config, "TAGGER_PROXIES", int):
-        app.wsgi_app = ProxyFix(app.wsgi_app, x_for=proxies, x_proto=proxies)  # type: ignore[method-assign]
+        forwarded = dict.fromkeys(("x_for", "x_proto", "x_host", "x_port", "x_prefix"), proxies)
+        app.wsgi_app = ProxyFix(app.wsgi_app, **forwarded)  # type: ignore[method-assign]
 
     guards.init_app(app)
     timeout, in_flight = (
@@ -79,9 +84,8 @@ def create_app(config: Mapping[str, object] | None = None) -> Flask:
 def configure(app: Flask, config: Mapping[str, object] | None) -> None:
     """Fill ``app.config`` as create_app says."""
     app.config.from_mapping(
-        # The longest question, every character of it escaped: as \uXXXX pairs in JSON, or by percent signs in a form.
-        MAX_CONTENT_LENGTH=512 * 1024,
-        MAX_FORM_MEMORY_SIZE=512 * 1024,
+        MAX_CONTENT_LENGTH=QUESTION_BYTES,  # webapp/views.py allows a batch more
+        MAX_FORM_MEMORY_SIZE=QUESTION_BYTES,
     )
     app.config.from_mapping({name: os.environ.get(name) or default for name, default in DEFAULTS.items()})
     app.config.from_mapping(config)

@@ -2,14 +2,16 @@
 
 import logging
 import sys
+import threading
 import time
 from urllib.parse import urlsplit
 
 from flask import Flask, Response, current_app, g, request
-from flask_limiter import Limiter
-from flask_limiter.util import get_remote_address
+from limits import parse_many
+from limits.storage import MemoryStorage
+from limits.strategies import FixedWindowRateLimiter
 from pythonjsonlogger.json import JsonFormatter
-from werkzeug.exceptions import Forbidden
+from werkzeug.exceptions import Forbidden, TooManyRequests
 
 SECURITY_HEADERS = {
     "Content-Security-Policy": "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; "
@@ -22,8 +24,69 @@ SECURITY_HEADERS = {
     "Cross-Origin-Opener-Policy": "same-origin",
 }
 
-limiter = Limiter(get_remote_address, storage_uri="memory://")
-limit_questions = limiter.shared_limit(lambda: current_app.config["TAGGER_RATE_LIMIT"], scope="questions")
+
+class RateLimit:
+    """How many questions an address may ask. Thread-safe.
+
+    Parameters
+    ----------
+    limits : such as "240 per minute", or several with semicolons between them
+
+    Raises
+    ------
+    ValueError : the limits are none
+    """
+
+    def __init__(self, limits: str):
+        try:
+            self._limits = parse_many(limits)
+        except ValueError:
+            self._limits = []
+        self.most = min((limit.amount for limit in self._limits), default=0)  # questions at one time
+        if self.most < 1:
+            raise ValueError(f'TAGGER_RATE_LIMIT is {limits!r}; it must be such as "240 per minute"')
+        self._windows = FixedWindowRateLimiter(MemoryStorage())
+        self._lock = threading.Lock()
+
+    def charge(self, address: str, questions: int, charged: int = 0) -> None:
+        """Count a request of an address as ``questions``, of which some are ``charged`` already; all, or none more.
+
+        Raises
+        ------
+        TooManyRequests : they are more than it may ask now; says how long to wait, if waiting helps
+        """
+        if questions > self.most:
+            raise TooManyRequests(
+                f"This server answers at most {self.most} questions of an address at one time, and this request counts "
+                f"as {questions}: send fewer at a time."
+            )
+        cost = questions - charged
+        with self._lock:
+            for limit in self._limits:
+                if cost and not self._windows.test(limit, address, cost=cost):
+                    reset = self._windows.get_window_stats(limit, address).reset_time
+                    raise TooManyRequests(
+                        f"More than {limit} came from this address, where each question of a batch counts, and an "
+                        "explanation for as many as it costs. Please wait a little.",
+                        retry_after=max(1, round(reset - time.time())),
+                    )
+            for limit in self._limits:
+                self._windows.hit(limit, address, cost=cost)
+
+
+def charge_entry() -> None:
+    """Count a request as one question before anything of it is read, or raise TooManyRequests."""
+    current_app.extensions["rate_limit"].charge(request.remote_addr or "", 1)
+
+
+def charge_rest(questions: int) -> None:
+    """Count a request that :func:`charge_entry` let in as ``questions`` in all, or raise TooManyRequests."""
+    current_app.extensions["rate_limit"].charge(request.remote_addr or "", questions, charged=1)
+
+
+def charge_explanation(cost: int) -> None:
+    """:func:`charge_rest` for an explanation; where the limit is below its cost, it takes the whole limit."""
+    charge_rest(min(cost, current_app.extensions["rate_limit"].most))
 
 
 def init_app(app: Flask) -> None:
@@ -31,26 +94,14 @@ def init_app(app: Flask) -> None:
 
     Raises
     ------
-    ValueError : TAGGER_RATE_LIMIT is no limit that flask-limiter understands
+    ValueError : TAGGER_RATE_LIMIT is no limit
     """
-    from limits import parse_many
-
-    try:
-        parse_many(app.config["TAGGER_RATE_LIMIT"])
-    except ValueError:
-        limit = app.config["TAGGER_RATE_LIMIT"]
-        raise ValueError(f'TAGGER_RATE_LIMIT is {limit!r}; it must be such as "240 per minute"') from None
+    app.extensions["rate_limit"] = RateLimit(str(app.config["TAGGER_RATE_LIMIT"]))
     log_as_json(app)
     app.before_request(start_clock)
     app.before_request(refuse_forged)
-    limiter.init_app(app)
     app.after_request(add_security_headers)
     app.after_request(log_request)
-
-
-def seconds_to_wait() -> int:
-    """Return when an address that has reached its limit may ask again."""
-    return max(1, round(limiter.current_limit.reset_at - time.time()))
 
 
 def log_as_json(app: Flask) -> None:

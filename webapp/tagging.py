@@ -6,13 +6,14 @@ Nothing of a question's text is kept: the cache knows it by its hash.
 import hashlib
 import logging
 import threading
+from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
 
 from cachetools import TTLCache
 
 from webapp.questions import Question
-from webapp.space import Space, SpaceUnavailable
+from webapp.space import RequestRefused, Space, SpaceUnavailable, describe
 
 CACHED, CACHE_SECONDS = 2048, 600  # answers, and for how long
 FIELDS = ("title", "description")
@@ -60,22 +61,33 @@ class LocalTagger:
         return Tagger(self._folder)
 
     def answers(self, questions: list[Question]) -> list[dict]:
-        with self._one_at_a_time:
-            return [self._tagger.answer(*as_text(question)) for question in questions]
+        return self._ask(lambda tagger: [tagger.answer(*as_text(question)) for question in questions])
 
     def explain(self, question: Question) -> dict[str, list[dict]]:
-        with self._one_at_a_time:
-            return self._tagger.explain(*as_text(question))
+        return self._ask(lambda tagger: tagger.explain(*as_text(question)))
 
     def tags(self) -> list[dict]:
+        return self._ask(lambda tagger: [{"tag": tag, "threshold": tagger.rule.threshold} for tag in tagger.tags])
+
+    def _ask(self, question: Callable):
+        """Return what ``question`` gives of the tagger; raise as :meth:`webapp.space.Space.call` does."""
         with self._one_at_a_time:
-            return [{"tag": tag, "threshold": self._tagger.rule.threshold} for tag in self._tagger.tags]
+            try:
+                tagger = self._tagger
+            except Exception as error:  # a damaged folder, or a library that is not installed
+                raise SpaceUnavailable(f"TAGGER_MODEL, {self._folder}: {describe(error)}") from None
+            try:
+                return question(tagger)
+            except ValueError as error:
+                raise RequestRefused(f"The tagger refused this: {error}") from None
+            except Exception as error:
+                raise SpaceUnavailable(f"TAGGER_MODEL, {self._folder}: {describe(error)}") from None
 
 
 class Tagging:
     """Answers questions from the Space or, while it is away, from ``local`` if that is given. Thread-safe.
 
-    Every method raises SpaceUnavailable where neither gives an answer.
+    Every method raises SpaceUnavailable where neither gives an answer, and RequestRefused where it cannot be answered.
     """
 
     def __init__(self, space: Space, local: LocalTagger | None, log: logging.Logger):
@@ -114,14 +126,15 @@ class Tagging:
         self._taggers[0].tags()
 
     def _first(self, method: str, *arguments) -> tuple:
-        """Return the first tagger's answer and its source."""
+        """Return the first tagger's answer and its source, or raise what the Space raised."""
+        reasons = []
         for tagger in self._taggers:
             try:
                 return getattr(tagger, method)(*arguments), tagger.source
             except SpaceUnavailable as error:
                 self._log.warning(str(error))
-                reason = error
-        raise reason
+                reasons.append(error)
+        raise reasons[0]
 
 
 def as_text(question: Question) -> tuple[str, str]:
