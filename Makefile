@@ -49,10 +49,11 @@ serve: .venv/installed ## Gradio app on http://127.0.0.1:7860 and Flask form on 
 	@test -f $(SERVED)/model_quantized.onnx || { echo "$(SERVED) holds no model_quantized.onnx" >&2; exit 1; }
 	@echo "serving $(SERVED); Ctrl-C stops both apps"
 	@set -m; TAGGER_MODEL=$(SERVED) $(PY) deployment/app.py --port $(GRADIO_PORT) & gradio=$$!; \
-	TAGGER_SPACE=http://127.0.0.1:$(GRADIO_PORT) .venv/bin/gunicorn --bind 127.0.0.1:$(FORM_PORT) --threads 16 \
+	TAGGER_SPACE=http://127.0.0.1:$(GRADIO_PORT) $(PY) -m gunicorn --bind 127.0.0.1:$(FORM_PORT) --threads 16 \
 		"webapp.app:create_app()" & flask=$$!; \
 	set +m; trap 'kill $$gradio $$flask 2>/dev/null; wait; exit 0' INT TERM HUP; \
-	wait -n || true; kill $$gradio $$flask 2>/dev/null; wait; echo "an app stopped; so did the other" >&2; exit 1
+	while kill -0 $$gradio && kill -0 $$flask; do sleep 0.5; done 2>/dev/null; \
+	kill $$gradio $$flask 2>/dev/null; wait; echo "an app stopped; so did the other" >&2; exit 1
 
 bench: $(REPORTS)/comparison.json .venv/ray ## measure speed and scale, as ratios; fail if the demo's model has become worse
 	$(PY) onnx_export/quality_gate.py --models-dir $(MODELS) --model $(MODEL) --best assets/best_demo
@@ -77,17 +78,21 @@ clean: ## remove what the demo made, and the virtual environment
 
 # --- set-up ---------------------------------------------------------------------------------------------------------
 
+# A virtual environment knows its folder: once that was moved or copied, `activate` would lead into the first one.
+ifneq "$(shell cat .venv/installed 2>/dev/null)" "$(CURDIR)"
+.PHONY: .venv/installed
+endif
+
 # --no-compile: Python compiles what it imports, a small part of what is installed.
-.venv/installed: $(REQUIREMENTS) pyproject.toml
+.venv/installed: $(REQUIREMENTS)
 	@"$(PYTHON)" -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || \
 		{ echo "Python 3.11 or newer with venv is needed (Debian: apt install python3-venv); or name one: make PYTHON=..." >&2; exit 1; }
 	"$(PYTHON)" -m venv .venv
 	$(PY) -m pip install --quiet --disable-pip-version-check --no-compile --requirement $(REQUIREMENTS)
-	$(PY) -m pip install --quiet --disable-pip-version-check --no-compile --editable .
-	@touch $@
+	@echo "$(CURDIR)" >$@
 
-.venv/ray: .venv/installed
-	$(PY) -m pip install --quiet --disable-pip-version-check --no-compile --editable .[ray]
+.venv/ray: .venv/installed deployment/requirements-ray.txt
+	$(PY) -m pip install --quiet --disable-pip-version-check --no-compile --requirement deployment/requirements-ray.txt
 	@touch $@
 
 browser:

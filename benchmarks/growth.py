@@ -90,16 +90,16 @@ def tag_on_ray(rows: "pd.DataFrame", folder: Path, model: Path, workers: int) ->
     size = -(-len(rows) // SHARDS)
     for number in range(SHARDS):
         rows[["title"]].iloc[number * size : (number + 1) * size].to_parquet(shards / f"{number}.parquet")
-    ray = Path(sys.executable).with_name("ray")
+    ray = [sys.executable, "-m", "ray.scripts.scripts"]
     os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
     quiet = {"check": True, "capture_output": True}
     head = ["--head", f"--port={RAY_PORT}", f"--num-cpus={workers}", "--include-dashboard=false"]
-    subprocess.run([ray, "start", *head], **quiet)
+    subprocess.run([*ray, "start", *head], **quiet)
     try:
         options = ["--model", model, "--input", shards, "--output", target, "--ray", f"127.0.0.1:{RAY_PORT}"]
         return seconds(["deployment/predict.py", *options])
     finally:
-        subprocess.run([ray, "stop", "--force"], **quiet)
+        subprocess.run([*ray, "stop", "--force"], **quiet)
 
 
 def plot(curves: dict[str, dict[int, float]], memory: dict[str, dict[int, float]], path: Path) -> None:

@@ -183,7 +183,7 @@ def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
     space_url, form_url = f"http://127.0.0.1:{SPACE_PORT}", f"http://127.0.0.1:{FORM_PORT}"
     space = [sys.executable, "deployment/app.py", "--port", str(SPACE_PORT), "--model", str(args.model.resolve())]
-    gunicorn = [Path(sys.executable).with_name("gunicorn"), "--threads", "16", "--bind", f"127.0.0.1:{FORM_PORT}"]
+    gunicorn = [sys.executable, "-m", "gunicorn", "--threads", "16", "--bind", f"127.0.0.1:{FORM_PORT}"]
     settings = {"TAGGER_SPACE": space_url, "TAGGER_RATE_LIMIT": "1000000 per second"}
     try:
         tagger = Tagger(args.model)

@@ -58,7 +58,7 @@ def tag_folder(source: Path, target: Path, model: Path, top_k: int | None, addre
         import ray
         from tqdm import tqdm
     except ImportError:
-        raise ValueError("--ray needs the package ray:  pip install ray") from None
+        raise ValueError("--ray needs the package ray:  pip install -r requirements-ray.txt") from None
 
     Tagger(model)  # says what is wrong with it before a cluster is asked for
     missing = missing_shards(source, target)

@@ -95,7 +95,7 @@ def client(space):
 def form_server(space_url: str, timeout: float = 10, **settings: str):
     port = free_port()
     url = f"http://127.0.0.1:{port}"
-    gunicorn = [Path(sys.executable).with_name("gunicorn"), "--threads", "8", "--bind", f"127.0.0.1:{port}"]
+    gunicorn = [sys.executable, "-m", "gunicorn", "--threads", "8", "--bind", f"127.0.0.1:{port}"]
     environment = os.environ | {"TAGGER_SPACE": space_url, "TAGGER_TIMEOUT": str(timeout)} | settings
     with server([*gunicorn, "webapp.app:create_app()"], url, cwd=ROOT, env=environment):
         yield url

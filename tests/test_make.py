@@ -1,9 +1,11 @@
 """The make targets that a newcomer meets first."""
 
 import os
+import shutil
 import signal
 import socket
 import subprocess
+import sys
 import time
 
 import pytest
@@ -33,6 +35,22 @@ def test_help_lists_every_target():
     shown = subprocess.run(["make", "help"], capture_output=True, text=True, check=True, env=WITHOUT_OUTER_MAKE).stdout
     for target in ("demo", "test", "lint", "serve", "bench", "clean", "help"):
         assert f"make {target} " in shown
+
+
+def test_a_copied_folder_gets_an_environment_of_its_own(tmp_path):
+    first, second = tmp_path / "first", tmp_path / "second (copy)"
+    first.mkdir()
+    shutil.copy("Makefile", first)
+    (first / "none.txt").touch()
+    command = ["make", ".venv/installed", "REQUIREMENTS=none.txt", f"PYTHON={sys.executable}"]
+    options = {"capture_output": True, "text": True, "check": True, "env": WITHOUT_OUTER_MAKE}
+    subprocess.run(command, cwd=first, **options)
+    assert "up to date" in subprocess.run(command, cwd=first, **options).stdout
+    shutil.copytree(first, second, symlinks=True)
+    subprocess.run(command, cwd=second, **options)
+    assert "up to date" in subprocess.run(command, cwd=second, **options).stdout
+    activated = subprocess.run(["bash", "-euc", ". .venv/bin/activate; command -v python"], cwd=second, **options)
+    assert activated.stdout.strip() == str(second / ".venv/bin/python")
 
 
 def test_serve_without_a_model_names_the_folder(tmp_path):

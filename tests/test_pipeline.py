@@ -325,9 +325,9 @@ def test_two_processes_train_the_model_that_one_trains(easy_data_dir, easy_backb
     long = ["--epochs", "8", "--learning-rate", "0.003", "--max-length", "64"]
     reached = []
     for processes in (1, 2):
-        torchrun = [Path(sys.executable).with_name("torchrun"), "--nproc-per-node", processes, "training/finetune.py"]
+        torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", processes]
         folder = easy_data_dir / str(processes)
-        options = ["--model", easy_backbone, *where(easy_data_dir, folder), *long]
+        options = ["training/finetune.py", "--model", easy_backbone, *where(easy_data_dir, folder), *long]
         command = [*torchrun, *options, "--batch-size", 8 // processes]
         environment = os.environ | {"OMP_NUM_THREADS": "1"}
         done = subprocess.run(list(map(str, command)), capture_output=True, text=True, env=environment)
