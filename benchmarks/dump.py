@@ -37,7 +37,7 @@ def write_dump(path: Path, megabytes: int) -> int:
             f'OwnerUserId="1" Title={quoteattr(question.title)} Tags={tags} ContentLicense="CC BY-SA 4.0" />\n'
             f'  <row Id="%d{number + 5000:04}" PostTypeId="2" ParentId="1" CreationDate="{date}" Body={body} />\n'
         )
-    with path.open("w", encoding="utf-8") as file:
+    with path.open("w", encoding="utf-8", newline="\n") as file:
         file.write('<?xml version="1.0" encoding="utf-8"?>\n<posts>\n')
         for repetition in itertools.count(1):
             file.writelines(rows.replace("%d", str(repetition)) for rows in block)

@@ -60,7 +60,7 @@ def seconds(command: Sequence[str | Path]) -> float:
 
 def tag_titles(rows: "pd.DataFrame", folder: Path, model: Path) -> float:
     """Return the seconds of predict.py over the titles."""
-    rows[["title"]].to_csv(folder / "titles.csv", index=False)
+    rows[["title"]].to_csv(folder / "titles.csv", index=False, lineterminator="\n")
     options = ["--model", model, "--input", folder / "titles.csv", "--output", folder / "tagged.csv", "--force"]
     return seconds(["deployment/predict.py", *options])
 
@@ -76,7 +76,7 @@ def scraper_memory(engine: str, pages: int, folder: Path) -> float:
     urls = folder / "ques_urls.csv"
     with SampleSite(n=pages) as site:
         addresses = (f"{site.url}/questions/{question.id}" for question in site.questions)
-        urls.write_text("\n".join(["url", *addresses, ""]), encoding="utf-8")
+        urls.write_text("\n".join(["url", *addresses, ""]), encoding="utf-8", newline="\n")
         options = ["--input", urls, "--output", folder / "scraped.csv", "--engine", engine, "--delay", "0", "--force"]
         # What the browser's processes share is counted once; that count takes long, and one process needs none.
         memory = proportional if engine == "selenium" else resident

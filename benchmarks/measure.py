@@ -67,6 +67,6 @@ def write_report(path: Path, lines: Sequence[str]) -> None:
     """
     text = "\n".join([*lines, ""])
     with atomic_path(path) as temporary:
-        temporary.write_text(text + "\n", encoding="utf-8")
+        temporary.write_text(text + "\n", encoding="utf-8", newline="\n")
     print(text)
     print(f"-> {path}")

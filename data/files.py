@@ -35,7 +35,10 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         yield temporary
-        temporary.replace(path)
+        try:
+            temporary.replace(path)
+        except PermissionError as error:  # Windows replaces no file that is open
+            sys.exit(f"{path} cannot be replaced ({error.strerror}): close it in other programs, then run this again")
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -43,7 +46,7 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
 def write_json(path: str | Path, content: object) -> None:
     """Write JSON for people to read, whole or not at all."""
     with atomic_path(path) as temporary:
-        temporary.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        temporary.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8", newline="\n")
 
 
 def refuse_overwrite(*paths: str | Path, force: bool) -> None:
@@ -191,4 +194,4 @@ def write_questions(path: str | Path, questions) -> None:
         columns.append(DATE_COLUMN)
         cells[DATE_COLUMN] = questions[DATE_COLUMN].map(lambda date: date.isoformat(), na_action="ignore")
     with atomic_path(path) as temporary:
-        questions.assign(**cells).to_csv(temporary, columns=columns, index=False)
+        questions.assign(**cells).to_csv(temporary, columns=columns, index=False, lineterminator="\n")

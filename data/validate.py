@@ -164,7 +164,7 @@ def main(argv: list[str] | None = None) -> None:
             lines += describe(questions, name)
             plot_frequencies(questions, args.reports_dir / "tag_frequencies.png")
     with atomic_path(args.reports_dir / "data.md") as temporary:
-        temporary.write_text("\n".join(lines), encoding="utf-8")
+        temporary.write_text("\n".join(lines), encoding="utf-8", newline="\n")
     print(f"{len(found)} files are sound: {', '.join(found)} -> {args.reports_dir / 'data.md'}")
 
 

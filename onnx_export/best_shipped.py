@@ -27,7 +27,9 @@ def file_hashes(folder: Path, names) -> dict[str, str]:
 def write_decisions(path: Path, decisions: dict) -> None:
     """Write decisions, compact, whole or not at all."""
     with atomic_path(path) as temporary:
-        temporary.write_text(json.dumps(decisions, ensure_ascii=False, separators=(",", ":")) + "\n", encoding="utf-8")
+        temporary.write_text(
+            json.dumps(decisions, ensure_ascii=False, separators=(",", ":")) + "\n", encoding="utf-8", newline="\n"
+        )
 
 
 def read_decisions(path: Path) -> dict:

@@ -109,9 +109,11 @@ def write_model_report(
     outputs = model_outputs(folder)
     served = evaluations.get("int8") or evaluations["fp32"]
     with atomic_path(outputs["per_tag.tsv"]) as temporary:
-        per_tag_table(served, train, test).to_csv(temporary, sep="\t", index=False, float_format="%.4f")
+        per_tag_table(served, train, test).to_csv(
+            temporary, sep="\t", index=False, float_format="%.4f", lineterminator="\n"
+        )
     with atomic_path(outputs["worst_errors.md"]) as temporary:
-        temporary.write_text(worst_errors(served, test), encoding="utf-8")
+        temporary.write_text(worst_errors(served, test), encoding="utf-8", newline="\n")
     names = [files[served.precision].name, *(name for name in DECIDING if (folder / name).is_file())]
     write_decisions(outputs["test_decisions.json"], describe_decisions(served, test, file_hashes(folder, names)))
     figures = {precision: evaluation.figures for precision, evaluation in evaluations.items()}
@@ -126,10 +128,10 @@ def write_comparison(outputs: dict[str, Path], rows: list[dict], train: Part, te
     counts = train.targets.sum(axis=0)
     report = markdown(rows, len(test), {name: counts[tags].tolist() for name, tags in frequency_thirds(counts).items()})
     with atomic_path(outputs["md"]) as temporary:
-        temporary.write_text(report, encoding="utf-8")
+        temporary.write_text(report, encoding="utf-8", newline="\n")
     columns = dict.fromkeys(name for row in reversed(rows) for name in row)  # the last row has the most
     with atomic_path(outputs["csv"]) as temporary:
-        pd.DataFrame(rows, columns=list(columns)).to_csv(temporary, index=False)
+        pd.DataFrame(rows, columns=list(columns)).to_csv(temporary, index=False, lineterminator="\n")
     measured = {"data_sha256": data_hash(data_dir), "test_questions": len(test), "rows": rows}
     write_json(outputs["json"], measured | {"reference_on_another_split": REFERENCE})
     return report

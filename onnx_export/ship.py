@@ -125,7 +125,7 @@ def publish(source: Path, card: str, output: Path) -> None:
     try:
         for file in (*SERVED, *FIGURES):
             shutil.copyfile(source / file, staging / file)
-        (staging / CARD).write_text(card, encoding="utf-8")
+        (staging / CARD).write_text(card, encoding="utf-8", newline="\n")
         for file in SHIPPED:
             (staging / file).replace(output / file)
     finally:

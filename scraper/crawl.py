@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from scraper.plain import PlainClient
 
 LONGEST_DELAY_S = 86_400  # a day; Python refuses to sleep for a number with many digits
+CTRL_C_WITHIN_S = 1  # Windows notices it between two waits only
 FAILURES_IN_A_ROW = 10  # after so many the site is taken to be down, or to have had enough
 
 
@@ -105,7 +106,7 @@ class Crawler:
             running |= {self._executor.submit(self._take, url) for url in islice(waiting, room)}
             if not running:
                 break
-            done, running = wait(running, return_when=FIRST_COMPLETED)
+            done, running = wait(running, CTRL_C_WITHIN_S, FIRST_COMPLETED)
             for future in done:
                 try:
                     outcome = future.result()

@@ -12,6 +12,7 @@ import psutil
 import pytest
 from selenium.webdriver.chrome.service import Service
 
+from data.files import write_json
 from deployment.cpus import usable_cpus
 from deployment.locks import sole_writer
 from scraper import processes
@@ -112,6 +113,17 @@ def test_a_table_can_be_replaced_while_its_store_is_open(tmp_path):
         (tmp_path / "other.csv").replace(store.path)
         store.append([{"url": "c"}])
     assert (tmp_path / "rows.csv").read_text() == "url\nb\nc\n"
+
+
+def test_a_file_that_another_program_has_open_is_named(tmp_path, monkeypatch):
+    def refuse(self, target):
+        raise PermissionError(13, "Access is denied", str(self), 5, str(target))
+
+    monkeypatch.setattr("pathlib.Path.replace", refuse)
+    (tmp_path / "split.csv").write_text("as before")
+    with pytest.raises(SystemExit, match=r"split.csv cannot be replaced \(Access is denied\): close it"):
+        write_json(tmp_path / "split.csv", {})
+    assert [path.read_text() for path in tmp_path.iterdir()] == ["as before"]
 
 
 @pytest.fixture

@@ -80,15 +80,32 @@ def test_help_shows_defaults_and_loads_nothing_heavy_or_foreign(script, copy):
 
 
 def test_no_module_needs_one_of_posix_alone():
-    imported = {
-        (str(path), name.partition(".")[0])
-        for path in ROOT.glob("*/**/*.py")
-        if path.relative_to(ROOT).parts[0] not in ("tests", ".venv")
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
-        for name in imported_names(node)
-    }
+    imported = {(str(path), name.partition(".")[0]) for path, node in program_nodes() for name in imported_names(node)}
     assert imported
     assert [found for found in imported if found[1] in POSIX_ONLY] == []
+
+
+def test_text_files_are_the_same_on_every_system():
+    """Windows would take its own encoding, and end lines by two characters, where a call does not say otherwise."""
+    needed = {"read_text": {"encoding"}, "write_text": {"encoding", "newline"}, "to_csv": {"lineterminator"}}
+    lacking = []
+    for path, node in program_nodes():
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+            words = needed.get(node.func.attr, set())
+            if node.func.attr == "open":
+                mode = next((arg.value for arg in node.args if isinstance(arg, ast.Constant)), "r")
+                words = set() if "b" in mode else {"encoding", "newline"} if "w" in mode else {"encoding"}
+            if words - {keyword.arg for keyword in node.keywords}:
+                lacking.append(f"{path}, line {node.lineno}")
+    assert lacking == []
+
+
+def program_nodes():
+    """Yield the path and the nodes of every file that is no test."""
+    for path in ROOT.glob("*/**/*.py"):
+        if path.relative_to(ROOT).parts[0] not in ("tests", ".venv"):
+            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+                yield path.relative_to(ROOT), node
 
 
 def imported_names(node) -> list[str]:

@@ -268,7 +268,7 @@ def main(argv: list[str] | None = None) -> None:
     answers |= without_training(np.load(kept / "the-recipe.npy"), train, validation)
     text = markdown(validation, answers, ", ".join(f"{name} {getattr(args, name)}" for name in ("model", *OPTIONS)))
     with atomic_path(args.reports_dir / "ablation.md") as temporary:
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_text(text, encoding="utf-8", newline="\n")
     print(text)
     print(f"written: {args.reports_dir / 'ablation.md'}")
 

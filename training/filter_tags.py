@@ -149,7 +149,7 @@ def main(argv: list[str] | None = None) -> None:
     write_questions(outputs[0], filtered)
     write_json(outputs[1], {tag: index for index, tag in enumerate(tags)})
     with atomic_path(outputs[2]) as temporary:
-        filtered.assign(split=splits).to_csv(temporary, columns=["url", "split"], index=False)
+        filtered.assign(split=splits).to_csv(temporary, columns=["url", "split"], index=False, lineterminator="\n")
 
     dropped = len(questions) - len(filtered)
     print(describe_tags(questions, tags))

@@ -230,7 +230,7 @@ def write_log(histories: dict[int, list[dict]], consistency: float, folder: Path
     runs = {seed: pd.DataFrame(history).groupby("epoch").first() for seed, history in histories.items()}
     log = pd.concat(runs, names=["seed", "epoch"]).reset_index()
     log = log.reindex(columns=["seed", *columns]).rename(columns=columns).dropna(subset="f1_micro")
-    log.to_csv(folder / "training_log.csv", index=False)
+    log.to_csv(folder / "training_log.csv", index=False, lineterminator="\n")
     plot_log(log, consistency, f"Fine-tuning {folder.name}").savefig(
         folder / "training_curve.png", dpi=120, bbox_inches="tight"
     )

@@ -127,7 +127,7 @@ def write_csv(path: Path, rows: list[dict]) -> None:
     ]
     with atomic_path(path) as temporary:
         columns = ["url", "title", "tags", "add", "remove", "score"]
-        pd.DataFrame(cells, columns=columns).to_csv(temporary, index=False)
+        pd.DataFrame(cells, columns=columns).to_csv(temporary, index=False, lineterminator="\n")
 
 
 def write_page(path: Path, rows: list[dict], num_questions: int) -> None:
@@ -136,7 +136,7 @@ def write_page(path: Path, rows: list[dict], num_questions: int) -> None:
 
     template = Template(Path(__file__).with_suffix(".html").read_text(encoding="utf-8"), autoescape=True)
     with atomic_path(path) as temporary:
-        temporary.write_text(template.render(rows=rows, num_questions=num_questions), encoding="utf-8")
+        temporary.write_text(template.render(rows=rows, num_questions=num_questions), encoding="utf-8", newline="\n")
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:

@@ -176,7 +176,7 @@ def main(argv: list[str] | None = None) -> None:
     )
     text = report(figures, where)
     with atomic_path(output) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_text(text, encoding="utf-8", newline="\n")
     print(f"{text}\nwritten: {output}")
     sys.exit(int(must_retrain(figures)))
 

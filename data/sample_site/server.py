@@ -149,8 +149,9 @@ def main(argv: list[str] | None = None) -> None:
         print(f"{len(site.questions)} questions at {site.url}", flush=True)
         if args.port_file:
             with atomic_path(args.port_file) as temporary:
-                temporary.write_text(site.url)
-        stop.wait()
+                temporary.write_text(site.url, encoding="utf-8", newline="\n")
+        while not stop.wait(1):  # on Windows, Ctrl-C ends no wait
+            pass
     if args.port_file:
         args.port_file.unlink(missing_ok=True)
 
