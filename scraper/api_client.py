@@ -10,6 +10,7 @@ from tqdm import tqdm
 
 from scraper.api_answers import parse_wrapper
 from scraper.politeness import LONGEST_PAUSE_S, TIMEOUT_S, HostGate, RetryLater, StopRun, check_status, user_agent
+from scraper.proxies import exempt_this_machine
 
 ADDRESS = "https://api.stackexchange.com/2.3"
 KEY_VARIABLE = "STACK_EXCHANGE_KEY"
@@ -35,6 +36,7 @@ class Api:
         delay_s : least seconds between two calls.
         contact : address or mail that the User-Agent carries.
         """
+        exempt_this_machine()
         self.quota: int | None = None
         self._address = address.rstrip("/")
         self._common = {"site": urlsplit(site).netloc, "pagesize": PAGE_SIZE}

@@ -25,6 +25,7 @@ from scraper.politeness import (
     check_status,
     user_agent,
 )
+from scraper.proxies import exempt_this_machine
 
 if TYPE_CHECKING:
     from scraper.browser import Browser
@@ -68,6 +69,7 @@ class Crawler:
         delay_s : least seconds between two requests to a host.
         contact : address or mail that the User-Agent carries.
         """
+        exempt_this_machine()
         self._parse = parse
         self._ready = ready
         self._engine = engine

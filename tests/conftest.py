@@ -4,6 +4,9 @@ import pytest
 from selenium import webdriver
 
 from data.sample_site.server import SampleSite
+from scraper.proxies import exempt_this_machine
+
+exempt_this_machine()  # every server of the tests runs here
 
 
 @pytest.fixture(scope="session")

@@ -27,7 +27,16 @@ from webapp.app import create_app
 from webapp.questions import MAX_DESCRIPTION, MAX_TITLE
 
 ROOT = Path(__file__).parents[1]
-START_SECONDS = 60
+START_SECONDS = 120  # on a busy machine
+# Both apps run with these: the Space asks no host at all, and the form only its Space, here on this machine.
+UNUSABLE_NETWORK = {
+    "HTTP_PROXY": "http://127.0.0.1:9",
+    "http_proxy": "socks4://127.0.0.1:9",
+    "ALL_PROXY": "socks5://127.0.0.1:9",
+    "NO_PROXY": "",
+    "no_proxy": "",
+    "SSL_CERT_FILE": "/nowhere/ca.pem",
+}
 QUESTION = {"title": "python & <b>csv</b>", "description": "gradient in\nthe 'layers' of shrubbery"}
 SUGGESTED = ["python", "deep-learning", "<script>", "neural-network", "pandas"]
 OTHERS = ["optimization", "c++"]
@@ -73,7 +82,7 @@ def space_folder(tmp_path_factory):
 
 def space_server(folder: Path, port: int):
     environment = {name: value for name, value in os.environ.items() if name != "TAGGER_MODEL"}
-    environment["GRADIO_SERVER_PORT"] = str(port)
+    environment |= UNUSABLE_NETWORK | {"GRADIO_SERVER_PORT": str(port)}
     return server([sys.executable, "app.py"], f"http://127.0.0.1:{port}", cwd=folder, env=environment)
 
 
@@ -96,7 +105,7 @@ def form_server(space_url: str, timeout: float = 10, **settings: str):
     port = free_port()
     url = f"http://127.0.0.1:{port}"
     gunicorn = [sys.executable, "-m", "gunicorn", "--threads", "8", "--bind", f"127.0.0.1:{port}"]
-    environment = os.environ | {"TAGGER_SPACE": space_url, "TAGGER_TIMEOUT": str(timeout)} | settings
+    environment = os.environ | UNUSABLE_NETWORK | {"TAGGER_SPACE": space_url, "TAGGER_TIMEOUT": str(timeout)} | settings
     with server([*gunicorn, "webapp.app:create_app()"], url, cwd=ROOT, env=environment):
         yield url
 
@@ -125,6 +134,11 @@ def tags(rows) -> list[str]:
 
 
 # ---- the Gradio app ----
+
+
+def test_the_app_starts_whatever_proxies_and_certificates_the_environment_names(space):
+    """Gradio asks the app itself by HTTP whether it has started."""
+    assert httpx.get(space).status_code == 200
 
 
 def test_predict_gives_the_suggested_tags_and_the_runners_up(client):
