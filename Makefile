@@ -120,7 +120,7 @@ $(DATA)/split.csv: $(DATA)/ques_details.csv training/filter_tags.py training/spl
 $(MODELS)/tfidf-baseline/thresholds.json: $(DATA)/split.csv training/baseline.py training/thresholds.py
 	$(PY) training/baseline.py $(WHERE) --force
 
-TRAINING := $(addprefix training/,finetune.py model.py questions.py tokens.py thresholds.py backbones.py)
+TRAINING := $(addprefix training/,finetune.py model.py questions.py checkpoints.py thresholds.py backbones.py)
 COMPARING := $(addprefix onnx_export/,compare.py evaluation.py model_report.py report.py)
 COMPARING += $(addprefix training/,metrics.py calibration.py)
 $(MODELS)/$(MODEL)/run.json: $(DATA)/split.csv $(TRAINING) deployment/tagger.py

@@ -1,8 +1,10 @@
 """The documents: every command in them is one that its script takes, and every link leads to a file."""
 
 import importlib
+import os
 import re
 import shlex
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -44,6 +46,44 @@ def test_every_target_that_is_named_exists():
     targets = set(re.findall(r"^([a-z]+):", Path("Makefile").read_text(), flags=re.MULTILINE))
     named = {name for page in PAGES for name in re.findall(r"(?:`|^    )make ([a-z]+)", Path(page).read_text(), re.M)}
     assert named and named <= targets
+
+
+def without_make() -> str:
+    """The README's section "Without make"."""
+    return Path("README.md").read_text(encoding="utf-8").partition("\n## Without make\n")[2].partition("\n## ")[0]
+
+
+def options_of(command: str) -> list[str]:
+    """A script and its options in order, without those that the demo gives on top."""
+    words = shlex.split(command.replace("$site", "http://127.0.0.1:8765"))
+    for extra, values in (("--force", 0), ("--workers", 1), ("--port-file", 1), ("--description", 1)):
+        while extra in words:
+            del words[words.index(extra) : words.index(extra) + 1 + values]
+    return sorted(words)
+
+
+def test_the_demo_without_make_is_the_one_of_make():
+    command, own = ["make", "--dry-run", "--always-make", "demo"], os.environ | {"MAKEFLAGS": ""}
+    shown = subprocess.run(command, capture_output=True, text=True, check=True, env=own).stdout
+    made = re.findall(r"\.venv/bin/python ((?:\w+/)+\w+\.py[^;&\n]*)", shown.replace("\\\n", " "))
+    written = re.findall(r"^    python ((?:\w+/)+\w+\.py.*)", without_make(), re.M)
+    assert len(made) == 10
+    assert [command for command in map(options_of, made) if command not in list(map(options_of, written))] == []
+
+
+def test_both_shells_are_given_the_same_commands():
+    rows = re.findall(r"^\| [^|]+ \| `(.+)` \| `(.+)` \|$", without_make(), re.M)
+    assert len(rows) == 3
+    for sh, powershell in rows:
+        own = re.sub(r'\$env:(\w+) = "(.*?)";', r"\1=\2", powershell).replace("py -3.11", "python3.11")
+        assert own.replace("\\", "/").replace("Scripts/Activate.ps1", "bin/activate") == sh.removeprefix(". ")
+
+
+def test_the_pages_install_from_files_that_are_there():
+    files = [name for page in PAGES for name in re.findall(r"pip install ([^`\n#]*)", Path(page).read_text("utf-8"))]
+    named = {name for options in files for name in re.findall(r"-r (\S+)", options)}
+    assert {"requirements.txt", "deployment/requirements-ray.txt"} <= named
+    assert [name for name in named if not Path(name).is_file()] == []
 
 
 def test_the_lock_holds_what_is_required_with_hashes():
