@@ -10,7 +10,6 @@ import os
 import shutil
 import sys
 import tempfile
-import warnings
 from collections.abc import Callable
 from pathlib import Path
 
@@ -28,19 +27,11 @@ SHARED_FILES = ("tokenizer.json", "tag_types_encoded.json", "thresholds.json")
 
 def export(folder: Path, output: Path) -> None:
     """Export the model in ``folder`` with dynamic batch and length, and put the tagger's other files beside it."""
-    from optimum.exporters.onnx import export as export_onnx
-    from optimum.exporters.tasks import TasksManager
-    from torch.jit import TracerWarning
+    from training.model import load_trained, write_onnx
 
-    from training.model import load_trained
-
-    warnings.filterwarnings("ignore", category=TracerWarning)  # constants of the attention mask; the logits are checked
     model = load_trained(folder)
     output.mkdir()
-    config_class = TasksManager.get_exporter_config_constructor(
-        "onnx", model_type=model.config.model_type, task="text-classification", library_name="transformers"
-    )
-    export_onnx(model, config_class(model.config), output / "model.onnx")
+    write_onnx(model, output / "model.onnx")
     model.config.save_pretrained(output)
     for name in SHARED_FILES:
         shutil.copyfile(folder / name, output / name)
@@ -50,18 +41,17 @@ def pytorch_scorer(folder: Path) -> Callable[[str, str], np.ndarray]:
     """Return a function from (title, description) to the PyTorch model's logits, an array of shape (num_labels,)."""
     import torch
 
-    from training.model import load_trained
+    from training.model import load_trained, takes_token_types
 
     model = load_trained(folder)
     tokenizer, _ = load_tokenizer(folder / "tokenizer.json")
     fields = read_fields(folder / "thresholds.json")
-    takes_types = getattr(model.config, "type_vocab_size", 0) > 1  # DistilBERT and MPNet have none
 
     @torch.inference_mode()
     def score(title: str, description: str) -> np.ndarray:
         encoding = encode(tokenizer, [title], [description], fields)[0]
         inputs = {"input_ids": encoding.ids, "attention_mask": encoding.attention_mask}
-        if takes_types:
+        if takes_token_types(model.config):
             inputs["token_type_ids"] = encoding.type_ids
         return model(**{name: torch.tensor([ids]) for name, ids in inputs.items()}).logits[0].numpy()
 
@@ -103,8 +93,9 @@ def main(argv: list[str] | None = None) -> None:
             validation = read_part(args.data_dir, "validation")
             export(folder, exported)
             difference = largest_difference(folder, exported, validation)
-        except (ValueError, OSError) as error:
-            sys.exit(f"cannot export {folder}: {error}")
+        except Exception as error:  # a broken file, or an architecture, which fails in a way of its own
+            reason, *_ = str(error.args[0] if isinstance(error, KeyError) else error).strip().splitlines() or [""]
+            sys.exit(f"cannot export {folder}: {reason}")
         if difference > MAX_ABSOLUTE_DIFFERENCE:
             sys.exit(f"{folder}: ONNX and PyTorch differ by {difference:.1e} in a logit; nothing was written")
         if output.exists():  # with what was made from the old export

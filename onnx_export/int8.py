@@ -9,7 +9,9 @@ them, the others are all but zero. Each channel is therefore divided by a factor
 multiplied, such that activations and weights are equally hard to round (Xiao et al. 2023, "SmoothQuant").
 """
 
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
 
 import numpy as np
 import onnx
@@ -34,25 +36,65 @@ def quantize_matrices(model: ModelProto, feeds: Iterable[dict[str, np.ndarray]])
     weights = {initializer.name: initializer for initializer in graph.initializer}
     products: dict[str, list[NodeProto]] = {}  # by their input: attention's query, key and value share one
     for node in graph.node:
-        if node.op_type == "MatMul" and node.input[1] in weights:
+        if node.op_type == "MatMul" and node.input[1] in weights and len(weights[node.input[1]].dims) == 2:
             products.setdefault(node.input[0], []).append(node)
     if not products:
         return
     ranges = observe(model, list(products), feeds)
     replaced = {}
-    for name, nodes in products.items():
-        matrices = [numpy_helper.to_array(weights[node.input[1]]) for node in nodes]
-        low, high = ranges[name]
-        quantized, divisor, zero_point = quantized_input(graph, name, low, high, np.concatenate(matrices, axis=1))
-        for node, matrix in zip(nodes, matrices, strict=True):
-            replaced[node.output[0]] = int8_product(graph, node, matrix * divisor[:, np.newaxis], zero_point)
-            graph.initializer.remove(weights[node.input[1]])
-        first = nodes[0].output[0]
-        replaced[first] = quantized + replaced[first]
+    for inputs in sharing_matrices(products):
+        names = dict.fromkeys(node.input[1] for name in inputs for node in products[name])
+        matrices = {name: numpy_helper.to_array(weights[name]) for name in names}
+        lows, highs = zip(*(ranges[name] for name in inputs), strict=True)
+        low, high = np.min(lows, axis=0), np.max(highs, axis=0)
+        rounding = choose_rounding(low, high, np.concatenate(list(matrices.values()), axis=1))
+        for name, matrix in matrices.items():
+            add_int8_matrix(graph, name, matrix * rounding.divisor[:, np.newaxis], rounding.zero_point)
+        for name in inputs:
+            replaced |= {node.output[0]: int8_product(node) for node in products[name]}
+            first = products[name][0].output[0]
+            replaced[first] = quantized_input(graph, name, rounding) + replaced[first]
     nodes = [part for node in graph.node for part in replaced.get(node.output[0], [node])]
+    replace_nodes(graph, nodes)
+    model.opset_import.append(helper.make_opsetid("com.microsoft", 1))
+
+
+def sharing_matrices(products: dict[str, list[NodeProto]]) -> Iterator[list[str]]:
+    """Yield the inputs of ``products`` in groups that share no matrix with one another.
+
+    ALBERT's layers all multiply with the same matrices: each is to be stored once, so its inputs get the same divisors.
+    """
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
+    inputs = list(products)
+    names = dict.fromkeys(node.input[1] for nodes in products.values() for node in nodes)
+    matrices = {name: number for number, name in enumerate(names, start=len(inputs))}
+    links = np.array([[row, matrices[node.input[1]]] for row, name in enumerate(inputs) for node in products[name]])
+    size = len(inputs) + len(matrices)
+    _, group = connected_components(coo_array((np.ones(len(links)), links.T), shape=(size, size)), directed=False)
+    for number in dict.fromkeys(group[: len(inputs)]):
+        yield [name for name, its_group in zip(inputs, group, strict=False) if its_group == number]
+
+
+def replace_nodes(graph, nodes: list[NodeProto]) -> None:
+    """Put ``nodes`` in place of those of ``graph``, and drop the initializers that none of them uses any more."""
     del graph.node[:]
     graph.node.extend(nodes)
-    model.opset_import.append(helper.make_opsetid("com.microsoft", 1))
+    used = names_used(graph)
+    for initializer in [initializer for initializer in graph.initializer if initializer.name not in used]:
+        graph.initializer.remove(initializer)
+
+
+def names_used(graph) -> Counter[str]:
+    """Count how often each name is an input of a node, those of the bodies of loops and branches too, or an output."""
+    used = Counter(output.name for output in graph.output)
+    for node in graph.node:
+        used.update(node.input)
+        for attribute in node.attribute:
+            for body in (attribute.g, *attribute.graphs):
+                used += names_used(body)
+    return used
 
 
 def observe(model: ModelProto, names: list[str], feeds: Iterable[dict[str, np.ndarray]]) -> dict:
@@ -71,21 +113,28 @@ def observe(model: ModelProto, names: list[str], feeds: Iterable[dict[str, np.nd
     return ranges
 
 
-def quantized_input(graph, name: str, low: np.ndarray, high: np.ndarray, matrix: np.ndarray) -> tuple:
-    """Add the constants for the rounding of the activations ``name``, whose channels lie between ``low`` and ``high``.
+class Rounding(NamedTuple):
+    """How activations are rounded: by what each channel is divided first, shape (channels,); the zero point, and the
+    least scale of a token."""
 
-    Returns
-    -------
-    the nodes that give NAME_int8 and NAME_scale; the divisors of the channels, shape (channels,); the zero point
-    """
-    channels = len(matrix)
-    if one_sided := -low.min() < high.max() / 8:
-        divisor, zero_point, least = np.ones(channels, dtype=np.float32), LOW, max(LEAST_SCALE, -low.min() / LOW)
-    else:
-        zero_point, least = MIDDLE, LEAST_SCALE
-        of_activations = np.maximum(np.maximum(-low, high), 1e-5)
-        of_weights = np.maximum(np.abs(matrix).max(axis=1), 1e-5)
-        divisor = (of_activations**SMOOTHING / of_weights ** (1 - SMOOTHING)).astype(np.float32)
+    divisor: np.ndarray
+    zero_point: int
+    least_scale: float
+
+
+def choose_rounding(low: np.ndarray, high: np.ndarray, matrix: np.ndarray) -> Rounding:
+    """Choose it for activations from ``low`` to ``high``, shape (channels,), that are multiplied with ``matrix``."""
+    if -low.min() < high.max() / 8:
+        return Rounding(np.ones(len(matrix), dtype=np.float32), LOW, max(LEAST_SCALE, -low.min() / LOW))
+    of_activations = np.maximum(np.maximum(-low, high), 1e-5)
+    of_weights = np.maximum(np.abs(matrix).max(axis=1), 1e-5)
+    divisor = of_activations**SMOOTHING / of_weights ** (1 - SMOOTHING)
+    return Rounding(divisor.astype(np.float32), MIDDLE, LEAST_SCALE)
+
+
+def quantized_input(graph, name: str, rounding: Rounding) -> list[NodeProto]:
+    """Return the nodes that give NAME_int8 and NAME_scale of the activations ``name``; add their constants."""
+    divisor, zero_point, least_scale = rounding
 
     def constant(kind: str, value) -> str:
         graph.initializer.append(numpy_helper.from_array(np.asarray(value), f"{name}_{kind}"))
@@ -94,32 +143,39 @@ def quantized_input(graph, name: str, low: np.ndarray, high: np.ndarray, matrix:
     make = helper.make_node
     nodes = []
     smooth = sized = name
-    if not one_sided:
+    if zero_point == MIDDLE:
         smooth, sized = f"{name}_smooth", f"{name}_size"
         nodes += [make("Mul", [name, constant("factor", 1 / divisor)], [smooth]), make("Abs", [smooth], [sized])]
     top = 255 - zero_point
     peak, needed, scale, shape, zeros = (f"{name}_{kind}" for kind in ("peak", "needed", "scale", "shape", "zeros"))
     zero = helper.make_tensor("zero_point", onnx.TensorProto.UINT8, [1], [zero_point])
-    nodes += [
+    return [
+        *nodes,
         make("ReduceMax", [sized, constant("axes", np.array([-1]))], [peak]),
         make("Mul", [peak, constant("step", np.float32(1 / top))], [needed]),
-        make("Max", [needed, constant("least", np.float32(least))], [scale]),
+        make("Max", [needed, constant("least", np.float32(least_scale))], [scale]),
         make("Shape", [scale], [shape]),
         make("ConstantOfShape", [shape], [zeros], value=zero),
-        make("QuantizeLinear", [smooth, scale, zeros], [f"{name}_int8"], axis=-1, block_size=channels),
+        make("QuantizeLinear", [smooth, scale, zeros], [f"{name}_int8"], axis=-1, block_size=len(divisor)),
     ]
-    return nodes, divisor, zero_point
 
 
-def int8_product(graph, node: NodeProto, matrix: np.ndarray, zero_point: int) -> list[NodeProto]:
-    """Return the nodes in place of ``node``, the product of its quantized input with ``matrix``; add its constants."""
-    name, output = node.input[0], node.output[0]
-    values, scales = round_columns(matrix)
-    constants = {"weights": values, "scales": scales, "one": np.float32(1), "zero_point": np.uint8(zero_point)}
-    for kind, value in constants.items():
-        graph.initializer.append(numpy_helper.from_array(np.asarray(value), f"{output}_{kind}"))
-    weights, scale, one, zero = (f"{output}_{kind}" for kind in constants)
-    inputs = [f"{name}_int8", weights, one, scale, zero]
+# What int8_product takes of a matrix, each under the matrix's name and one of these endings.
+MATRIX_PARTS = ("product_int8", "product_scales", "product_one", "product_zero_point")
+
+
+def add_int8_matrix(graph, name: str, matrix: np.ndarray, zero_point: int) -> None:
+    """Add the constants MATRIX_PARTS of the matrix ``name`` for activations of ``zero_point``."""
+    constants = (*round_columns(matrix), np.float32(1), np.uint8(zero_point))
+    for part, value in zip(MATRIX_PARTS, constants, strict=True):
+        graph.initializer.append(numpy_helper.from_array(np.asarray(value), f"{name}_{part}"))
+
+
+def int8_product(node: NodeProto) -> list[NodeProto]:
+    """Return the nodes in place of ``node``, the product of its quantized input with its int8 matrix."""
+    (name, matrix), output = node.input, node.output[0]
+    weights, scales, one, zero = (f"{matrix}_{part}" for part in MATRIX_PARTS)
+    inputs = [f"{name}_int8", weights, one, scales, zero]
     return [
         helper.make_node("MatMulIntegerToFloat", inputs, [f"{output}_unscaled"], domain="com.microsoft"),
         helper.make_node("Mul", [f"{output}_unscaled", f"{name}_scale"], [output]),
@@ -142,26 +198,40 @@ def round_columns(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def quantize_tables(model: ModelProto) -> None:
     """Replace each large table of vectors by int8 ones with one scale per row, in place.
 
-    onnxruntime's own quantizers know one scale per table, which a single outlier spoils.
+    onnxruntime's own quantizers know one scale per table, which a single outlier spoils. A table that is more than
+    looked up in, such as word vectors that also make the output, stays: a second form of it would only add to the file.
     """
     graph = model.graph
-    weights = {initializer.name: initializer for initializer in graph.initializer}
-    nodes = []
-    for node in graph.node:
-        table = weights.get(node.input[0]) if node.op_type == "Gather" else None
-        if table is None or len(table.dims) != 2 or table.dims[0] < LEAST_ROWS:
-            nodes.append(node)
-            continue
-        vectors = numpy_helper.to_array(table)
-        scales = np.maximum(np.abs(vectors).max(axis=1, keepdims=True), LEAST_SCALE).astype(np.float32) / 127
-        parts = {"int8": np.round(vectors / scales).astype(np.int8), "scale": scales}
-        for part, values in parts.items():
-            graph.initializer.append(numpy_helper.from_array(values, f"{table.name}_{part}"))
-            gathered = f"{node.output[0]}_{part}"
-            nodes.append(helper.make_node("Gather", [f"{table.name}_{part}", node.input[1]], [gathered], axis=0))
-        as_float = f"{node.output[0]}_float"
-        nodes.append(helper.make_node("Cast", [f"{node.output[0]}_int8"], [as_float], to=onnx.TensorProto.FLOAT))
-        nodes.append(helper.make_node("Mul", [as_float, f"{node.output[0]}_scale"], [node.output[0]]))
-        graph.initializer.remove(table)
-    del graph.node[:]
-    graph.node.extend(nodes)
+    lookups = Counter(node.input[0] for node in graph.node if node.op_type == "Gather" and not on_columns(node))
+    used = names_used(graph)
+    tables = set()
+    for table in list(graph.initializer):
+        if len(table.dims) == 2 and table.dims[0] >= LEAST_ROWS and 0 < lookups[table.name] == used[table.name]:
+            tables.add(table.name)
+            vectors = numpy_helper.to_array(table)
+            scales = np.maximum(np.abs(vectors).max(axis=1, keepdims=True), LEAST_SCALE).astype(np.float32) / 127
+            for part, values in {"int8": np.round(vectors / scales).astype(np.int8), "scale": scales}.items():
+                graph.initializer.append(numpy_helper.from_array(values, f"{table.name}_{part}"))
+    nodes = [
+        part
+        for node in graph.node
+        for part in (int8_lookup(node) if node.input and node.input[0] in tables else [node])
+    ]
+    replace_nodes(graph, nodes)
+
+
+def on_columns(gather: NodeProto) -> bool:
+    """Tell whether a Gather takes columns of its table, not rows."""
+    return any(attribute.name == "axis" and attribute.i != 0 for attribute in gather.attribute)
+
+
+def int8_lookup(gather: NodeProto) -> list[NodeProto]:
+    """Return the nodes in place of ``gather``, which look up in the int8 form of its table."""
+    (table, rows), output = gather.input, gather.output[0]
+    int8, scale, as_float = (f"{output}_looked_up_{kind}" for kind in ("int8", "scale", "float"))
+    return [
+        helper.make_node("Gather", [f"{table}_int8", rows], [int8], axis=0),
+        helper.make_node("Gather", [f"{table}_scale", rows], [scale], axis=0),
+        helper.make_node("Cast", [int8], [as_float], to=onnx.TensorProto.FLOAT),
+        helper.make_node("Mul", [as_float, scale], [output]),
+    ]

@@ -6,12 +6,15 @@ import numpy as np
 import onnx
 import pandas as pd
 import pytest
+import torch
 from onnx import TensorProto, helper, numpy_helper
 
 from data.files import write_questions
 from deployment.tagger import import_onnxruntime
 from onnx_export import int8, quantize
+from tests.tiny_backbones import other_config
 from tests.tiny_model import TAGS, build_model_folder
+from training.model import QuestionTagger, write_onnx
 
 QUESTIONS = {
     "python": ["python"],
@@ -130,3 +133,66 @@ def test_neighbouring_products_fit_into_16_bits(inputs):
     assert 255 * greatest.max() < 2**15
     assert greatest.min() >= 126  # and no neuron is rounded more coarsely than that asks for
     assert (np.abs(rounded * scales - weights) <= 0.501 * scales).all()
+
+
+def largest_change(model, feeds) -> float:
+    """How much a logit changes at most, in shares of the largest, when a model is quantized in place."""
+
+    def run() -> np.ndarray:
+        session = import_onnxruntime().InferenceSession(model.SerializeToString())
+        return np.stack([session.run(None, feed)[0] for feed in feeds])
+
+    expected = run()
+    int8.quantize_matrices(model, feeds)
+    int8.quantize_tables(model)
+    return float(np.abs(run() - expected).max() / np.abs(expected).max())
+
+
+@pytest.mark.parametrize(
+    "architecture",
+    ["albert", "deberta-v2", "distilbert", "electra", "mpnet", "roberta", "xlm-roberta"],
+)
+def test_every_architecture_is_quantized_and_becomes_smaller(architecture, tmp_path):
+    torch.manual_seed(0)
+    config = other_config(architecture)
+    tagger = QuestionTagger(config)
+    torch.nn.init.normal_(tagger.classifier.weight)
+    write_onnx(tagger.eval(), tmp_path / "model.onnx")
+    model = onnx.version_converter.convert_version(onnx.load(tmp_path / "model.onnx"), int8.OPSET)
+    before = len(model.SerializeToString())
+
+    ids = np.random.default_rng(0).integers(5, config.vocab_size, (3, 1, 20))
+    names = {model_input.name for model_input in model.graph.input}
+    feeds = [{"input_ids": row, "attention_mask": row > 0, "token_type_ids": 0 * row} for row in ids]
+    feeds = [{name: values.astype(np.int64) for name, values in feed.items() if name in names} for feed in feeds]
+    assert 0 < largest_change(model, feeds) < 0.03
+    assert len(model.SerializeToString()) < before
+    assert "MatMulIntegerToFloat" in {node.op_type for node in model.graph.node}
+
+
+def test_what_several_nodes_share_is_stored_once_and_stays_where_another_needs_it():
+    rng = np.random.default_rng(0)
+    shared, also_added, table = (rng.normal(size=(600, 600)).astype(np.float32) for _ in range(3))
+    make = helper.make_node
+    nodes = [
+        make("Gather", ["table", "rows"], ["x"]),
+        make("Gather", ["table", "rows"], ["again"]),
+        make("MatMul", ["x", "shared"], ["once"]),
+        make("MatMul", ["once", "shared"], ["twice"]),  # another input, the same matrix
+        make("MatMul", ["x", "also_added"], ["other"]),
+        make("Add", ["other", "also_added"], ["sum"]),
+        make("Sum", ["twice", "sum", "again"], ["y"]),
+    ]
+    matrices = {"shared": shared, "also_added": also_added, "table": table}
+    graph = helper.make_graph(
+        nodes,
+        "shared",
+        [helper.make_tensor_value_info("rows", TensorProto.INT64, [600])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)],
+        [numpy_helper.from_array(values, name) for name, values in matrices.items()],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", int8.OPSET)], ir_version=10)
+    assert largest_change(model, [{"rows": np.arange(600)}]) < 0.03
+    stored = [tensor for tensor in model.graph.initializer if tensor.dims == [600, 600]]
+    assert sum(tensor.data_type == TensorProto.INT8 for tensor in stored) == 3
+    assert [tensor.name for tensor in stored if tensor.data_type == TensorProto.FLOAT] == ["also_added"]

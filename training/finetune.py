@@ -38,14 +38,47 @@ HEAD_FACTOR = 10  # the head's learning rate over the encoder's: it starts from 
 
 
 def load_tokenizer(backbone: Path, max_length: int):
-    """Return the backbone's fast tokenizer with truncation to ``max_length`` tokens, and without padding."""
-    from transformers import AutoTokenizer
+    """Return the backbone's fast tokenizer with truncation to ``max_length`` tokens, and without padding.
 
-    tokenizer = AutoTokenizer.from_pretrained(backbone, use_fast=True)
+    Raises
+    ------
+    BackboneError : the folder's files are no fast tokenizer
+    """
+    from transformers import AutoConfig, AutoTokenizer
+
+    from training.model import takes_token_types
+
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(backbone, use_fast=True)
+        typed = takes_token_types(AutoConfig.from_pretrained(backbone))
+    except Exception as error:  # of tokenizers, as bare Exception, too
+        reason = str(error).strip().partition("\n")[0]
+        raise BackboneError(f"{backbone}: its tokenizer or config.json cannot be read ({reason})") from error
+    if not typed:
+        tokenizer.model_input_names = [name for name in tokenizer.model_input_names if name != "token_type_ids"]
     limit = min(max_length, tokenizer.model_max_length)
     tokenizer.backend_tokenizer.enable_truncation(limit, strategy="longest_first")
     tokenizer.backend_tokenizer.no_padding()
     return tokenizer
+
+
+def longest_input(args: argparse.Namespace, backbone: Path) -> int:
+    """Return how many tokens, --max-length or fewer, the backbone reads, once it is sure that it can be trained.
+
+    Raises
+    ------
+    BackboneError : it cannot be trained and exported
+    """
+    from transformers import logging
+
+    from training.model import QuestionTagger
+    from training.reference import untrained_reference_model
+    from training.trial import longest_input
+
+    logging.set_verbosity_error()
+    tokenizer = load_tokenizer(backbone, args.max_length)
+    build = untrained_reference_model if args.recipe == "reference" else QuestionTagger
+    return longest_input(backbone, tokenizer, min(args.max_length, tokenizer.model_max_length), build)
 
 
 def make_dataset(tokenizer, part: Part, fields: Sequence[str]) -> list[dict]:
@@ -377,14 +410,15 @@ def main(argv: list[str] | None = None) -> None:
     try:
         train, validation = read_part(args.data_dir, "train"), read_part(args.data_dir, "validation")
         backbone = find_backbone(args.model)
+        longest = longest_input(args, backbone)
     except ValueError as error:
         sys.exit(str(error))
+    if longest < args.max_length:
+        print(f"{args.model} reads at most {longest} tokens: that takes the place of --max-length {args.max_length}")
+        args.max_length = longest
     run = describe_run(args, backbone)
     check_resume(args, run, checkpoints)
 
-    from transformers import logging
-
-    logging.set_verbosity_error()
     started = time.monotonic()
     try:
         trainer, histories = train_runs(args, checkpoints, run, backbone, train, validation)

@@ -1,5 +1,6 @@
 """The network: a pretrained encoder, the mean of its token vectors, and a linear layer with one logit per tag."""
 
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -70,8 +71,26 @@ def divergence(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
 def without_pooler(encoder: PreTrainedModel) -> PreTrainedModel:
     """Drop the layer over the first token's vector, which nothing here uses."""
     if hasattr(encoder, "pooler"):
-        encoder.pooler = None  # type: ignore[assignment]
+        encoder.pooler = nn.Identity()  # type: ignore[assignment]  # SqueezeBERT calls it without asking for None
     return encoder
+
+
+def takes_token_types(config: PretrainedConfig) -> bool:
+    """Tell whether an encoder tells title and description apart by token types; RoBERTa, for one, has a single type."""
+    return getattr(config, "type_vocab_size", 0) > 1
+
+
+def write_onnx(model: PreTrainedModel, file: Path) -> None:
+    """Export a model to ONNX, with dynamic batch and length. It raises what optimum and torch raise."""
+    from optimum.exporters.onnx import export
+    from optimum.exporters.tasks import TasksManager
+
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", category=torch.jit.TracerWarning)  # constants of the mask; logits are checked
+        config_class = TasksManager.get_exporter_config_constructor(
+            "onnx", model_type=model.config.model_type, task="text-classification", library_name="transformers"
+        )
+        export(model, config_class(model.config), file)
 
 
 def load_trained(folder: Path) -> PreTrainedModel:

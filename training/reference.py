@@ -9,7 +9,7 @@ threshold many questions got no tag.
 from pathlib import Path
 
 from torch.optim.lr_scheduler import LambdaLR
-from transformers import AutoModelForSequenceClassification, PreTrainedModel, Trainer
+from transformers import AutoModelForSequenceClassification, PretrainedConfig, PreTrainedModel, Trainer
 
 from training.questions import Part
 
@@ -23,6 +23,12 @@ def build_reference_model(backbone: Path, train: Part) -> PreTrainedModel:
         id2label=tags,
         label2id={tag: index for index, tag in tags.items()},
     )
+
+
+def untrained_reference_model(config: PretrainedConfig) -> PreTrainedModel:
+    """Return the network of :func:`build_reference_model` with random weights throughout."""
+    config.problem_type = "multi_label_classification"
+    return AutoModelForSequenceClassification.from_config(config)
 
 
 class FreezeThenUnfreeze(Trainer):
