@@ -37,9 +37,11 @@ def arguments(tmp_path):
     onnx.save(model, folder / "model.onnx")
 
     rows = [[word, "", tags, f"https://site/{word}"] for word, tags in QUESTIONS.items()]
+    rows += [[part, "", ["python"], f"https://site/{part}"] for part in ("train", "test")]
     questions = pd.DataFrame(rows, columns=["title", "description", "tags", "url"])
     write_questions(tmp_path / "ques_filtered.csv", questions)
-    questions.assign(split="validation")[["url", "split"]].to_csv(tmp_path / "split.csv", index=False)
+    splits = [*["validation"] * len(QUESTIONS), "train", "test"]
+    questions.assign(split=splits)[["url", "split"]].to_csv(tmp_path / "split.csv", index=False)
     (tmp_path / "tag_types_encoded.json").write_text(json.dumps({tag: index for index, tag in enumerate(TAGS)}))
     return ["--model", "tiny", "--data-dir", str(tmp_path), "--models-dir", str(tmp_path / "models")], folder
 

@@ -180,9 +180,11 @@ def test_missing_details_name_the_scraper(tmp_path):
 
 def test_no_tag_left(tmp_path):
     write_details(tmp_path, [f'a{row},b,"[""tag-{row}""]",u{row}' for row in range(50)])
-    assert "no tag is left at --min-frequency 0.5: lower it" in stopped(
-        filter_tags, "--data-dir", tmp_path, "--min-frequency", 0.5
-    )
+    line = stopped(filter_tags, "--data-dir", tmp_path, "--min-frequency", 0.5)
+    assert "no tag is left at --min-frequency 0.5, where two tags or more are needed: lower it" in line
+    write_details(tmp_path, [f'a{row},b,"[""tag-{min(row, 2)}""]",u{row}' for row in range(50)])
+    line = stopped(filter_tags, "--data-dir", tmp_path, "--min-frequency", 0.5)
+    assert "only tag-2 is left at --min-frequency 0.5" in line
 
 
 def test_stages_name_the_one_before(tmp_path):

@@ -11,7 +11,14 @@ from data.files import QUESTION_COLUMNS, read_questions, write_questions
 from training import filter_tags
 from training.filter_tags import frequent_tags, keep_tags
 from training.questions import FILES, read_part
-from training.splits import MIN_WORDS, duplicate_groups, near_duplicates, random_split
+from training.splits import (
+    MIN_WORDS,
+    duplicate_groups,
+    long_duplicate_groups,
+    near_duplicates,
+    random_split,
+    short_near_duplicates,
+)
 
 
 def test_rare_tags_are_those_below_the_whole_part_of_the_share():
@@ -70,7 +77,7 @@ def test_reworded_questions_are_duplicates_and_chains_of_them_one_group():
     assert len(set(groups)) == len(texts) - 2
 
 
-def test_titles_that_differ_in_a_word_are_no_duplicates():
+def test_short_titles_that_differ_in_a_word_are_no_duplicates():
     titles = ["How do I plot a histogram of one column", "How do I plot a histogram of one row"]
     assert len(set(duplicate_groups(titles, ["", ""]))) == 2
 
@@ -84,7 +91,7 @@ def write_data(folder, rows, columns=(*QUESTION_COLUMNS, "creation_date")):
 def dated_rows(n: int) -> list[list]:
     """Return ``n`` questions, one a day, in an order that is not that of their dates."""
     days = pd.date_range("2020-01-01", periods=n)
-    rows = [[f"question {row}", body(row), ["a"], f"u{row}", day.isoformat()] for row, day in enumerate(days)]
+    rows = [[f"question {row}", body(row), ["ab"[row % 2]], f"u{row}", day.isoformat()] for row, day in enumerate(days)]
     return random.Random(0).sample(rows, n)
 
 
@@ -121,7 +128,7 @@ def test_later_copies_of_older_questions_are_not_tested_on(tmp_path, capsys):
     assert splits["u48"] == splits["u49"] == "test"
     assert len(read_part(tmp_path, "test")) == 4
     printed = capsys.readouterr().out
-    assert "duplicates: 6 questions in 3 groups of equal or nearly equal text; 2 later copies left out" in printed
+    assert "duplicates: 6 questions in 3 groups of equal or nearly equal text; 2 left out, as repost" in printed
 
 
 def stopped(folder, *arguments) -> str:
@@ -209,14 +216,22 @@ def test_questions_survive_the_file(tmp_path):
 def test_a_part_holds_its_questions_only(tmp_path):
     make_data(
         tmp_path,
-        [["t1", "d1", ["a"], "u1"], ["t2", "", ["b", "a"], "u2"]],
-        [["u2", "test"], ["u1", "train"]],
+        [["t1", "d1", ["a"], "u1"], ["t2", "", ["b", "a"], "u2"], ["t3", "", ["b"], "u3"]],
+        [["u2", "test"], ["u3", "validation"], ["u1", "train"]],
     )
     part = read_part(tmp_path, "test")
     assert (part.titles, part.descriptions, part.tags) == (["t2"], [""], ["a", "b"])
     assert part.targets.tolist() == [[True, True]]
-    with pytest.raises(ValueError, match="no question is in the part 'validation'"):
-        read_part(tmp_path, "validation")
+
+
+def test_data_that_a_later_stage_cannot_use_is_refused_by_the_first(tmp_path):
+    rows = [[f"t{number}", "", ["a"], f"u{number}"] for number in range(2)]
+    make_data(tmp_path, rows, [["u0", "train"], ["u1", "validation"]])
+    with pytest.raises(ValueError, match="no question is in the part 'test'"):
+        read_part(tmp_path, "train")
+    (tmp_path / "tag_types_encoded.json").write_text('{"a": 0}')
+    with pytest.raises(ValueError, match="only the tag a; two or more are needed"):
+        read_part(tmp_path, "train")
 
 
 def test_files_of_different_runs_are_refused(tmp_path):
@@ -231,9 +246,72 @@ def with_another_end(words: int, changed: int) -> list[str]:
     return [" ".join([*begin, *(f"{end}{number}" for number in range(changed))]) for end in ("this", "that")]
 
 
-@pytest.mark.parametrize(("words", "pairs"), [(MIN_WORDS - 1, []), (MIN_WORDS, [(0, 1)])])
-def test_short_texts_that_are_nearly_equal_are_no_duplicates(words, pairs):
-    assert list(near_duplicates(with_another_end(words, 1))) == pairs
+@pytest.mark.parametrize("words", [MIN_WORDS - 1, MIN_WORDS])
+def test_short_texts_are_compared_by_words_and_long_ones_by_shingles(words):
+    texts = with_another_end(words, 1)
+    assert list(near_duplicates(texts)) == ([] if words < MIN_WORDS else [(0, 1)])
+    assert list(short_near_duplicates(texts, ["", ""])) == ([(0, 1)] if words < MIN_WORDS else [])
+    assert len(set(duplicate_groups(texts, ["", ""]))) == 1
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "equal"),
+    [
+        ("How do I plot a confusion matrix?", "Plotting confusion matrices", False),  # no stemming beyond a plural s
+        ("How do I plot a confusion matrix?", "Plot of a confusion matrix", True),
+        ("Time series - anomaly detection", "How can I detect anomalies in time series?", False),
+        ("Time series - anomaly detection", "What is anomaly detection on TIME SERIES?", True),
+        ("What is an activation function", "Activation functions", True),
+        ("Multivariate time series", "Multivariate time series classification", False),
+        ("Plot two columns of one data frame", "Plot two columns of one data frame in pandas", True),
+        ("Why is my model learning", "Why is my model not learning", False),
+        ("What is this?", "How is this?", False),  # of stop words alone: all of them count
+        ("ベクトル化の方法", "クラスタリングの方法", False),
+        ("???", "!!!", False),
+    ],
+)
+def test_titles_are_nearly_equal_by_their_content_words(one, other, equal):
+    assert len(set(duplicate_groups([one, other], ["", ""]))) == (1 if equal else 2)
+
+
+def test_a_title_just_below_and_a_text_just_above_the_length_are_compared_too():
+    long = " ".join(f"word{number}" for number in range(MIN_WORDS))
+    short = " ".join(long.split()[:-1])
+    assert list(short_near_duplicates([short, long], ["", ""])) == [(0, 1)]
+
+
+def test_near_twins_leave_the_training_and_never_the_test_part(tmp_path, capsys):
+    rows = [[f"Question {row} about plots", "", ["ab"[row % 2]], f"u{row:03d}", ""] for row in range(200)]
+    for pair in range(60):
+        rows[2 * pair][0], rows[2 * pair + 1][0] = f"What is the gradient of layer {pair}?", f"Layer {pair}: gradients"
+    write_data(tmp_path, rows)
+    splits = list(run_filter(tmp_path).values())
+    titles, texts = [row[0] for row in rows], [""] * 200
+    placed = random_split(long_duplicate_groups(titles, texts)).tolist()
+    assert all(part in (before, "repost") for part, before in zip(splits, placed, strict=True))
+    worth = ["train", "validation", "test"].index
+    found = set()
+    for pair in range(60):
+        before = placed[2 * pair : 2 * pair + 2]
+        kept = max(before, key=worth)
+        assert splits[2 * pair : 2 * pair + 2] == [part if part == kept else "repost" for part in before]
+        found.add(tuple(sorted(before)))
+    assert found > {("test", "train"), ("train", "validation")}
+    assert f"{splits.count('repost')} left out, as repost" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("split", ["random", "time"])
+def test_too_few_questions_for_three_parts_are_refused(tmp_path, split):
+    write_data(tmp_path, dated_rows(5))
+    assert "too few" in stopped(tmp_path, "--split", split)
+
+
+def test_questions_that_are_all_alike_are_no_data(tmp_path):
+    rows = dated_rows(100)
+    for row, question in enumerate(rows):
+        question[:2] = f"What is {'a' if row % 2 else 'the'} loss function{'s' * (row % 3 > 0)}{'?' * (row % 20)}", ""
+    write_data(tmp_path, rows)
+    assert "none is left for" in stopped(tmp_path)
 
 
 @pytest.mark.parametrize(("changed", "pairs"), [(10, [(0, 1)]), (11, [])])

@@ -10,9 +10,10 @@
 Synonyms are renamed first. A tag is rare if fewer than int(n * min_frequency) of the n questions carry it; with --tags,
 the tags of a published model take the place of this rule. A question that is left without a tag is dropped.
 
---split random keeps duplicates, equal or nearly so, on one side. --split time trains on the past: the oldest 80 % are
-train, the next tenth validation, the newest tenth test; later copies of a question of an earlier part become
-"repost" in split.csv, which no stage uses.
+--split random keeps equal questions, and long ones that are nearly equal, on one side. --split time trains on the past:
+the oldest 80 % are train, the next tenth validation, the newest tenth test. What is nearly equal to a question of
+another part all the same becomes "repost" in split.csv, which no stage uses: with time the later of the two; at random,
+where the two are short, the one that is not in test, or else the one in train.
 """
 
 import argparse
@@ -37,7 +38,17 @@ from data.files import (
 )
 from deployment.options import seed_number, share
 from deployment.tagger import read_tags
-from training.splits import FRACTIONS, REPOST, duplicate_groups, random_split, time_split
+from training.splits import (
+    FRACTIONS,
+    REPOST,
+    check_parts,
+    join_groups,
+    keep_apart,
+    long_duplicate_groups,
+    random_split,
+    short_near_duplicates,
+    time_split,
+)
 
 
 def frequent_tags(tag_lists: Sequence[Iterable[str]], min_frequency: float) -> list[str]:
@@ -88,6 +99,25 @@ def read_input(args: argparse.Namespace, details: Path) -> tuple:
     return questions, frequent_tags(questions["tags"].tolist(), args.min_frequency)
 
 
+def split_questions(args: argparse.Namespace, questions) -> tuple[np.ndarray, np.ndarray]:
+    """Return the group of equal and nearly equal questions, and the part, of each question: arrays of shape (n,).
+
+    Raises
+    ------
+    ValueError : a part would be empty
+    """
+    texts = questions["title"], questions["description"]
+    placed = long_duplicate_groups(*texts)
+    groups = join_groups(placed, short_near_duplicates(*texts))
+    if args.split == "time":
+        splits = time_split(groups, questions[DATE_COLUMN].to_numpy(dtype="datetime64[us]"))
+    else:
+        # The parts follow from the long ones alone, as ever: a test part stays what it was, and figures comparable.
+        splits = keep_apart(random_split(placed, args.seed), groups)
+    check_parts(splits)
+    return groups, splits
+
+
 def describe_tags(questions, tags: Sequence[str]) -> str:
     """Return one line for people: how many tags were kept and dropped, and which of ``tags`` no question carries."""
     found = set(questions["tags"].explode().dropna())
@@ -105,7 +135,7 @@ def describe_split(splits: np.ndarray, groups: np.ndarray) -> str:
         f"duplicates: {copies} questions in {(sizes > 1).sum()} groups of equal or nearly equal text",
     ]
     if REPOST in splits:
-        lines[1] += f"; {(splits == REPOST).sum()} later copies left out, as {REPOST}"
+        lines[1] += f"; {(splits == REPOST).sum()} left out, as {REPOST}: a nearly equal one is in another part"
     return "\n".join(lines)
 
 
@@ -134,15 +164,12 @@ def main(argv: list[str] | None = None) -> None:
         questions, tags = read_input(args, details)
         # Sorted, as scrapers finish in any order, and the same questions are to train the same model.
         filtered = keep_tags(questions, tags).sort_values("url", ignore_index=True)
-        if filtered.empty:
+        if filtered.empty or len(tags) < 2:
             remedy = "name the tags of this site" if args.tags else "lower it, or scrape more pages"
             rule = f"--tags {args.tags}" if args.tags else f"--min-frequency {args.min_frequency}"
-            raise ValueError(f"{details}: no tag is left at {rule}: {remedy}")
-        groups = duplicate_groups(filtered["title"], filtered["description"])
-        if args.split == "time":
-            splits = time_split(groups, filtered[DATE_COLUMN].to_numpy(dtype="datetime64[us]"))
-        else:
-            splits = random_split(groups, args.seed)
+            left = "no tag" if filtered.empty else f"only {tags[0]}"
+            raise ValueError(f"{details}: {left} is left at {rule}, where two tags or more are needed: {remedy}")
+        groups, splits = split_questions(args, filtered)
     except ValueError as error:
         sys.exit(str(error))
 

@@ -9,6 +9,7 @@ import numpy as np
 from data.files import read_questions, read_table
 from deployment.tagger import ModelFolderError, read_tags
 from training.metrics import multi_hot
+from training.splits import FRACTIONS
 
 FILES = ("ques_filtered.csv", "tag_types_encoded.json", "split.csv")
 
@@ -63,10 +64,14 @@ def read_part(data_dir: Path, split: str) -> Part:
             f"the files {', '.join(FILES)} of {data_dir} do not belong together: make them anew with  "
             "python training/filter_tags.py --force"
         )
-    part = questions[questions["url"].isin(splits["url"][splits["split"] == split])]
-    if part.empty:
-        raise ValueError(f"{data_dir / 'split.csv'}: no question is in the part {split!r}; more questions are needed")
-    return as_part(part, tags)
+    if len(tags) < 2:
+        raise ValueError(f"{data_dir / 'tag_types_encoded.json'}: only the tag {tags[0]}; two or more are needed")
+    empty = [
+        part for part in FRACTIONS if part not in set(splits["split"])
+    ]  # of all: a later stage will want the others
+    if empty:
+        raise ValueError(f"{data_dir / 'split.csv'}: no question is in the part {empty[0]!r}; more are needed")
+    return as_part(questions[questions["url"].isin(splits["url"][splits["split"] == split])], tags)
 
 
 def data_hash(data_dir: Path) -> str:
