@@ -22,7 +22,7 @@ from data.sample_site.server import SampleSite
 from deployment.tagger import Tagger, suggest
 from onnx_export import compare, export, quality_gate, quantize, ship
 from scraper.pages import parse_question
-from tests.tiny_backbones import save_backbone
+from tests.tiny_backbones import save_backbone, save_other
 from training import ablate, baseline, filter_tags, finetune
 from training.metrics import tagging_metrics
 from training.questions import read_part
@@ -229,7 +229,7 @@ def easy_data_dir(tmp_path):
     for number in range(400):
         word = rng.choice(list(words))
         filler = rng.choice(["how", "do", "the", "with", "some", "data"], rng.integers(1, 40)).tolist()
-        rows.append([word, " ".join([*filler, word]), [words[word]], f"https://site/{number}"])
+        rows.append([word, " ".join([*filler, word, "case", str(number)]), [words[word]], f"https://site/{number}"])
     questions = pd.DataFrame(rows, columns=["title", "description", "tags", "url"])
     write_questions(tmp_path / "ques_details.csv", questions)
     filter_tags.main(["--data-dir", str(tmp_path)])
@@ -253,6 +253,19 @@ def test_what_is_learnt_arrives_in_the_tagger(easy_data_dir, easy_backbone):
         probabilities = tagger.probabilities(validation.titles, validation.descriptions)
         chosen = suggest(probabilities, tagger.rule.threshold)
         assert tagging_metrics(validation.targets, chosen, probabilities)["f1_micro"] > 0.9
+
+
+def test_an_encoder_of_few_positions_reads_as_much_as_it_can(easy_data_dir, capsys):
+    texts = read_questions(easy_data_dir / "ques_filtered.csv")["description"].tolist()
+    backbone = save_other("squeezebert", texts, easy_data_dir, max_position_embeddings=24)
+    command = ["--model", str(backbone), *where(easy_data_dir, easy_data_dir / "models")]
+    finetune.main([*command, "--max-steps", "3"])
+    assert "reads at most 24 tokens: that takes the place of --max-length 256" in capsys.readouterr().out
+    run = json.loads((easy_data_dir / "models" / "squeezebert" / "run.json").read_text())
+    assert run["arguments"]["max_length"] == 24
+    export.main(command)
+    quantize.main([*command, "--allow-drop"])
+    assert Tagger(easy_data_dir / "models" / "squeezebert" / "onnx").tag("word " * 100, "word " * 100)
 
 
 def test_training_resumes_after_a_kill(data_dir, backbones, tmp_path):

@@ -14,6 +14,7 @@ import pytest
 from benchmarks import inference
 from data.files import write_questions
 from onnx_export import compare, export, quantize
+from tests.tiny_backbones import save_other
 from tests.tiny_model import build_model_folder
 from training import ablate, backbones, baseline, filter_tags, finetune
 
@@ -220,6 +221,36 @@ def test_unknown_models_are_named(data_dir, monkeypatch):
     assert "names known here: distilroberta-base" in stopped(finetune, "--model", "no/such/model", *where)
     assert "model.safetensors, tokenizer.json missing" in stopped(finetune, "--model", data_dir, *where)
     assert not (data_dir / "models").exists()
+
+
+@pytest.mark.parametrize(
+    ("architecture", "settings", "complaint"),
+    [
+        ("longformer", {}, "cannot be exported to ONNX here (ValueError: Config dummy inputs are not"),
+        ("t5", {}, "cannot be trained here (ValueError: You have to specify either decoder_input_ids"),
+        ("fnet", {}, "cannot be trained here (TypeError: FNetModel.forward() got an unexpected keyword argument"),
+        ("ernie", {}, "cannot be exported to ONNX here (KeyError: ernie is not supported yet"),
+        ("convbert", {"embedding_size": 32, "conv_kernel_size": 3}, "padding changes its answers"),
+        ("bert", {"vocab_size": 20}, "its tokenizer gives ids up to"),
+    ],
+)
+def test_an_encoder_that_cannot_be_used_is_refused_before_its_training(
+    architecture, settings, complaint, data_dir, monkeypatch
+):
+    backbone = save_other(architecture, ["how do i plot a frame in python"] * 9, data_dir / "backbones", **settings)
+    monkeypatch.setattr(finetune, "train_runs", lambda *_: pytest.fail("it was trained"))
+    line = stopped(finetune, "--model", backbone, "--data-dir", data_dir, "--models-dir", data_dir / "models")
+    assert complaint in line
+    assert "take distilroberta-base" in line or "tokenizer" in line
+    assert not (data_dir / "models").exists()
+
+
+@pytest.mark.parametrize("name", ["config.json", "tokenizer.json", "tokenizer_config.json"])
+def test_a_damaged_backbone_is_refused(name, data_dir):
+    backbone = save_other("bert", ["how do i plot a frame in python"] * 9, data_dir / "backbones")
+    (backbone / name).write_text('{"model_type": 3')
+    line = stopped(finetune, "--model", backbone, "--data-dir", data_dir, "--models-dir", data_dir / "models")
+    assert "bert: " in line and "cannot be" in line
 
 
 def test_weights_that_are_not_the_hubs_are_refused(tmp_path):

@@ -49,7 +49,7 @@ def other_config(architecture: str, **settings):
     from transformers import AutoConfig
 
     common = {"vocab_size": VOCABULARY, "num_hidden_layers": 2, "max_position_embeddings": LONGEST + 2}
-    return AutoConfig.for_model(architecture, **SIZES, **common, **OTHERS.get(architecture, {}), **settings)
+    return AutoConfig.for_model(architecture, **SIZES | common | OTHERS.get(architecture, {}) | settings)
 
 
 def save_other(architecture: str, texts: list[str], folder: Path, **settings) -> Path:
