@@ -28,7 +28,7 @@ from onnx_export.report import REFERENCE, markdown, save_plots
 from training.baseline import NAME as BASELINE
 from training.baseline import TfidfTagger
 from training.metrics import frequency_thirds
-from training.questions import Part, data_hash, read_part
+from training.questions import Part, check_fields, data_hash, read_part
 
 PRECISIONS = {"fp32": "model.onnx", "int8": "model_quantized.onnx"}
 DECIDING = ("tokenizer.json", "tag_types_encoded.json", "thresholds.json")  # beside the model's own file
@@ -45,16 +45,18 @@ def find_models(models_dir: Path) -> dict[Path, dict[str, Path]]:
     return found
 
 
-def load(file: Path, tags: list[str], data_dir: Path) -> Tagger | TfidfTagger:
-    """Return the tagger of a model file, whose tags must be those of the data.
+def load(file: Path, test: Part, data_dir: Path) -> Tagger | TfidfTagger:
+    """Return the tagger of a model file, whose tags must be those of the data, and whose fields must be filled there.
 
     Raises
     ------
-    ModelFolderError : it is broken, or was trained for other tags
+    ValueError : it is broken, was trained for other tags, or would find nothing to read
     """
     tagger = TfidfTagger.load(file.parent) if file.suffix == ".npz" else Tagger(file.parent, file.name)
-    if tagger.tags != tags:
+    if tagger.tags != test.tags:
         raise ModelFolderError(f"{file} was trained for other tags than those in {data_dir}: train it again")
+    if isinstance(tagger, Tagger):
+        check_fields(test, tagger.fields, str(file))
     return tagger
 
 
@@ -84,7 +86,7 @@ def evaluate_model(
     for precision, file in files.items():
         name = file.parent.name if file.suffix == ".npz" else file.parent.parent.name
         print(f"{name} {precision}")
-        tagger = load(file, test.tags, data_dir)
+        tagger = load(file, test, data_dir)
         probabilities, speed = measure(tagger, test)
         chosen = suggest(probabilities, tagger.rule.threshold)
         evaluation = evaluate(name, precision, train, test, probabilities, chosen, tagger.rule.thresholds)

@@ -19,7 +19,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this folder's mo
 from data.files import refuse_overwrite, require
 from deployment.tagger import Tagger, encode, load_tokenizer, read_fields
 from training.backbones import short_name
-from training.questions import Part, read_part
+from training.questions import Part, check_fields, read_part
+from training.recipes import training_command
 
 MAX_ABSOLUTE_DIFFERENCE = 1e-4
 SHARED_FILES = ("tokenizer.json", "tag_types_encoded.json", "thresholds.json")
@@ -82,7 +83,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
 def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
     folder = args.models_dir / short_name(args.model)
-    require(folder / "run.json", f"python training/finetune.py --model {args.model}")
+    require(folder / "run.json", training_command(args.model))
     output = folder / "onnx"
     refuse_overwrite(output / "model.onnx", force=args.force)
 
@@ -91,6 +92,7 @@ def main(argv: list[str] | None = None) -> None:
         exported = Path(temporary) / "onnx"
         try:
             validation = read_part(args.data_dir, "validation")
+            check_fields(validation, read_fields(folder / "thresholds.json"), str(folder))
             export(folder, exported)
             difference = largest_difference(folder, exported, validation)
         except Exception as error:  # a broken file, or an architecture, which fails in a way of its own

@@ -19,11 +19,11 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this folder's modules, whatever is installed
 from data.files import refuse_overwrite, require, write_json
-from deployment.tagger import DecisionRule, Tagger, encode, read_json, suggest
+from deployment.tagger import DecisionRule, Tagger, encode, read_fields, read_json, suggest
 from training.backbones import short_name
 from training.metrics import tagging_metrics
-from training.questions import Part, read_part
-from training.thresholds import tune_thresholds
+from training.questions import Part, check_fields, read_part
+from training.thresholds import PER_TAG, TUNINGS
 
 MAX_DROP = 0.005  # of validation micro F1
 CALIBRATION = 200
@@ -43,10 +43,10 @@ def quantize(folder: Path, output: Path, calibration: Part) -> None:
     onnx.save(model, output)
 
 
-def score(tagger: Tagger, validation: Part) -> tuple[dict, np.ndarray, dict[str, float]]:
-    """Return thresholds tuned for ``tagger``, its own probabilities, and its validation metrics at those thresholds."""
+def score(tagger: Tagger, validation: Part, tuning: str) -> tuple[dict, np.ndarray, dict[str, float]]:
+    """Return ``tagger``'s thresholds by one of TUNINGS, its own probabilities, and its validation metrics at those."""
     raw = tagger.raw_probabilities(validation.titles, validation.descriptions)
-    thresholds = tune_thresholds(validation.targets, raw, validation.tags)
+    thresholds = TUNINGS[tuning](validation.targets, raw, validation.tags)
     rule = DecisionRule.of(thresholds, validation.tags)
     shown = rule.probabilities(raw)
     return thresholds, raw, tagging_metrics(validation.targets, suggest(shown, rule.threshold), shown)
@@ -65,10 +65,10 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def assess(folder: Path, quantized: Path, validation: Part) -> tuple[dict, dict]:
+def assess(folder: Path, quantized: Path, validation: Part, tuning: str) -> tuple[dict, dict]:
     """Return the thresholds of the model in ``quantized`` and the report of what it lost against ``folder``'s."""
-    _, fp32_raw, fp32 = score(Tagger(folder, "model.onnx"), validation)
-    thresholds, int8_raw, int8 = score(Tagger(quantized), validation)
+    _, fp32_raw, fp32 = score(Tagger(folder, "model.onnx"), validation, tuning)
+    thresholds, int8_raw, int8 = score(Tagger(quantized), validation, tuning)
     rule = DecisionRule.of(thresholds, validation.tags)
     fp32_chosen, int8_chosen = (suggest(rule.probabilities(raw), rule.threshold) for raw in (fp32_raw, int8_raw))
     same = (fp32_chosen == int8_chosen).all(axis=1)
@@ -86,12 +86,14 @@ def main(argv: list[str] | None = None) -> None:
         staging = Path(temporary)
         try:
             validation = read_part(args.data_dir, "validation")
+            exported = read_json(folder / "thresholds.json")
+            check_fields(validation, read_fields(folder / "thresholds.json"), str(folder.parent))
             quantize(
                 folder, staging / "model_quantized.onnx", validation.take(np.arange(len(validation))[:CALIBRATION])
             )
             for file in ("tokenizer.json", "tag_types_encoded.json", "thresholds.json"):
                 shutil.copyfile(folder / file, staging / file)
-            thresholds, report = assess(folder, staging, validation)
+            thresholds, report = assess(folder, staging, validation, exported.get("tuning", PER_TAG))
         except ValueError as error:
             sys.exit(f"cannot quantize {folder / 'model.onnx'}: {error}")
         drop = report["drop"]
@@ -100,8 +102,7 @@ def main(argv: list[str] | None = None) -> None:
                 f"{folder}: int8 loses {drop['f1_micro']:.4f} micro F1 on validation, over the limit of {MAX_DROP}; "
                 "nothing was written. Serve model.onnx, or give --allow-drop"
             )
-        exported = read_json(folder / "thresholds.json")
-        write_json(staging / "thresholds.json", exported if exported.get("fixed") else exported | thresholds)
+        write_json(staging / "thresholds.json", exported | thresholds)
         write_json(staging / "quantization.json", report)
         for name in ("thresholds.json", "quantization.json", "model_quantized.onnx"):
             (staging / name).replace(folder / name)

@@ -8,6 +8,7 @@ import stat
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ import pandas as pd
 import pytest
 import requests
 from safetensors.torch import load_file
+from transformers import EarlyStoppingCallback
 
 from data.files import read_questions, write_questions
 from data.sample_site.server import SampleSite
@@ -23,7 +25,7 @@ from deployment.tagger import Tagger, suggest
 from onnx_export import compare, export, quality_gate, quantize, ship
 from scraper.pages import parse_question
 from tests.tiny_backbones import save_backbone, save_other
-from training import ablate, baseline, filter_tags, finetune
+from training import ablate, baseline, filter_tags, finetune, recipes
 from training.metrics import tagging_metrics
 from training.questions import read_part
 
@@ -208,16 +210,102 @@ def test_results_are_not_replaced_without_force(data_dir, models_dir, tmp_path):
         compare.main([*where(data_dir, models_dir), "--reports-dir", str(tmp_path)])
 
 
-def test_the_references_recipe_reads_descriptions_only_at_a_fixed_threshold(data_dir, backbones, tmp_path):
-    command = ["--model", str(backbones["bert-base-uncased"]), *where(data_dir, tmp_path)]
-    finetune.main([*command, *QUICK, "--recipe", "reference"])
-    export.main(command)
-    quantize.main([*command, "--allow-drop"])
-    tagger = Tagger(tmp_path / "bert-base-uncased" / "onnx")
+@pytest.fixture(scope="module")
+def references_dir(data_dir, backbones, models_dir, tmp_path_factory):
+    """A model by our recipe and by both of the reference's, trained, exported and quantized."""
+    folder = tmp_path_factory.mktemp("references")
+    shutil.copytree(models_dir / "bert-base-uncased", folder / "bert-base-uncased")
+    for recipe in ("reference", "reference-tuned"):
+        options = ["--model", str(backbones["bert-base-uncased"]), "--recipe", recipe]
+        finetune.main([*options, *where(data_dir, folder), *QUICK])
+        command = ["--model", f"bert-base-uncased-{recipe}", *where(data_dir, folder)]
+        export.main(command)
+        quantize.main([*command, "--allow-drop"])
+    return folder
+
+
+def test_the_reference_reads_descriptions_only_at_a_fixed_threshold(references_dir):
+    tagger = Tagger(references_dir / "bert-base-uncased-reference" / "onnx")
     assert set(tagger.rule.thresholds) == {tagger.rule.threshold} == {0.5}
     one, other, another = tagger.probabilities(["first title", "second title", ""], ["some text", "some text", "more"])
     assert (one == other).all()
     assert (one != another).any()
+
+
+def test_the_tuned_reference_reads_titles_too_at_one_tuned_threshold(references_dir):
+    folder = references_dir / "bert-base-uncased-reference-tuned" / "onnx"
+    (threshold,) = {*Tagger(folder).rule.thresholds, Tagger(folder).rule.threshold}
+    assert threshold not in (0.5, json.loads((folder.parent / "thresholds.json").read_text())["global"])  # int8's own
+    one, other = Tagger(folder).probabilities(["first title", "second title"], ["some text", "some text"])
+    assert (one != other).any()
+
+
+def test_the_comparison_shows_the_recipes_side_by_side(data_dir, references_dir, tmp_path):
+    compare.main([*where(data_dir, references_dir), "--reports-dir", str(tmp_path), "--force"])
+    rows = pd.read_csv(tmp_path / "comparison.csv")["model"].dropna().tolist()
+    names = ["bert-base-uncased", "bert-base-uncased-reference", "bert-base-uncased-reference-tuned"]
+    assert [row for row in rows if row in names] == [name for name in names for _ in ("fp32", "int8")]
+
+
+def test_no_stage_takes_questions_without_what_the_reference_reads(data_dir, references_dir, backbones, tmp_path):
+    titles_only = read_questions(data_dir / "ques_filtered.csv").assign(description="\u200b \n")
+    for name in ("split.csv", "tag_types_encoded.json"):
+        shutil.copyfile(data_dir / name, tmp_path / name)
+    write_questions(tmp_path / "ques_filtered.csv", titles_only)
+    places = where(tmp_path, references_dir)
+    backbone, reference = ["--model", str(backbones["bert-base-uncased"])], ["--model", "bert-base-uncased-reference"]
+    variant = ["--variants", "title left out", "--data-dir", str(tmp_path), "--reports-dir", str(tmp_path / "reports")]
+    for stage, options in (
+        (finetune, [*backbone, *where(tmp_path, tmp_path / "models"), "--recipe", "reference"]),
+        (export, [*reference, *places, "--force"]),
+        (quantize, [*reference, *places, "--force"]),
+        (compare, [*places, "--reports-dir", str(tmp_path / "reports"), "--force"]),
+        (ablate, [*backbone, *variant]),
+    ):
+        with pytest.raises(SystemExit, match=r"reads description alone, blank in 100% of \d+ questions"):
+            stage.main(options)
+    assert not (tmp_path / "models").exists() and not (tmp_path / "reports").exists()
+
+
+def test_variants_that_find_nothing_to_read_are_left_out_of_the_ablation(data_dir, capsys):
+    titles_only = replace(read_part(data_dir, "train"), descriptions=[""] * len(read_part(data_dir, "train")))
+    asked = ablate.asked(ablate.parse_args([]), titles_only, titles_only)
+    assert set(ablate.VARIANTS) - set(asked) == {"title left out", "the reference"}
+    assert "left out: the variant 'the reference' reads description alone" in capsys.readouterr().out
+
+
+def test_the_encoder_is_frozen_in_the_first_phase_and_nothing_stops_it_early(data_dir, backbones, tmp_path):
+    command = ["--model", str(backbones["roberta-base"]), "--recipe", "reference", *QUICK, "--patience", "1"]
+    args = finetune.parse_args([*command, "--epochs", "1", "--head-learning-rate", "0.1"])
+    parts = read_part(data_dir, "train"), read_part(data_dir, "validation")
+    frozen = finetune.make_trainer(args, 42, tmp_path / "frozen", backbones["roberta-base"], *parts, "frozen", 0.1)
+    before = {name: weights.clone() for name, weights in frozen.model.state_dict().items()}
+    frozen.train()
+    after = frozen.model.state_dict()
+    changed = {name for name in before if (before[name] != after[name]).any()}
+    assert changed == {name for name in before if name.startswith("classifier.")}
+    assert not any(isinstance(callback, EarlyStoppingCallback) for callback in frozen.callback_handler.callbacks)
+
+    whole = finetune.make_trainer(args, 42, tmp_path / "whole", backbones["roberta-base"], *parts)
+    assert all(weights.requires_grad for weights in whole.model.parameters())
+    rates = {group["lr"] for group in whole.optimizer.param_groups}
+    assert (min(rates), max(rates)) == (pytest.approx(0.001), pytest.approx(0.01))
+    assert len(rates) == 4  # embeddings and three layers
+
+
+def test_a_sweep_keeps_the_better_learning_rate_of_each_phase(data_dir, backbones, tmp_path, monkeypatch):
+    command = ["--model", str(backbones["bert-base-uncased"]), "--recipe", "reference-tuned", *QUICK, "--sweep"]
+    monkeypatch.setattr(recipes, "RATES", {"frozen": (0.03, 1e-9), "whole": (1e-9, 0.03)})
+    finetune.main([*command, *where(data_dir, tmp_path)])
+    folder = tmp_path / "bert-base-uncased-reference-tuned"
+    run, log = json.loads((folder / "run.json").read_text()), pd.read_csv(folder / "training_log.csv")
+    scores = run["sweep"]["42"]
+    assert scores["frozen"]["0.03"] > scores["frozen"]["1e-09"]
+    assert run["f1_micro_validation"] == pytest.approx(max(scores["whole"].values()))
+    assert log["epoch"].tolist() == [1, 2, 3, 4]
+    assert log["f1_micro"][:2].max() == pytest.approx(scores["frozen"]["0.03"])
+    with pytest.raises(SystemExit):
+        finetune.parse_args(["--sweep"])
 
 
 @pytest.fixture

@@ -16,8 +16,10 @@ from training import finetune
 from training.calibration import expected_calibration_error
 from training.checkpoints import newest_checkpoint, remove_half_written
 from training.metrics import tagging_metrics
-from training.model import QuestionTagger, divergence
+from training.model import QuestionTagger, divergence, layer_depths
 from training.provenance import commit, describe_backbone
+from training.questions import Part, check_fields
+from training.reference import OneCycleTrainer, rates_by_depth
 from training.thresholds import best_f1_threshold, tune_thresholds
 
 
@@ -115,7 +117,8 @@ def test_divergence_is_the_kullback_leibler_one_in_both_directions():
 def test_weights_decay_but_biases_and_normalizations_do_not(model, tmp_path):
     trainer = Trainer(model, TrainingArguments(str(tmp_path), weight_decay=0.3, report_to="none", use_cpu=True))
     transformers_own = trainer.create_optimizer()
-    ours = finetune.make_optimizer(trainer, learning_rate=1e-4, head_factor=10, weight_decay=0.3)
+    rates = {name: 1e-3 if name.startswith("classifier") else 1e-4 for name, _ in model.named_parameters()}
+    ours = finetune.make_optimizer(trainer, rates, weight_decay=0.3)
 
     def decay(optimizer):
         names = {id(weights): name for name, weights in model.named_parameters()}
@@ -125,6 +128,45 @@ def test_weights_decay_but_biases_and_normalizations_do_not(model, tmp_path):
     assert decay(ours) == decay(transformers_own)
     assert decay(ours)["classifier.weight"] == 0.3
     assert decay(ours)["classifier.bias"] == decay(ours)["encoder.embeddings.LayerNorm.weight"] == 0
+    learning_rates = {id(weights): group["lr"] for group in ours.param_groups for weights in group["params"]}
+    assert {name: learning_rates[id(weights)] for name, weights in model.named_parameters()} == rates
+
+
+def test_layers_are_counted_from_the_input(model):
+    depths = layer_depths(model)
+    assert depths["encoder.embeddings.word_embeddings.weight"] == depths["encoder.embeddings.LayerNorm.bias"] == 0
+    assert depths["encoder.encoder.layer.0.output.dense.weight"] == depths["classifier.weight"] == 1
+
+
+@pytest.mark.parametrize("updates", [1, 4, 5, 100])
+def test_a_one_cycle_schedule_rises_and_falls(updates, model, tmp_path):
+    trainer = OneCycleTrainer(model, TrainingArguments(str(tmp_path), report_to="none", use_cpu=True))
+    trainer.optimizer = finetune.make_optimizer(trainer, rates_by_depth(model, 1e-2), weight_decay=0)
+    schedule = trainer.create_scheduler(updates)
+    rates = []
+    for _ in range(updates):
+        rates.append(max(schedule.get_last_lr()))
+        trainer.optimizer.step()
+        schedule.step()
+    assert rates[0] == pytest.approx(1e-2 / 25)
+    if updates == 100:
+        assert max(rates) == rates[24] == pytest.approx(1e-2)
+        assert rates[-1] < 1e-4
+    assert min(schedule.get_last_lr()) == pytest.approx(max(schedule.get_last_lr()) / 10)
+
+
+def part(titles, descriptions):
+    return Part(titles, descriptions, np.ones((len(titles), 1), dtype=bool), ["tag"], titles)
+
+
+@pytest.mark.parametrize("blank", ["", " \n\t", "\u00a0", "\u200b\ufeff", "\x00"])
+def test_questions_without_what_is_read_are_refused_but_for_a_few(blank):
+    questions = part(["a title"] * 100, [blank] * 10 + ["text"] * 90)
+    with pytest.raises(ValueError, match="the model reads description alone, blank in 10% of 100 questions"):
+        check_fields(questions, ["description"], "the model")
+    check_fields(questions, ["title", "description"], "the model")
+    check_fields(questions, ["title"], "the model")
+    check_fields(part(["a title"] * 100, [blank] * 2 + ["text"] * 98), ["description"], "the model")
 
 
 @pytest.mark.parametrize(

@@ -27,8 +27,9 @@ from training import finetune
 from training.backbones import BackboneError, find_backbone
 from training.baseline import TfidfTagger, fit
 from training.metrics import interval, resample, tagging_metrics
-from training.questions import Part, data_hash, read_part
-from training.thresholds import best_f1_threshold, tune_thresholds
+from training.questions import Part, check_fields, data_hash, read_part
+from training.recipes import OURS, RECIPES, Recipe
+from training.thresholds import TUNINGS, one_half, one_threshold, tune_thresholds
 
 RECIPE = "the recipe"
 FIGURES = {"f1_micro": "micro F1", "f1_macro": "macro F1", "precision_at_1": "P@1", "recall_at_5": "R@5"}
@@ -49,29 +50,35 @@ def bias_at_zero(trainer) -> None:
     trainer.model.classifier.bias.data.zero_()
 
 
+def with_rates(trainer, choose_rate: Callable[[str, float], float]) -> None:
+    """Build the optimizer anew, with the rate that ``choose_rate`` makes of a parameter's name and its rate."""
+    groups = trainer.optimizer.param_groups
+    rates = {id(weights): group["lr"] for group in groups for weights in group["params"]}
+    encoder = min(rates.values())  # also of what the recipe does not train
+    chosen = {
+        name: choose_rate(name, rates.get(id(weights), encoder)) for name, weights in trainer.model.named_parameters()
+    }
+    decay = max(group["weight_decay"] for group in groups)
+    trainer.optimizer = finetune.make_optimizer(trainer, chosen, decay)
+
+
 def one_learning_rate(trainer) -> None:
-    encoder, head = trainer.optimizer.param_groups
-    head["lr"] = encoder["lr"]
+    encoder = min(group["lr"] for group in trainer.optimizer.param_groups)
+    with_rates(trainer, lambda name, rate: encoder)
 
 
 def slower_lower_layers(trainer) -> None:
     """Give each layer 0.8 times the rate of the one above it (Howard and Ruder 2018, "ULMFiT", section 3.2)."""
-    encoder, head = trainer.optimizer.param_groups
-    names = {id(weights): name for name, weights in trainer.model.named_parameters()}
-    by_depth: dict[int, list] = {}
-    for weights in encoder["params"]:
-        number = re.search(r"\.layer\.(\d+)\.", names[id(weights)])
-        by_depth.setdefault(int(number[1]) + 1 if number else 0, []).append(weights)
-    groups = [
-        {"params": weights, "lr": encoder["lr"] * 0.8 ** (max(by_depth) - depth)} for depth, weights in by_depth.items()
-    ]
-    head_group = {"params": head["params"], "lr": head["lr"]}
-    trainer.optimizer = type(trainer.optimizer)([*groups, head_group], weight_decay=encoder["weight_decay"])
+    from training.model import layer_depths
+
+    depths = layer_depths(trainer.model.encoder)
+    top = max(depths.values())
+    with_rates(trainer, lambda name, rate: rate * 0.8 ** (top - depths.get(name.removeprefix("encoder."), top)))
 
 
 def trained_word_vectors(trainer) -> None:
-    vectors = trainer.model.encoder.get_input_embeddings().requires_grad_(True)
-    trainer.optimizer.param_groups[0]["params"].append(vectors.weight)
+    trainer.model.encoder.get_input_embeddings().requires_grad_(True)
+    with_rates(trainer, lambda name, rate: rate)
 
 
 def first_token(trainer) -> None:
@@ -128,38 +135,49 @@ VARIANTS: dict[str, tuple[dict, str | None, Callable | None]] = {
     "title left out": ({}, "titles", None),
     "half the tokens": ({"max_length": 0.5}, None, None),
     "twice the tokens": ({"max_length": 2}, None, None),
-    "the reference's recipe": ({"recipe": "reference"}, None, None),
+    "the reference": ({"recipe": "reference"}, None, None),
+    "the reference, title and tuned threshold": ({"recipe": "reference-tuned"}, None, None),
 }
+
+
+def recipe_of(name: str) -> Recipe:
+    """Return the recipe that the variant ``name`` changes."""
+    return RECIPES[VARIANTS[name][0].get("recipe", OURS)]
+
+
+def shown(name: str, part: Part) -> Part:
+    """Return ``part`` as the variant ``name`` shows it.
+
+    Raises
+    ------
+    ValueError : nothing is left to read in too many of its questions
+    """
+    left_out = VARIANTS[name][1]
+    part = replace(part, **{left_out: [""] * len(part)}) if left_out else part  # type: ignore[arg-type]
+    fields = [field for field in recipe_of(name).fields if f"{field}s" != left_out]
+    check_fields(part, fields, f"the variant {name!r}")
+    return part
 
 
 def train_variant(name: str, args: argparse.Namespace, backbone: Path, train: Part, validation: Part) -> np.ndarray:
     """Train the variant ``name`` and return its validation logits, shape (n, num_labels), of its best epoch."""
-    differing, left_out, change = VARIANTS[name]
+    differing, _, change = VARIANTS[name]
     options = {name: getattr(args, name) for name in OPTIONS}
     options["seed"] += differing.get("seed", 0)
     options["max_length"] = int(differing.get("max_length", 1) * args.max_length)
-    settings = finetune.parse_args(["--model", args.model, "--recipe", differing.get("recipe", "tagger")])
+    rates = ["--learning-rate", str(args.learning_rate)]
+    settings = finetune.parse_args(["--model", args.model, "--recipe", differing.get("recipe", OURS), *rates])
     vars(settings).update(options)
-    if left_out:
-        train, validation = (replace(part, **{left_out: [""] * len(part)}) for part in (train, validation))  # type: ignore[arg-type]
+    parts = shown(name, train), shown(name, validation)
     with tempfile.TemporaryDirectory(prefix="ablation-") as checkpoints:
-        trainer = finetune.make_trainer(settings, settings.seed, Path(checkpoints), backbone, train, validation)
-        if change:
-            change(trainer)
-        trainer.train()
+        trainer, _, _ = finetune.train_seed(
+            settings, settings.seed, Path(checkpoints), backbone, *parts, change or (lambda trainer: None)
+        )
         trainer.args.group_by_length = False  # the rows in their order: the variants' are compared one by one
         return trainer.predict(trainer.eval_dataset).predictions
 
 
 # --- the scores, and what is made of them ---------------------------------------------------------------------------
-
-
-def one_threshold(targets: np.ndarray, probabilities: np.ndarray, tags: list[str]) -> dict:
-    return {"per_tag": dict.fromkeys(tags, best_f1_threshold(targets, probabilities)[0])}
-
-
-def one_half(targets: np.ndarray, probabilities: np.ndarray, tags: list[str]) -> dict:
-    return {"per_tag": dict.fromkeys(tags, 0.5)}
 
 
 def choose(part: Part, probabilities: np.ndarray, tune: Callable = tune_thresholds) -> np.ndarray:
@@ -204,8 +222,8 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     add("--model", default="distilroberta-base", help="backbone, as for training/finetune.py")
     add("--data-dir", type=Path, default=Path("data"), help="folder of the output of training/filter_tags.py")
     add("--reports-dir", type=Path, default=Path("reports"), help="folder of the result")
-    add("--variants", nargs="+", default=list(VARIANTS), choices=list(VARIANTS), metavar="NAME",
-        help="the recipe and these; without it, every variant")  # fmt: skip
+    add("--variants", nargs="+", choices=list(VARIANTS), metavar="NAME",
+        help="the recipe and these; without it, every variant that finds something to read in the data")  # fmt: skip
     add("--epochs", type=positive, default=3, help="passes over the training part")
     add("--batch-size", type=at_least_one, default=32, help="questions per update")
     add("--learning-rate", type=positive, default=1e-4, help="encoder's peak learning rate")
@@ -216,10 +234,32 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def variants(args: argparse.Namespace, kept: Path, backbone: Path, train: Part, validation: Part) -> dict:
-    """Train what ``kept`` holds no scores of, and return {name: (probabilities, chosen tags)} of the variants."""
+def asked(args: argparse.Namespace, train: Part, validation: Part) -> list[str]:
+    """Return the names of the variants to train, the recipe first.
+
+    Raises
+    ------
+    ValueError : one that ``--variants`` names would find nothing to read; without the option, that one is left out
+    """
+    names = []
+    for name in dict.fromkeys([RECIPE, *(args.variants or VARIANTS)]):
+        try:
+            for part in (train, validation):
+                shown(name, part)
+            names.append(name)
+        except ValueError as error:
+            if args.variants:
+                raise
+            print(f"left out: {error}")
+    return names
+
+
+def variants(
+    names: list[str], args: argparse.Namespace, kept: Path, backbone: Path, train: Part, validation: Part
+) -> dict:
+    """Train those of ``names`` that ``kept`` holds no scores of, and return {name: (probabilities, chosen tags)}."""
     answers = {}
-    for name in dict.fromkeys([RECIPE, *args.variants]):
+    for name in names:
         scores = kept / f"{re.sub('[^a-z0-9]+', '-', name)}.npy"
         if not scores.is_file():
             print(name)
@@ -227,8 +267,7 @@ def variants(args: argparse.Namespace, kept: Path, backbone: Path, train: Part, 
             with atomic_path(scores) as temporary, temporary.open("wb") as file:
                 np.save(file, logits)
         probabilities = sigmoid(np.load(scores))
-        fixed = "recipe" in VARIANTS[name][0]
-        answers[name] = probabilities, choose(validation, probabilities, one_half if fixed else tune_thresholds)
+        answers[name] = probabilities, choose(validation, probabilities, TUNINGS[recipe_of(name).tuning])
     return answers
 
 
@@ -250,6 +289,7 @@ def main(argv: list[str] | None = None) -> None:
     kept = args.reports_dir / "ablation"
     try:
         train, validation = read_part(args.data_dir, "train"), read_part(args.data_dir, "validation")
+        names = asked(args, train, validation)
         backbone = find_backbone(args.model)
     except ValueError as error:
         sys.exit(str(error))
@@ -262,7 +302,7 @@ def main(argv: list[str] | None = None) -> None:
     write_json(kept / "setting.json", setting)
 
     try:
-        answers = variants(args, kept, backbone, train, validation)
+        answers = variants(names, args, kept, backbone, train, validation)
     except BackboneError as error:
         sys.exit(str(error))
     answers |= without_training(np.load(kept / "the-recipe.npy"), train, validation)

@@ -6,6 +6,7 @@
 
 models/NAME/ then holds the weights (config.json, model.safetensors), the tokenizer, tag_types_encoded.json,
 thresholds.json (tuned on validation), training_log.csv, training_curve.png and run.json (how it was made).
+The recipes of training/reference.py leave theirs in models/NAME-reference/ and models/NAME-reference-tuned/.
 Several GPUs:  torchrun --nproc-per-node 4 training/finetune.py --model distilroberta-base
 """
 
@@ -14,8 +15,10 @@ import json
 import shutil
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from importlib.metadata import version
+from operator import itemgetter
 from pathlib import Path
 
 import numpy as np
@@ -24,16 +27,17 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this folder's mo
 from data.files import refuse_overwrite, write_json
 from deployment.cpus import usable_cpus
 from deployment.options import at_least_one, number_from, positive, seed_number, share, text_length, whole_number
-from deployment.tagger import FIELDS, ModelFolderError, encode, read_json, sigmoid
+from deployment.tagger import ModelFolderError, encode, read_json, sigmoid, suggest
 from training.backbones import BackboneError, find_backbone, short_name
 from training.calibration import expected_calibration_error, fit_platt, shown_pairs
 from training.checkpoints import newest_checkpoint, remove_half_written
+from training.metrics import tagging_metrics
 from training.processor import cpu_flags
 from training.provenance import commit, describe_backbone
-from training.questions import Part, data_hash, read_part
-from training.thresholds import best_f1_threshold, tune_thresholds
+from training.questions import Part, check_fields, data_hash, read_part
+from training.recipes import FROZEN, OURS, RATES, RECIPES, WHOLE, Recipe, folder_name, learning_rates
+from training.thresholds import ONE_HALF, TUNINGS, best_f1_threshold
 
-RECIPE_FIELDS = {"tagger": FIELDS, "reference": ("description",)}
 HEAD_FACTOR = 10  # the head's learning rate over the encoder's: it starts from less and has further to go
 
 
@@ -77,7 +81,7 @@ def longest_input(args: argparse.Namespace, backbone: Path) -> int:
 
     logging.set_verbosity_error()
     tokenizer = load_tokenizer(backbone, args.max_length)
-    build = untrained_reference_model if args.recipe == "reference" else QuestionTagger
+    build = QuestionTagger if args.recipe == OURS else untrained_reference_model
     return longest_input(backbone, tokenizer, min(args.max_length, tokenizer.model_max_length), build)
 
 
@@ -96,9 +100,13 @@ def make_dataset(tokenizer, part: Part, fields: Sequence[str]) -> list[dict]:
     ]
 
 
-def validation_metrics(prediction) -> dict[str, float]:
-    """Return micro F1 at the best global threshold, which is what early stopping watches."""
-    threshold, f1_micro = best_f1_threshold(prediction.label_ids.astype(bool), sigmoid(prediction.predictions))
+def validation_metrics(tuning: str, prediction) -> dict[str, float]:
+    """Return micro F1, which early stopping watches: at the best global threshold, or at 0.5 where it is fixed."""
+    targets, probabilities = prediction.label_ids.astype(bool), sigmoid(prediction.predictions)
+    if tuning == ONE_HALF:
+        chosen = suggest(probabilities, 0.5)
+        return {"f1_micro": tagging_metrics(targets, chosen, probabilities)["f1_micro"], "threshold": 0.5}
+    threshold, f1_micro = best_f1_threshold(targets, probabilities)
     return {"f1_micro": f1_micro, "threshold": threshold}
 
 
@@ -135,50 +143,73 @@ def training_arguments(args: argparse.Namespace, seed: int, checkpoints: Path):
     )
 
 
-def make_optimizer(trainer, learning_rate: float, head_factor: float, weight_decay: float):
-    """Return AdamW with ``learning_rate`` for the pretrained encoder, and ``head_factor`` times that for the head.
+def make_optimizer(trainer, rates: dict[str, float], weight_decay: float):
+    """Return AdamW with the learning rate in ``rates`` for each parameter that is trained, by its name.
 
     Biases and normalizations do not decay, as in transformers.
     """
     import torch
 
-    model = trainer.model
-    decaying = set(trainer.get_decay_parameter_names(model))
+    decaying = set(trainer.get_decay_parameter_names(trainer.model))
     groups: dict[tuple[float, float], list] = {}
-    for name, weights in model.named_parameters():
+    for name, weights in trainer.model.named_parameters():
         if weights.requires_grad:
-            rate = learning_rate * (1 if name.startswith(model.base_model_prefix + ".") else head_factor)
-            groups.setdefault((rate, weight_decay if name in decaying else 0.0), []).append(weights)
+            groups.setdefault((rates[name], weight_decay if name in decaying else 0.0), []).append(weights)
     return torch.optim.AdamW(
         [{"params": params, "lr": rate, "weight_decay": decay} for (rate, decay), params in groups.items()]
     )
 
 
-def make_trainer(args: argparse.Namespace, seed: int, checkpoints: Path, backbone: Path, train: Part, validation: Part):
-    """Return transformers' Trainer for one run of the recipe, with model, tokenizer and data in place."""
-    from transformers import DataCollatorWithPadding, EarlyStoppingCallback, Trainer, set_seed
+def build(args: argparse.Namespace, backbone: Path, tokenizer, train: Part, phase: str, rate: float) -> tuple:
+    """Return the class of the Trainer, the model, and each parameter's learning rate, of one phase of the recipe."""
+    from transformers import Trainer
 
     from training.model import build_model
-    from training.reference import FreezeThenUnfreeze, build_reference_model
+    from training.reference import OneCycleTrainer, build_reference_model, rates_by_depth
+
+    if args.recipe == OURS:
+        model = build_model(backbone, tokenizer, train)
+        model.consistency = args.consistency
+        encoder = model.base_model_prefix + "."
+        names = [name for name, _ in model.named_parameters()]
+        return Trainer, model, {name: rate if name.startswith(encoder) else args.head_learning_rate for name in names}
+    reference = build_reference_model(backbone, train, frozen=phase == FROZEN)
+    if phase == FROZEN:
+        return OneCycleTrainer, reference, {name: rate for name, _ in reference.named_parameters()}
+    return OneCycleTrainer, reference, rates_by_depth(reference, rate)
+
+
+def make_trainer(
+    args: argparse.Namespace,
+    seed: int,
+    checkpoints: Path,
+    backbone: Path,
+    train: Part,
+    validation: Part,
+    phase: str = WHOLE,
+    rate: float | None = None,
+):
+    """Return transformers' Trainer for one phase of the recipe, with model, tokenizer and data in place.
+
+    ``rate`` is the phase's peak learning rate; without it, ``args.learning_rate``.
+    """
+    from transformers import DataCollatorWithPadding, EarlyStoppingCallback, set_seed
 
     set_seed(seed)
+    recipe = RECIPES[args.recipe]
     tokenizer = load_tokenizer(backbone, args.max_length)
-    if args.recipe == "reference":
-        trainer_class, model, head_factor = FreezeThenUnfreeze, build_reference_model(backbone, train), 1
-    else:
-        trainer_class, model, head_factor = Trainer, build_model(backbone, tokenizer, train), HEAD_FACTOR
-        model.consistency = args.consistency
+    trainer_class, model, rates = build(args, backbone, tokenizer, train, phase, rate or args.learning_rate)
     trainer = trainer_class(
         model=model,
         args=training_arguments(args, seed, checkpoints),
-        train_dataset=make_dataset(tokenizer, train, RECIPE_FIELDS[args.recipe]),
-        eval_dataset=make_dataset(tokenizer, validation, RECIPE_FIELDS[args.recipe]),
+        train_dataset=make_dataset(tokenizer, train, recipe.fields),
+        eval_dataset=make_dataset(tokenizer, validation, recipe.fields),
         data_collator=DataCollatorWithPadding(tokenizer),
         processing_class=tokenizer,
-        compute_metrics=validation_metrics,
-        callbacks=[EarlyStoppingCallback(args.patience)],
+        compute_metrics=partial(validation_metrics, recipe.tuning),
+        callbacks=[] if phase == FROZEN else [EarlyStoppingCallback(args.patience)],
     )
-    trainer.optimizer = make_optimizer(trainer, args.learning_rate, head_factor, args.weight_decay)
+    trainer.optimizer = make_optimizer(trainer, rates, args.weight_decay)
     return trainer
 
 
@@ -192,34 +223,85 @@ def last_checkpoint(trainer, folder: Path) -> str | None:
     return str(newest) if newest else None
 
 
+def train_or_load(trainer, resume: bool) -> list[dict]:
+    """Train, or with ``resume`` go on, until the best weights and the log history, which is returned, are kept."""
+    from safetensors.torch import load_file, save_file
+
+    folder = Path(trainer.args.output_dir)
+    weights_file, history_file = folder / "best.safetensors", folder / "history.json"
+    if resume and weights_file.is_file():
+        trainer.model.load_state_dict(load_file(weights_file))
+    else:
+        trainer.train(resume_from_checkpoint=last_checkpoint(trainer, folder) if resume else None)
+        if trainer.is_world_process_zero():
+            write_json(history_file, trainer.state.log_history)
+            save_file(trainer.model.state_dict(), folder / "best.partial")
+            (folder / "best.partial").replace(weights_file)
+        trainer.accelerator.wait_for_everyone()
+    return json.loads(history_file.read_text(encoding="utf-8"))
+
+
+def train_seed(
+    args: argparse.Namespace, seed: int, folder: Path, backbone: Path, train: Part, validation: Part, prepare: Callable
+) -> tuple:
+    """Train the phases of the recipe, each from the best weights of the one before and at each of its learning rates.
+
+    ``prepare`` is called with each Trainer before it trains.
+
+    Returns
+    -------
+    a Trainer whose model has the best weights, the log history that led to them, and {phase: {rate: best micro F1}}
+    """
+    phases = RECIPES[args.recipe].phases
+    history: list[dict] = []
+    scores: dict[str, dict[str, float]] = {}
+    weights: dict = {}
+    for phase in phases:
+        tried = []
+        for rate in learning_rates(args, phase):
+            place = folder / f"{phase}-{rate:g}" if len(phases) > 1 else folder
+            trainer = make_trainer(args, seed, place, backbone, train, validation, phase, rate)
+            if weights:
+                trainer.model.load_state_dict(weights)
+            prepare(trainer)
+            log = train_or_load(trainer, args.resume)
+            score = max(entry.get("eval_f1_micro", 0.0) for entry in log)
+            tried.append((score, trainer.model.state_dict(), log))
+            scores.setdefault(phase, {})[f"{rate:g}"] = score
+        _, weights, log = max(tried, key=itemgetter(0))
+        passed = history[-1]["epoch"] if history else 0
+        history += [entry | {"epoch": passed + entry["epoch"]} for entry in log]
+    trainer.model.load_state_dict(weights)
+    return trainer, history, scores
+
+
 def train_runs(args: argparse.Namespace, checkpoints: Path, run: dict, backbone: Path, train: Part, validation: Part):
     """Train once per seed and average the weights: runs from one start mostly end in one valley, where the mean model
     answers as well as their ensemble and costs as little as one of them (Wortsman et al. 2022, "Model soups").
 
     Returns
     -------
-    a Trainer whose model has the mean weights, and {seed: log history}
+    a Trainer whose model has the mean weights, and {seed: log history}; ``run`` gets the scores of a sweep
     """
-    from safetensors.torch import load_file, save_file
+    fresh = not args.resume
+
+    def forget_an_earlier_run(trainer) -> None:
+        nonlocal fresh
+        if fresh and trainer.is_world_process_zero():
+            shutil.rmtree(checkpoints, ignore_errors=True)
+            write_json(checkpoints / "run.json", run)
+        fresh = False
 
     summed: dict = {}
     histories = {}
     for seed in range(args.seed, args.seed + args.runs):
-        folder = checkpoints / f"seed-{seed}"
-        weights_file, history_file = folder / "best.safetensors", folder / "history.json"
-        trainer = make_trainer(args, seed, folder, backbone, train, validation)
-        if trainer.is_world_process_zero() and not args.resume and not histories:
-            shutil.rmtree(checkpoints, ignore_errors=True)
-            write_json(checkpoints / "run.json", run)
-        if not (args.resume and weights_file.is_file()):
-            trainer.train(resume_from_checkpoint=last_checkpoint(trainer, folder) if args.resume else None)
-            if trainer.is_world_process_zero():
-                write_json(history_file, trainer.state.log_history)
-                save_file(trainer.model.state_dict(), folder / "best.partial")
-                (folder / "best.partial").replace(weights_file)
-            trainer.accelerator.wait_for_everyone()
-        histories[seed] = json.loads(history_file.read_text(encoding="utf-8"))
-        for name, weights in load_file(weights_file).items():
+        place = checkpoints / f"seed-{seed}"
+        trainer, histories[seed], scores = train_seed(
+            args, seed, place, backbone, train, validation, forget_an_earlier_run
+        )
+        if args.sweep:
+            run.setdefault("sweep", {})[str(seed)] = scores
+        for name, weights in trainer.model.state_dict().items():
             summed[name] = summed.get(name, 0) + weights
     trainer.model.load_state_dict({name: weights / args.runs for name, weights in summed.items()})
     return trainer, histories
@@ -245,13 +327,12 @@ def calibrate(model, targets: np.ndarray, logits: np.ndarray) -> tuple[np.ndarra
     return calibrated, {"slope": slope, "intercept": intercept, "error_before": before, "error_after": after}
 
 
-def choose_thresholds(recipe: str, targets: np.ndarray, probabilities: np.ndarray, tags: list[str]) -> dict:
-    """Return the content of thresholds.json: tuned on validation scores, or the reference's fixed ones."""
-    if recipe == "reference":
-        thresholds = {"global": 0.5, "per_tag": dict.fromkeys(tags, 0.5), "fixed": True}
-    else:
-        thresholds = tune_thresholds(targets, probabilities, tags)
-    return thresholds | {"fields": list(RECIPE_FIELDS[recipe])}
+def choose_thresholds(recipe: Recipe, targets: np.ndarray, probabilities: np.ndarray, tags: list[str]) -> dict:
+    """Return the content of thresholds.json: as the recipe tunes them, on validation scores."""
+    return TUNINGS[recipe.tuning](targets, probabilities, tags) | {
+        "tuning": recipe.tuning,
+        "fields": list(recipe.fields),
+    }
 
 
 def write_log(histories: dict[int, list[dict]], consistency: float, folder: Path) -> None:
@@ -309,8 +390,9 @@ def save_result(
 
 def describe_run(args: argparse.Namespace, backbone: Path) -> dict:
     """Return what decides the outcome of a run: options, data, backbone, versions, and the commit, if git knows it."""
-    names = ("model", "recipe", "max_length", "epochs", "max_steps", "batch_size", "learning_rate", "weight_decay",
-             "warmup_ratio", "consistency", "patience", "runs", "seed")  # fmt: skip
+    names = ("model", "recipe", "max_length", "epochs", "max_steps", "batch_size", "learning_rate",
+             "head_learning_rate", "sweep", "weight_decay", "warmup_ratio", "consistency", "patience", "runs",
+             "seed")  # fmt: skip
     return {
         "arguments": {name: getattr(args, name) for name in names},
         "data_sha256": data_hash(args.data_dir),
@@ -351,12 +433,13 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     add = parser.add_argument
     add("--model", default="distilroberta-base", help="distilroberta-base, roberta-base, bert-base-uncased, "
         "all-minilm-l6-v2, another encoder's id on the Hugging Face Hub, or a local folder")  # fmt: skip
-    add("--recipe", choices=list(RECIPE_FIELDS), default="tagger", help="tagger: ours; reference: description only, "
-        "random head, encoder frozen at first, threshold 0.5 (see training/reference.py)")  # fmt: skip
+    add("--recipe", choices=list(RECIPES), default=OURS, help="tagger: ours; reference: description only, random head, "
+        "encoder frozen at first, threshold 0.5; reference-tuned: the same network for title and description at one "
+        "tuned threshold (see training/reference.py). Each has a folder of its own, e.g. NAME-reference")  # fmt: skip
     add("--data-dir", type=Path, default=Path("data"), help="folder of the output of training/filter_tags.py")
     add("--models-dir", type=Path, default=Path("models"), help="the result goes into a folder of this one")
     add("--max-length", type=text_length, default=256, help="tokens of title and description; longer text is truncated")
-    add("--epochs", type=positive, default=10, help="most passes over the training part")
+    add("--epochs", type=positive, default=10, help="most passes over the training part, in each phase of a reference")
     add(
         "--max-steps",
         type=whole_number(-1),
@@ -368,8 +451,13 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         "--learning-rate",
         type=positive,
         default=1e-4,
-        help=f"encoder's peak learning rate; the head's is {HEAD_FACTOR} times that",
+        help="encoder's peak learning rate; a reference's is that of its last layer and, in the end, of its head",
     )
+    add("--head-learning-rate", type=positive, help=f"head's peak learning rate, without it {HEAD_FACTOR} times the "
+        "encoder's; a reference's is that while its encoder is frozen")  # fmt: skip
+    frozen, whole = (" or ".join(map(str, RATES[phase])) for phase in (FROZEN, WHOLE))
+    add("--sweep", action="store_true", help="train each phase of a reference at several learning rates "
+        f"({frozen}, then {whole}) and keep the one that is best on validation")  # fmt: skip
     add("--weight-decay", type=number_from(0), default=0.01, help="AdamW's weight decay")
     add("--warmup-ratio", type=share, default=0.1, help="share of the updates over which the learning rate rises")
     add(
@@ -398,17 +486,23 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     )
     add("--resume", action="store_true", help="go on from the last checkpoint of an interrupted run")
     add("--force", action="store_true", help="replace an existing result")
-    return parser.parse_args(argv)
+    args = parser.parse_args(argv)
+    if args.sweep and args.recipe == OURS:
+        parser.error("--sweep goes with --recipe reference or reference-tuned")
+    args.head_learning_rate = args.head_learning_rate or HEAD_FACTOR * args.learning_rate
+    return args
 
 
 def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
-    folder = args.models_dir / short_name(args.model)
+    folder = args.models_dir / folder_name(short_name(args.model), args.recipe)
     checkpoints = folder / "checkpoints"
     goes_on = args.resume and any(checkpoints.glob("seed-*"))  # the run was started with --force
     refuse_overwrite(folder / "run.json", force=args.force or goes_on)
     try:
         train, validation = read_part(args.data_dir, "train"), read_part(args.data_dir, "validation")
+        for part in (train, validation):
+            check_fields(part, RECIPES[args.recipe].fields, f"--recipe {args.recipe}")
         backbone = find_backbone(args.model)
         longest = longest_input(args, backbone)
     except ValueError as error:
@@ -431,9 +525,9 @@ def main(argv: list[str] | None = None) -> None:
     run["minutes"] = round((time.monotonic() - started) / 60, 2)
     run["f1_micro_validation"] = prediction.metrics["test_f1_micro"]
     targets, logits = prediction.label_ids.astype(bool), prediction.predictions
-    if args.recipe == "tagger":
+    if args.recipe == OURS:
         logits, run["calibration"] = calibrate(trainer.model, targets, logits)
-    thresholds = choose_thresholds(args.recipe, targets, sigmoid(logits), train.tags)
+    thresholds = choose_thresholds(RECIPES[args.recipe], targets, sigmoid(logits), train.tags)
     save_result(trainer, histories, thresholds, run, train.tags, folder)
     print(f"validation micro F1 {run['f1_micro_validation']:.3f} after {run['minutes']} minutes")
     print(f"written: {folder}")

@@ -1,5 +1,6 @@
 """The network: a pretrained encoder, the mean of its token vectors, and a linear layer with one logit per tag."""
 
+import re
 import warnings
 from pathlib import Path
 
@@ -91,6 +92,17 @@ def write_onnx(model: PreTrainedModel, file: Path) -> None:
             "onnx", model_type=model.config.model_type, task="text-classification", library_name="transformers"
         )
         export(model, config_class(model.config), file)
+
+
+def layer_depths(model: PreTrainedModel) -> dict[str, int]:
+    """Return each parameter's layer, counted from the input: 0 of the embeddings, and the last layer's of all above."""
+    depths: dict[str, int] = {}
+    depth = 0
+    for name, _ in model.named_parameters():  # in the order of the network
+        number = re.search(r"\.(\d+)\.", name)
+        depth = int(number[1]) + 1 if number else depth
+        depths[name] = depth
+    return depths
 
 
 def load_trained(folder: Path) -> PreTrainedModel:

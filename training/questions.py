@@ -1,6 +1,8 @@
 """Read one part of the split, with its targets, for training and evaluation."""
 
 import hashlib
+import unicodedata
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +14,7 @@ from training.metrics import multi_hot
 from training.splits import FRACTIONS
 
 FILES = ("ques_filtered.csv", "tag_types_encoded.json", "split.csv")
+MAX_BLANK = 0.05
 
 
 @dataclass(frozen=True)
@@ -72,6 +75,25 @@ def read_part(data_dir: Path, split: str) -> Part:
     if empty:
         raise ValueError(f"{data_dir / 'split.csv'}: no question is in the part {empty[0]!r}; more are needed")
     return as_part(questions[questions["url"].isin(splits["url"][splits["split"] == split])], tags)
+
+
+def check_fields(part: Part, fields: Sequence[str], reader: str) -> None:
+    """Raise ValueError if more than MAX_BLANK of the questions are blank in all ``fields``, which ``reader`` reads.
+
+    All that are blank get one and the same answer, which would pass for the model's.
+    """
+    texts = zip(*(part.titles if field == "title" else part.descriptions for field in fields), strict=True)
+    blank = sum(all(map(is_blank, read)) for read in texts) / len(part)
+    if blank > MAX_BLANK:
+        raise ValueError(
+            f"{reader} reads {' and '.join(fields)} alone, blank in {blank:.0%} of {len(part)} questions: take "
+            "questions that have it, or what reads the title, too"
+        )
+
+
+def is_blank(text: str) -> bool:
+    """Tell whether ``text`` holds nothing but blanks and signs that do not show, such as zero-width spaces."""
+    return all(unicodedata.category(sign)[0] in "ZC" for sign in text)
 
 
 def data_hash(data_dir: Path) -> str:

@@ -1,6 +1,6 @@
 """Cuts between suggested and other tags, tuned on validation scores. Pure functions."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -87,3 +87,23 @@ def fit_line(
     slope, intercept = fit_platt(targets, shifted)
     threshold = float(sigmoid(slope * log_odds(global_threshold) + intercept))
     return {"slope": round(slope, 6), "threshold": round(min(max(threshold, LEAST_THRESHOLD), 1 - LEAST_THRESHOLD), 6)}
+
+
+def one_threshold(targets: np.ndarray, probabilities: np.ndarray, tags: Sequence[str]) -> dict:
+    """Return the global threshold of :func:`tune_thresholds` as that of every tag."""
+    threshold = round(max(best_f1_threshold(targets, probabilities)[0], LEAST_THRESHOLD), 6)
+    return {"global": threshold, "per_tag": dict.fromkeys(tags, threshold)}
+
+
+def one_half(targets: np.ndarray, probabilities: np.ndarray, tags: Sequence[str]) -> dict:
+    """Return 0.5 as the threshold of every tag, whatever the scores."""
+    return {"global": 0.5, "per_tag": dict.fromkeys(tags, 0.5)}
+
+
+# What thresholds.json names as "tuning": by it quantize.py chooses the thresholds of the int8 model.
+PER_TAG, ONE, ONE_HALF = "one per tag", "one for all tags", "one half"
+TUNINGS: dict[str, Callable[[np.ndarray, np.ndarray, Sequence[str]], dict]] = {
+    PER_TAG: tune_thresholds,
+    ONE: one_threshold,
+    ONE_HALF: one_half,
+}
