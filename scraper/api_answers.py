@@ -9,11 +9,13 @@ import re
 from datetime import UTC, datetime
 
 from deployment.html_text import html_to_text
+from scraper.details import details_row
 from scraper.pages import canonical_url, clean_title
-from scraper.politeness import RetryLater, StopRun
+from scraper.politeness import YEAR_S, RetryLater, StopRun
 
 # error_name: the call was right and may be made again.
 PASSING_ERRORS = {"throttle_violation", "temporarily_unavailable", "internal_error"}
+LARGEST_ID = 2**31 - 1  # the API refuses a call with a larger one
 AVAILABLE_IN = re.compile(r"available in (\d+) seconds")
 
 
@@ -31,7 +33,7 @@ def parse_wrapper(text: str, where: str) -> dict:
     """
     try:
         answer = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         answer = None
     if not isinstance(answer, dict):
         raise RetryLater("an answer that is no JSON object")
@@ -54,20 +56,27 @@ def parse_question_item(item: dict) -> dict[str, str]:
     AnswerError : a field is missing or of another kind, or the title or the tags are empty.
     """
     try:
-        title = clean_title(html.unescape(item["title"]))
-        tags = [str(tag) for tag in item["tags"]]
-        row = {
-            "title": title,
-            "description": html_to_text(item["body"]),
-            "tags": json.dumps(tags, ensure_ascii=False),
-            "url": canonical_url(item["link"]),
-            "creation_date": iso_time(item["creation_date"]),
-        }
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        return details_row(
+            title=clean_title(html.unescape(item["title"])),
+            description=html_to_text(item["body"]),
+            tags=item["tags"],
+            url=canonical_url(item["link"]),
+            creation_date=iso_time(item["creation_date"]),
+        )
+    except (KeyError, TypeError, ValueError, AttributeError, ArithmeticError, OSError) as error:
         raise AnswerError(f"{type(error).__name__}: {error}") from error
-    if not title or not tags:
-        raise AnswerError("no title" if tags else "no tags")
-    return row
+
+
+def question_id(item: dict) -> int | None:
+    """Return the id of an item of /questions, None if it has none that can be asked for."""
+    number = item.get("question_id")
+    return number if isinstance(number, int) and 0 < number <= LARGEST_ID else None
+
+
+def backoff(answer: dict) -> float:
+    """Return the seconds that a wrapper asks its method to be left alone for, a year at most; 0 if it does not."""
+    seconds = answer.get("backoff")
+    return min(max(seconds, 0), YEAR_S) if isinstance(seconds, (int, float)) else 0
 
 
 def iso_time(seconds: float) -> str:

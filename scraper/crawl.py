@@ -13,9 +13,11 @@ from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import urlsplit
 
 from deployment.options import at_least_one, number_from
-from scraper.pages import Page, PageError, is_challenge
+from scraper.addresses import host_of, web_address
+from scraper.pages import ElsewhereError, Page, PageError, is_challenge
 from scraper.politeness import (
     ATTEMPTS,
+    MOST_REDIRECTS,
     FetchError,
     HostGate,
     RetryLater,
@@ -43,6 +45,7 @@ class Outcome:
     url: str
     content: Any = None
     reason: str | None = None
+    permanent: bool = False  # asked for again, it would fail again
     site_failed: bool = False  # the site or the way to it failed, rather than this one page
 
 
@@ -127,25 +130,45 @@ class Crawler:
 
     def _take(self, url: str) -> Outcome:
         try:
-            return Outcome(url, content=self._parse(self._fetch(url), url))
+            return Outcome(url, content=self._content(url))
         except RetryLater as error:
             if self._gate.stop.is_set():
                 raise Stopped from error
             return Outcome(url, reason=f"{error}, {ATTEMPTS} times", site_failed=True)
-        except (FetchError, PageError) as error:
-            return Outcome(url, reason=str(error))
+        except FetchError as error:
+            return Outcome(url, reason=str(error), permanent=error.permanent)
+        except PageError as error:
+            return Outcome(url, reason=str(error), permanent=isinstance(error, ElsewhereError))
         except StopRun:
             self._gate.stop.set()  # before any other worker asks the site for more
             raise
 
+    def _content(self, url: str) -> Any:
+        page = self._fetch(url)
+        try:
+            try:
+                return self._parse(page, url)
+            except ElsewhereError as error:
+                page = self._fetch(error.instead)
+            return self._parse(page, url)
+        except (FetchError, PageError, StopRun, Stopped):
+            raise
+        except Exception as error:  # a page like no other is one failure, and not the end of the run
+            raise PageError(f"{url}: cannot be read ({type(error).__name__}: {error})") from error
+
     def _fetch(self, url: str) -> Page:
-        host = urlsplit(url).netloc
-        if not self._robots.allow(url):
-            raise FetchError("robots.txt forbids it")
-        page = self._gate.retrying(host)(self._visit, url, host)
-        if urlsplit(page.url).netloc != host:
-            raise FetchError(f"leads to another site: {page.url}")
-        return page
+        """Return the page at ``url`` or where the same site sends on to; each address is checked before it is asked."""
+        host = host_of(url)
+        for _ in range(MOST_REDIRECTS + 1):
+            if not self._robots.allow(url):
+                raise FetchError(f"robots.txt forbids {url}")
+            page = self._gate.retrying(host)(self._visit, url, host)
+            if host_of(target := page.redirect or page.url) != host:
+                raise FetchError(f"leads to another site: {target}", permanent=True)
+            if page.redirect is None:
+                return page
+            url = page.redirect
+        raise FetchError(f"redirected more than {MOST_REDIRECTS} times")
 
     def _visit(self, url: str, host: str) -> Page:
         with self._gate.turn(host):
@@ -155,7 +178,8 @@ class Crawler:
                     f"{host} asks for a proof of being human at {url}. All that was taken is kept: "
                     "wait some hours, then run again with a longer --delay, and without --force, to go on from here"
                 )
-            if urlsplit(page.url).path.startswith("/users/login"):  # as a site asks of clients that it finds too busy
+            # As a site asks of clients that it finds too busy.
+            if urlsplit(page.redirect or page.url).path.startswith("/users/login"):
                 raise RetryLater("sends us to log in")
             check_status(page.status, page.headers.get("Retry-After"))
         return page
@@ -227,7 +251,17 @@ def site_address(text: str) -> str:
     address = text.strip().rstrip("/")
     if "://" not in address:
         address = f"https://{address}" if "." in address else f"https://{address}.stackexchange.com"
-    scheme, host = urlsplit(address)[:2]
-    if scheme not in ("http", "https") or not host:
-        raise argparse.ArgumentTypeError(f"{text!r} is no site: give one such as https://cooking.stackexchange.com")
-    return f"{scheme}://{host.lower()}"
+    try:
+        parts = urlsplit(web_address(address))
+    except ValueError:
+        hint = "give one such as https://cooking.stackexchange.com"
+        raise argparse.ArgumentTypeError(f"{text!r} is no site: {hint}") from None
+    return f"{parts.scheme}://{parts.netloc.lower()}"
+
+
+def api_address(text: str) -> str:
+    """Return the address of an API, for argparse."""
+    try:
+        return web_address(text).rstrip("/")
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None

@@ -10,10 +10,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Self
 
-from data.files import atomic_path
 from deployment.locks import sole_writer
-
-FAILED_COLUMNS = ["url", "reason"]
 
 # A field, quoted or not, and what ends it: a comma or the record's end (RFC 4180).
 FIELD = re.compile(rb'(?:"[^"]*+(?:""[^"]*+)*+"[^,\r\n]*+|[^",\r\n][^,\r\n]*+|)(,|\r\n|\n|\r)')
@@ -33,10 +30,10 @@ def complete_length(data: bytes) -> int:
 
 
 def to_csv(rows: Iterable[Iterable[str]]) -> bytes:
-    """Return rows as CSV in UTF-8, one line break after each."""
+    """Return rows as CSV in UTF-8, one line break after each; half a character, which UTF-8 has not, becomes "?"."""
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows(rows)
-    return text.getvalue().encode("utf-8")
+    return text.getvalue().encode("utf-8", errors="replace")
 
 
 def parse_table(data: bytes, name: str) -> tuple[list[str], list[dict[str, str]]]:
@@ -55,12 +52,6 @@ def parse_table(data: bytes, name: str) -> tuple[list[str], list[dict[str, str]]
         if None in row or None in row.values():
             raise ValueError(f"{name}, row {number}: not as many cells as columns ({len(columns)})")
     return columns, rows
-
-
-def write_failures(path: Path, failures: Mapping[str, str]) -> None:
-    """Write ques_failed.csv, a url and the reason why its question is not there, whole or not at all."""
-    with atomic_path(path) as temporary:
-        temporary.write_bytes(to_csv([FAILED_COLUMNS, *failures.items()]))
 
 
 class CsvStore:

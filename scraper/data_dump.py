@@ -1,7 +1,8 @@
 """Take the questions out of a site's data dump.
 
 In: Posts.xml, or the .7z archive that holds it. Out: data/ques_details.csv as question_details_scraper.py writes it,
-data/SOURCE.json, and beside them ques_details.progress.json, how far it is. Run again, it goes on where it was cut.
+data/SOURCE.json, data/ques_failed.csv with the questions that are left out, and ques_details.progress.json, how far it
+is. Run again, it goes on where it was cut.
 
     python scraper/data_dump.py --input datascience.stackexchange.com.7z --site https://datascience.stackexchange.com
 
@@ -29,6 +30,8 @@ from deployment.html_text import html_to_text
 from deployment.options import at_least_one
 from scraper.crawl import orderly_end, site_address
 from scraper.csv_store import CsvStore
+from scraper.details import details_row
+from scraper.failures import NAME, Failures
 from scraper.pages import clean_title, iso_date, question_key
 from scraper.posts_xml import DumpError, RawQuestion, open_posts, parse_tags, raw_questions
 from scraper.processes import end_with_parent
@@ -37,25 +40,34 @@ from scraper.top_up import fingerprint, fingerprints, merge
 CHUNK = 200  # questions that a process cleans at a time, and that a kill may cost
 
 
-def clean(site: str, questions: list[RawQuestion]) -> tuple[list[dict[str, str]], Counter]:
-    """Return questions as rows of ques_details.csv, and how many were left out for which reason."""
-    rows, skipped = [], Counter()
+def clean(site: str, questions: list[RawQuestion]) -> tuple[list[dict[str, str]], dict[str, str]]:
+    """Return questions as rows of ques_details.csv, and {url: reason} of those that are left out."""
+    rows, failures = [], {}
     for question in questions:
-        title, tags = clean_title(question.title), parse_tags(question.tags)
-        lacking = [name for name, value in (("title", title), ("tags", tags), ("body", question.body)) if not value]
-        if lacking:
-            skipped[f"no {lacking[0]}"] += 1
-            continue
-        rows.append(
-            {
-                "title": title,
-                "description": html_to_text(question.body),
-                "tags": json.dumps(tags, ensure_ascii=False),
-                "url": f"{site}/questions/{question.id}",
-                "creation_date": iso_date(question.date),
-            }
-        )
-    return rows, skipped
+        url = f"{site}/questions/{question.id}"
+        try:
+            if not question.id.isdecimal():
+                raise ValueError("no id")
+            row = details_row(
+                title=clean_title(question.title),
+                description=html_to_text(question.body),
+                tags=parse_tags(question.tags),
+                url=url,
+                creation_date=iso_date(question.date),
+            )
+            if not question.body:
+                raise ValueError("no body")
+            rows.append(row)
+        except Exception as error:  # a question like no other is one failure, and not the end of the run
+            failures[url] = str(error)
+    return rows, failures
+
+
+def take_failures(found: dict[str, str], failures: Failures) -> Counter[str]:
+    """Take down what is left out, which a dump will never give, and return how many for which reason."""
+    for url, reason in found.items():
+        failures.add(url, reason, permanent=True)
+    return Counter(reason if reason.startswith("no ") else f"a fault that {NAME} names" for reason in found.values())
 
 
 def cleaners(workers: int) -> ProcessPoolExecutor:
@@ -65,8 +77,8 @@ def cleaners(workers: int) -> ProcessPoolExecutor:
 
 def cleaned_chunks(
     executor: Executor, workers: int, site: str, questions: Iterable[RawQuestion]
-) -> Iterator[tuple[int, list[dict[str, str]], Counter]]:
-    """Yield (questions read, rows, skipped) of each chunk in order, with few chunks in flight.
+) -> Iterator[tuple[int, list[dict[str, str]], dict[str, str]]]:
+    """Yield (questions read, rows, {url: reason} of those left out) of each chunk in order, with few chunks in flight.
 
     Raises
     ------
@@ -93,7 +105,7 @@ def cleaned_chunks(
         raise damage
 
 
-def convert(args: argparse.Namespace, store: CsvStore, progress: dict) -> None:
+def convert(args: argparse.Namespace, store: CsvStore, failures: Failures, progress: dict) -> None:
     """Append the questions that ``store`` lacks; ``progress`` and its file tell how far it is."""
     with (
         open_posts(args.input) as (posts, position),
@@ -101,11 +113,12 @@ def convert(args: argparse.Namespace, store: CsvStore, progress: dict) -> None:
         tqdm(desc=args.input.name, unit="B", unit_scale=True, total=args.input.stat().st_size) as bar,
     ):
         questions = itertools.islice(raw_questions(posts, str(args.input)), progress["read"], None)
-        for count, rows, skipped in cleaned_chunks(executor, args.workers, args.site, questions):
+        for count, rows, left_out in cleaned_chunks(executor, args.workers, args.site, questions):
             store.append(rows)
+            failures.discard(row["url"] for row in rows)
             progress["read"] += count
             progress["written"] += len(rows)
-            progress["skipped"] = dict(Counter(progress["skipped"]) + skipped)
+            progress["skipped"] = dict(Counter(progress["skipped"]) + take_failures(left_out, failures))
             progress["bytes"] = store.size()
             write_json(args.progress, progress)
             bar.update(position.tell() - bar.n)
@@ -141,16 +154,20 @@ def update(args: argparse.Namespace) -> None:
         sys.exit(f"--since-last: {args.output} has no column {', '.join(sorted(lacking))}")
     with CsvStore(args.output, DETAILS_COLUMNS, force=False, whole=args.output.stat().st_size):
         before, news = fingerprints(args.output), []
+        failures = Failures(args.output, force=False)
         with (
             open_posts(args.input) as (posts, position),
             cleaners(args.workers) as executor,
             tqdm(desc=args.input.name, unit="B", unit_scale=True, total=args.input.stat().st_size) as bar,
         ):
             questions = raw_questions(posts, str(args.input))
-            for _, rows, _ in cleaned_chunks(executor, args.workers, args.site, questions):
+            for _, rows, left_out in cleaned_chunks(executor, args.workers, args.site, questions):
+                take_failures(left_out, failures)
+                failures.discard(row["url"] for row in rows)
                 news += [row for row in rows if before.get(question_key(row["url"])) != fingerprint(row)]
                 bar.update(position.tell() - bar.n)
         changed, new = merge(args.output, news)
+        failures.save()
     args.progress.unlink(missing_ok=True)
     write_source(args.output, args.site, f"data dump ({args.input.name})")
     print(f"{new} new and {changed} changed questions of {args.input} in {args.output}")
@@ -185,7 +202,9 @@ def main(argv: list[str] | None = None) -> None:
                 return
             progress = open_progress(args)
             with CsvStore(args.output, DETAILS_COLUMNS, args.force, whole=progress["bytes"]) as store:
-                convert(args, store, progress)
+                failures = Failures(args.output, args.force)
+                convert(args, store, failures, progress)
+                failures.save()
         except DumpError as error:
             kept = f"; the questions before it are in {args.output}" if args.output.exists() else ""
             sys.exit(f"{error}{kept}")

@@ -10,7 +10,7 @@ from urllib.parse import urljoin, urlsplit, urlunsplit
 from bs4 import BeautifulSoup
 from bs4.element import Tag
 
-from deployment.html_text import html_to_text
+from deployment.html_text import UNPRINTABLE, html_to_text
 
 # A question's link in a listing: `.s-post-summary` since 2022, `.question-summary` before.
 SUMMARY_LINKS = (
@@ -59,12 +59,13 @@ CHALLENGE_MARKS = (
 
 @dataclass(frozen=True)
 class Page:
-    """A page as it came: its final address, HTTP status and headers of the document, and its HTML."""
+    """A page as it came: its address, HTTP status and headers of the document, its HTML, and where it sends on to."""
 
     url: str
     status: int
     headers: Mapping[str, str]
     html: str
+    redirect: str | None = None
 
 
 class Link(TypedDict):
@@ -86,6 +87,14 @@ class Question(TypedDict):
 
 class PageError(ValueError):
     """The page is not the page it was taken for; the message names its url and what it lacks."""
+
+
+class ElsewhereError(PageError):
+    """The site has sent us on to another page; ``instead`` may have the page that was asked for."""
+
+    def __init__(self, reason: str, instead: str) -> None:
+        super().__init__(reason)
+        self.instead = instead
 
 
 def parse_question_list(html: str, base_url: str) -> list[Link]:
@@ -153,12 +162,20 @@ def is_challenge(html: str) -> bool:
 
 
 def clean_title(text: str) -> str:
-    """Return a title on one line, without the status (" [closed]" and the like) that the site appended."""
-    return STATUS_SUFFIX.sub("", re.sub(r"\s+", " ", text).strip())
+    """Return a title on one line, without the status (" [closed]" and the like) that the site appended.
+
+    Characters that are none, such as half an emoji, leave nothing.
+    """
+    return STATUS_SUFFIX.sub("", " ".join(UNPRINTABLE.sub("", re.sub(r"\s", " ", text)).split()))
 
 
 def canonical_url(url: str) -> str:
-    """Return the url without query and fragment; a question's url also without the answer id after its slug."""
+    """Return the url without query and fragment; a question's url also without the answer id after its slug.
+
+    Raises
+    ------
+    ValueError : an address that is none, such as ``http://[``.
+    """
     scheme, host, path, _, _ = urlsplit(url.strip())
     if question := QUESTION_PATH.match(path):
         path = question["path"]
@@ -169,9 +186,10 @@ def iso_date(text: str) -> str:
     """Return a date of a site, a dump or the API as ISO 8601 in UTC to the second, '' if it is none."""
     try:
         date = datetime.fromisoformat(text.strip())
-    except ValueError:
+        in_utc = date.replace(tzinfo=date.tzinfo or UTC).astimezone(UTC)
+    except (ValueError, OverflowError):
         return ""
-    return date.replace(tzinfo=date.tzinfo or UTC).astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return in_utc.strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def iso_now() -> str:
@@ -180,8 +198,14 @@ def iso_now() -> str:
 
 
 def question_key(url: str) -> str:
-    """Return what tells a question from others: host and id, since its slug changes with its title."""
-    parts = urlsplit(canonical_url(url))
+    """Return what tells a question from others: host and id, since its slug changes with its title.
+
+    What is no address is its own key.
+    """
+    try:
+        parts = urlsplit(canonical_url(url))
+    except ValueError:
+        return url
     question = QUESTION_PATH.match(parts.path)
     return f"{parts.netloc}/{question['id']}" if question else urlunsplit(parts)
 
@@ -191,7 +215,7 @@ def _question_url(href: str, base_url: str) -> str | None:
     try:
         url = canonical_url(urljoin(base_url, href))
         same_site = urlsplit(url).netloc == urlsplit(base_url).netloc.lower()
-    except ValueError:  # an address that is none, such as http://[
+    except ValueError:
         return None
     return url if same_site and QUESTION_PATH.match(urlsplit(url).path) else None
 

@@ -3,7 +3,7 @@
 import requests
 
 from scraper.pages import Page
-from scraper.politeness import TIMEOUT_S, RetryLater
+from scraper.politeness import ask, redirect_target
 
 
 class PlainClient:
@@ -18,15 +18,12 @@ class PlainClient:
 
         Raises
         ------
-        RetryLater : no answer in time, or no connection.
+        RetryLater, FetchError : as :func:`ask`.
         """
-        try:
-            response = self._session.get(url, timeout=TIMEOUT_S)
-        except requests.RequestException as error:
-            raise RetryLater(type(error).__name__) from error
+        response = ask(self._session, url)
         if "charset" not in response.headers.get("Content-Type", ""):
             response.encoding = response.apparent_encoding
-        return Page(response.url, response.status_code, response.headers, response.text)
+        return Page(response.url, response.status_code, response.headers, response.text, redirect_target(response))
 
     def close(self) -> None:
         """End the session."""

@@ -12,18 +12,24 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from urllib.parse import urlsplit
+from typing import Any
+from urllib.parse import urljoin, urlsplit
 
 import requests
 import tenacity
 from protego import Protego
 from tqdm import tqdm
 
+from scraper.addresses import host_of, web_address
+
 AGENT = "QuestionTagger"
 VERSION = "0.1"
 ATTEMPTS = 5
 TIMEOUT_S = 30
 LONGEST_PAUSE_S = 15 * 60
+YEAR_S = 365 * 24 * 3600  # a longer pause is taken for one: some servers send hundreds of digits
+MOST_REDIRECTS = 5  # RFC 9309, section 2.3.1.2
+GONE = {404, 410, 451}
 RETRIED = {403, 408, 429, 500, 502, 503, 504, 520, 521, 522, 523, 524}
 SLOW_DOWN = {403, 429, 503}
 
@@ -37,7 +43,11 @@ class Stopped(Exception):
 
 
 class FetchError(Exception):
-    """This address cannot be had; the message is the reason."""
+    """This address cannot be had; the message is the reason. ``permanent``: nor will it be at another time."""
+
+    def __init__(self, reason: str, permanent: bool = False) -> None:
+        super().__init__(reason)
+        self.permanent = permanent
 
 
 class RetryLater(FetchError):
@@ -46,7 +56,7 @@ class RetryLater(FetchError):
     def __init__(self, reason: str, slow_down: bool = False, pause_s: float | None = None) -> None:
         super().__init__(reason)
         self.slow_down = slow_down
-        self.pause_s = pause_s
+        self.pause_s = None if pause_s is None else min(pause_s, YEAR_S)
 
 
 def user_agent(contact: str | None) -> str:
@@ -55,15 +65,19 @@ def user_agent(contact: str | None) -> str:
 
 
 def parse_retry_after(value: str | None, now: datetime) -> float | None:
-    """Return the seconds that a Retry-After header asks for (it gives seconds or an HTTP date); None if unreadable."""
+    """Return the seconds that a Retry-After header asks for, a year at most; None if unreadable.
+
+    The header gives seconds or an HTTP date.
+    """
     value = (value or "").strip()
-    if value.isdecimal():
-        return float(value)
+    if value.isascii() and value.isdecimal():
+        return min(float(value), YEAR_S)
     try:
         date = parsedate_to_datetime(value)
-    except ValueError:
+        seconds = (date.replace(tzinfo=date.tzinfo or UTC) - now).total_seconds()
+    except (ValueError, OverflowError):
         return None
-    return max(0.0, (date.replace(tzinfo=date.tzinfo or UTC) - now).total_seconds())
+    return min(max(0.0, seconds), YEAR_S)
 
 
 def check_status(status: int, retry_after: str | None) -> None:
@@ -71,10 +85,42 @@ def check_status(status: int, retry_after: str | None) -> None:
     if status in RETRIED:
         pause_s = parse_retry_after(retry_after, datetime.now(UTC))
         raise RetryLater(f"HTTP {status}", slow_down=status in SLOW_DOWN, pause_s=pause_s)
-    if status in (404, 410):
-        raise FetchError(f"HTTP {status}: deleted, or never there")
+    if status in GONE:
+        raise FetchError(f"HTTP {status}: deleted, or never there", permanent=True)
     if status >= 400:
         raise FetchError(f"HTTP {status}")
+
+
+def ask(session: requests.Session, url: str, **options: Any) -> requests.Response:
+    """Return the answer of a GET. A redirect is not followed: nobody has looked at the robots.txt of where it leads.
+
+    Raises
+    ------
+    RetryLater : no answer in time, or no connection.
+    FetchError : the url, or where it leads, is no address.
+    """
+    try:
+        return session.get(url, timeout=TIMEOUT_S, allow_redirects=False, **options)
+    except ValueError as error:
+        raise FetchError(f"leads to no address ({error})") from error
+    except requests.RequestException as error:
+        raise RetryLater(type(error).__name__) from error
+
+
+def redirect_target(response: requests.Response) -> str | None:
+    """Return the address that a response sends on to, None if it is no redirect.
+
+    Raises
+    ------
+    FetchError : what it names is no address.
+    """
+    if not response.is_redirect:
+        return None
+    location = response.headers["Location"].encode("latin-1", "replace").decode("utf-8", "replace")
+    try:
+        return web_address(requests.utils.requote_uri(urljoin(response.url, location)))
+    except ValueError as error:
+        raise FetchError(f"leads to no address: {location[:80]!r}") from error
 
 
 @dataclass
@@ -163,7 +209,8 @@ class Robots:
     """What the hosts' robots.txt allow; each is read once, when first needed."""
 
     def __init__(self, agent: str, gate: HostGate) -> None:
-        self._agent = agent
+        self._session = requests.Session()
+        self._session.headers["User-Agent"] = agent
         self._gate = gate
         self._rules: dict[str, Protego] = {}
         self._lock = threading.Lock()
@@ -182,20 +229,32 @@ class Robots:
         return self._rules[host].can_fetch(url, AGENT)
 
     def _read(self, url: str, host: str) -> Protego:
+        address = url
         try:
-            rules = Protego.parse(self._gate.retrying(host)(self._download, url, host))
-        except RetryLater as error:
+            for _ in range(MOST_REDIRECTS + 1):
+                text, target = self._gate.retrying(host)(self._download, address, host)
+                if target is None:
+                    break
+                if host_of(target) != host_of(url):
+                    raise StopRun(f"{url} leads to another host ({target}), so nothing may be fetched: name that site")
+                address = target
+            else:
+                raise FetchError(f"redirected more than {MOST_REDIRECTS} times")
+        except FetchError as error:
             raise StopRun(f"{url} cannot be read ({error}), so nothing may be fetched: try again later") from error
-        self._gate.slow_down(host, float(rules.crawl_delay(AGENT) or 0))
+        rules = Protego.parse(text)
+        delay_s = float(rules.crawl_delay(AGENT) or 0)
+        if delay_s > LONGEST_PAUSE_S:
+            raise StopRun(f"{url} asks for {min(delay_s, YEAR_S) / 60:.0f} minutes between two pages: too long to wait")
+        self._gate.slow_down(host, delay_s)
         return rules
 
-    def _download(self, url: str, host: str) -> str:
+    def _download(self, url: str, host: str) -> tuple[str, str | None]:
+        """Return the text, and the address to read in its place if there is one."""
         with self._gate.turn(host):
-            try:
-                response = requests.get(url, headers={"User-Agent": self._agent}, timeout=TIMEOUT_S)
-            except requests.RequestException as error:
-                raise RetryLater(type(error).__name__) from error
+            response = ask(self._session, url)
             if response.status_code == 429 or response.status_code >= 500:
                 check_status(response.status_code, response.headers.get("Retry-After"))
         # RFC 9309, section 2.3.1.3: a robots.txt that is not there forbids nothing.
-        return response.content.decode("utf-8", errors="replace") if response.ok else ""
+        text = response.content.decode("utf-8", errors="replace") if response.ok else ""
+        return text, redirect_target(response)

@@ -1,14 +1,13 @@
 """Fetch title, description and tags of every question whose address is known.
 
 In: data/ques_urls.csv. Out: data/ques_details.csv with the columns title, description, tags (a JSON array), url and
-creation_date, and beside it SOURCE.json and ques_failed.csv with url and reason. Run again, it goes on where it was cut
-and tries the failed ones again. With --since-last it fetches those of ques_changed.csv anew, too.
+creation_date, and beside it SOURCE.json and ques_failed.csv with url, reason and kind. Run again, it goes on where it
+was cut and tries those of the kind "passing" again. With --since-last it fetches those of ques_changed.csv anew, too.
 
     python scraper/question_details_scraper.py
 """
 
 import argparse
-import json
 import sys
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -18,19 +17,36 @@ from tqdm import tqdm
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this folder's modules, whatever is installed
 from data.files import DETAILS_COLUMNS, iter_rows, require
 from data.source import write_source
+from scraper.addresses import web_address
 from scraper.crawl import Crawler, add_crawl_options, crawl_options, orderly_end
-from scraper.csv_store import FAILED_COLUMNS, CsvStore, parse_table, write_failures
-from scraper.pages import QUESTION_READY, Page, PageError, canonical_url, parse_question, question_key
-from scraper.question_url_scraper import CHANGED
-from scraper.top_up import merge
+from scraper.csv_store import CsvStore
+from scraper.details import details_row
+from scraper.failures import Failures
+from scraper.pages import (
+    QUESTION_READY,
+    ElsewhereError,
+    Page,
+    PageError,
+    canonical_url,
+    parse_question,
+    question_key,
+)
+from scraper.question_url_scraper import CHANGED, CHANGED_COLUMNS, LISTED, write_changed
+from scraper.top_up import merge, updates_path
+
+UPDATES_COLUMNS = [*DETAILS_COLUMNS, LISTED]
 
 
 def parse_details(page: Page, url: str) -> dict[str, str]:
     """Return a row of ques_details.csv."""
     if question_key(page.url) != question_key(url):
-        raise PageError(f"leads to another page: {page.url}")
+        # From a question closed as a duplicate, a site sends readers without an account on to the original.
+        raise ElsewhereError(f"leads to another page: {page.url}", instead=f"{url}?noredirect=1")
     question = parse_question(page.html, url)
-    return {**question, "tags": json.dumps(question["tags"], ensure_ascii=False)}  # type: ignore[dict-item]
+    try:
+        return details_row(**question)
+    except ValueError as error:
+        raise PageError(f"{url}: {error}") from error
 
 
 def read_urls(path: Path) -> dict[str, str]:
@@ -46,58 +62,65 @@ def read_urls(path: Path) -> dict[str, str]:
         sys.exit(f"{path}: column url missing; found {', '.join(rows[0])}")
     urls: dict[str, str] = {}
     for number, row in enumerate(rows, start=1):
-        url = row["url"].strip()
-        if not url.startswith(("http://", "https://")):
-            sys.exit(f"{path}, row {number}: url {url[:80]!r} does not start with https://")
-        urls.setdefault(question_key(url), canonical_url(url))
+        try:
+            url = canonical_url(web_address(row["url"]))
+        except ValueError as error:
+            sys.exit(f"{path}, row {number}, column url: {error}")
+        urls.setdefault(question_key(url), url)
     return urls
 
 
-def read_failures(path: Path) -> dict[str, str]:
-    """Return what failed in the run before; a file that cannot be read is written anew after this run."""
-    try:
-        columns, rows = parse_table(path.read_bytes(), str(path)) if path.exists() else ([], [])
-    except ValueError:
-        return {}
-    return {row["url"]: row["reason"] for row in rows} if columns == FAILED_COLUMNS else {}
+def read_changed(path: Path) -> dict[str, dict[str, str]]:
+    """Return the rows of ques_changed.csv as {key of the question: row}; none if there is no such file."""
+    rows = list(iter_rows(path, CHANGED_COLUMNS)) if path.exists() else []
+    if rows:
+        read_urls(path)  # stops at what is no address
+    return {question_key(row["url"]): {LISTED: "", **row} for row in rows}
 
 
-def scrape(crawler: Crawler, store: CsvStore, urls: list[str], failures: dict[str, str]) -> None:
-    """Fetch the questions into ``store``; ``failures`` gets the reasons of those that failed and loses the others."""
+def scrape(
+    crawler: Crawler, store: CsvStore, urls: list[str], failures: Failures, changed: dict[str, dict[str, str]]
+) -> None:
+    """Fetch the questions into ``store``; ``failures`` gets those that failed and loses the others."""
     total = len(store.urls) + len(urls)
     with tqdm(desc="questions", unit="question", total=total, initial=len(store.urls)) as bar:
         for outcome in crawler.crawl(urls):
             if outcome.reason:
-                failures[outcome.url] = outcome.reason
+                failures.add(outcome.url, outcome.reason, outcome.permanent)
             else:
-                store.append([outcome.content])
-                failures.pop(outcome.url, None)
+                listed = changed.get(question_key(outcome.url), {}).get(LISTED, "")
+                store.append([{**outcome.content, LISTED: listed}])
+                failures.discard([outcome.url])
             bar.update()
             bar.set_postfix(failed=len(failures))
 
 
-def refresh(args: argparse.Namespace, failures: dict[str, str]) -> int:
-    """Fetch the questions of ques_changed.csv anew, merge them into the output, and return how many have changed."""
-    changed = args.input.with_name(CHANGED)
+def refresh(args: argparse.Namespace, failures: Failures, changed: dict[str, dict[str, str]]) -> int:
+    """Fetch the questions of ques_changed.csv anew, merge them into the output, and return how many have changed.
+
+    Those that could not be had this time stay in ques_changed.csv.
+    """
     known = {question_key(row["url"]) for row in iter_rows(args.output)}
-    urls = {key: url for key, url in read_urls(changed).items() if key in known} if has_rows(changed) else {}
-    path = args.output.with_name(f".{args.output.name}.updates")
-    with CsvStore(path, DETAILS_COLUMNS, force=False) as updates:
-        done = {question_key(url) for url in updates.urls}
-        todo = [url for key, url in urls.items() if key not in done]
+    path = updates_path(args.output)
+    count = 0
+    with CsvStore(path, UPDATES_COLUMNS, force=False) as updates:
+        taken = {(question_key(row["url"]), row[LISTED]) for row in iter_rows(path)} if updates.urls else set()
+        todo = [
+            canonical_url(row["url"])
+            for key, row in changed.items()
+            if key in known and (key, row[LISTED]) not in taken
+        ]
         if todo:
             with Crawler(parse_details, QUESTION_READY, **crawl_options(args)) as crawler:
-                scrape(crawler, updates, todo, failures)
-        if not updates.urls:
-            return 0
-        count, _ = merge(args.output, iter_rows(path))
-        path.unlink()
-    changed.unlink(missing_ok=True)
+                scrape(crawler, updates, todo, failures, changed)
+        if updates.urls:
+            count, _ = merge(args.output, iter_rows(path))
+            path.unlink()
+    failed = known & {question_key(url) for url in failures.passing()}
+    listing = args.input.with_name(CHANGED)
+    rows = read_changed(listing).items()  # once more: it may have been written anew meanwhile
+    write_changed(listing, [row for key, row in rows if key in failed or row != changed.get(key)])
     return count
-
-
-def has_rows(path: Path) -> bool:
-    return path.exists() and any(True for _ in iter_rows(path))
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
@@ -126,29 +149,32 @@ def main(argv: list[str] | None = None) -> None:
     if args.input.resolve() == args.output.resolve():
         sys.exit(f"--output {args.output} is the --input: name another")
     urls = read_urls(args.input)
-    failed_path = args.output.with_name("ques_failed.csv")
+    changed = read_changed(args.input.with_name(CHANGED)) if args.since_last else {}
     with orderly_end(), CsvStore(args.output, DETAILS_COLUMNS, args.force) as store:
-        done = {question_key(url) for url in store.urls}
-        todo = [url for key, url in urls.items() if key not in done]
-        failed_before = read_failures(failed_path)
-        failures = {url: failed_before[url] for url in todo if url in failed_before}
+        if args.force:
+            updates_path(args.output).unlink(missing_ok=True)
+        failures = Failures(args.output, args.force)
+        failures.discard(store.urls)
+        # What something has happened to may have come back.
+        over = {question_key(url) for url in store.urls} | (failures.permanent() - changed.keys())
+        todo = [url for key, url in urls.items() if key not in over]
         before = len(store.urls)
         try:
             if todo:
                 with Crawler(parse_details, QUESTION_READY, **crawl_options(args)) as crawler:
-                    scrape(crawler, store, todo, failures)
-            changed = refresh(args, failures) if args.since_last and store.urls else 0
+                    scrape(crawler, store, todo, failures, {})
+            count = refresh(args, failures, changed) if changed and store.urls else 0
         finally:
-            write_failures(failed_path, failures)
+            failures.save()
+        failed = f"{len(failures)} failures" + (f" in {failures.path}" if failures else "")
         if not store.urls:
-            sys.exit(f"none of {len(todo)} questions could be had ({failures[todo[0]]}): see {failed_path}")
-        if not todo and not changed:
-            print(f"nothing to do: all {len(store.urls)} questions are in {args.output}; give --force to scrape anew")
+            sys.exit(f"none of {len(urls)} questions could be had ({failures.reason()}): see {failures.path}")
+        if not todo and not count:
+            print(f"nothing to do: {len(store.urls)} questions are in {args.output}, {failed}; --force scrapes anew")
             return
-        site = "{0.scheme}://{0.netloc}".format(urlsplit(store.urls[0]))
+        site = "{0.scheme}://{0.netloc}".format(urlsplit(next(iter(urls.values()))))
         write_source(args.output, site, "question pages")
-        failed = f"{len(failures)} failures in {failed_path}" if failures else "0 failures"
-        news = f"{len(store.urls) - before} new, {changed} changed"
+        news = f"{len(store.urls) - before} new, {count} changed"
         print(f"{len(store.urls)} questions ({news}) in {args.output}, {failed}")
 
 

@@ -2,8 +2,8 @@
 
 In: a Stack Exchange site. Out: data/ques_urls.csv with the columns title and url, and beside it
 data/ques_urls.progress.json with the listing pages that are done. Run again, it goes on where it was cut. Run with
---since-last after a complete run, it adds the questions that are new, and writes those that something has happened to
-into data/ques_changed.csv, for question_details_scraper.py --since-last to fetch anew.
+--since-last after a complete run, it adds the questions that are new since the listing was begun, and writes those that
+something has happened to into data/ques_changed.csv, for question_details_scraper.py --since-last to fetch anew.
 
     python scraper/question_url_scraper.py --site https://datascience.stackexchange.com
 """
@@ -12,14 +12,15 @@ import argparse
 import itertools
 import sys
 from collections.abc import Iterator
+from datetime import datetime, timedelta
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from tqdm import tqdm
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this folder's modules, whatever is installed
 from data.files import URL_COLUMNS, atomic_path, iter_rows
 from deployment.options import at_least_one
+from scraper.addresses import is_of_site
 from scraper.crawl import Crawler, add_crawl_options, crawl_options, orderly_end, site_address
 from scraper.csv_store import CsvStore, to_csv
 from scraper.pages import (
@@ -27,6 +28,7 @@ from scraper.pages import (
     Link,
     Page,
     PageError,
+    iso_date,
     iso_now,
     oldest_activity,
     page_count,
@@ -35,9 +37,12 @@ from scraper.pages import (
 )
 from scraper.politeness import StopRun
 from scraper.progress import Progress
+from scraper.top_up import OVERLAP_S
 
 PAGE_SIZE = 50  # the most that the sites show
 CHANGED = "ques_changed.csv"  # questions that may have changed since they were fetched
+LISTED = "listed"  # when that was seen
+CHANGED_COLUMNS = [*URL_COLUMNS, LISTED]
 
 
 def listing_url(site: str, page: int) -> str:
@@ -58,23 +63,38 @@ def scrape(
 ) -> dict[str, str]:
     """Read the missing listing pages into ``store``; return the urls that failed, with their reasons."""
     known = {question_key(url) for url in store.urls}
-    failures: dict[str, str] = {}
+    rows_before = max((rows for _, rows in progress.done), default=0)
+    known_before = {question_key(url) for url in store.urls[:rows_before]}
+    done_before = {page for page, _ in progress.done}
+    totals, failures = {}, {}
     with tqdm(desc="listing pages", unit="page", initial=len(progress.done)) as bar:
         while pages := {
-            url: page for page in progress.missing(limit) if (url := listing_url(progress.site, page)) not in failures
+            listing_url(progress.site, page): page for page in progress.missing(limit) if page not in failures
         }:
             bar.total = bar.n + len(pages)
             for outcome in crawler.crawl(pages):
                 bar.update()
+                page, joins = pages[outcome.url], False
                 if outcome.reason:
-                    failures[outcome.url] = outcome.reason
-                    continue
-                links, total = outcome.content
-                store.append(link for link in links if question_key(link["url"]) not in known)
-                known.update(question_key(link["url"]) for link in links)
-                progress.note(pages[outcome.url], total, len(store.urls))
+                    failures[page] = outcome.reason
+                else:
+                    links, totals[page] = outcome.content
+                    joins = question_key(links[0]["url"]) in known_before
+                    store.append(link for link in links if question_key(link["url"]) not in known)
+                    known.update(question_key(link["url"]) for link in links)
+                    progress.note(page, totals[page], len(store.urls))
+                # Where questions have been deleted since a run before, others have moved up onto the page that it read.
+                if not joins and page - 1 in done_before:
+                    done_before.discard(page - 1)
+                    progress.forget(page - 1)
                 progress.save(progress_path)
-    return failures
+    # The last page links to the one before it, and to none behind: what failed there is no more.
+    if failures and totals and 0 <= (last := max(totals)) - totals[last] <= 1:
+        progress.total = last
+        progress.save(progress_path)
+    return {
+        listing_url(progress.site, page): reason for page, reason in failures.items() if page <= (progress.total or 1)
+    }
 
 
 def active_url(site: str, page: int) -> str:
@@ -114,24 +134,35 @@ def top_up(args: argparse.Namespace, store: CsvStore, progress: Progress) -> str
         sys.exit(f"--since-last: no complete run of {args.output} yet; run without it first")
     path = args.output.with_name(CHANGED)
     known = {question_key(url) for url in store.urls}
-    new, active = 0, {row["url"]: row["title"] for row in iter_rows(path)} if path.exists() else {}
-    begun = iso_now()
+    new, active = 0, {row["url"]: row for row in iter_rows(path)} if path.exists() else {}
+    begun, since = iso_now(), datetime.fromisoformat(progress.complete_at) - timedelta(seconds=OVERLAP_S)
     with (
         Crawler(parse_active, LISTING_READY, **crawl_options(args)) as crawler,
         tqdm(desc="listing pages", unit="page") as bar,
     ):
-        for links in active_since(crawler, args.site, progress.complete_at):
+        for links in active_since(crawler, args.site, iso_date(since.isoformat())):
             fresh = [link for link in links if question_key(link["url"]) not in known]
             if fresh:
                 store.append(fresh)  # type: ignore[arg-type]  # a TypedDict is no Mapping[str, str] to mypy
-            active |= {link["url"]: link["title"] for link in links if link not in fresh}
+            seen = [link for link in links if link not in fresh]
+            active |= {link["url"]: {"title": link["title"], "url": link["url"], LISTED: begun} for link in seen}
             known.update(question_key(link["url"]) for link in fresh)
             new += len(fresh)
             bar.update()
-    with atomic_path(path) as temporary:
-        temporary.write_bytes(to_csv([URL_COLUMNS, *((title, url) for url, title in active.items())]))
-    progress.complete_at = begun
+    write_changed(path, list(active.values()))
+    progress.topped_up = begun, len(store.urls)
     return f"{new} new questions in {args.output}, {len(active)} perhaps changed in {path}"
+
+
+def write_changed(path: Path, rows: list[dict[str, str]]) -> None:
+    """Write ques_changed.csv, or remove it where there is no row."""
+    if not rows:
+        path.unlink(missing_ok=True)
+        return
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(
+            to_csv([CHANGED_COLUMNS, *([row.get(name, "") for name in CHANGED_COLUMNS] for row in rows)])
+        )
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
@@ -158,7 +189,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
 
 def open_progress(path: Path, site: str, store: CsvStore) -> Progress:
     """Return the pages done so far, or stop if the output is of another site."""
-    other = next((url for url in store.urls if urlsplit(url).netloc != urlsplit(site).netloc), None)
+    other = next((url for url in store.urls if not is_of_site(url, site)), None)
     if other:
         sys.exit(f"{store.path} holds {other}: name another --output for {site}, or give --force")
     try:
@@ -182,16 +213,14 @@ def main(argv: list[str] | None = None) -> None:
         if not progress.missing(args.pages):
             print(f"nothing to do: {len(store.urls)} questions in {args.output}; give --force to scrape anew")
             return
-        before, begun = len(store.urls), iso_now()
+        before = len(store.urls)
+        progress.begun_at = progress.begun_at or iso_now()
         with Crawler(parse_listing, LISTING_READY, **crawl_options(args)) as crawler:
             failures = scrape(crawler, store, progress, progress_path, args.pages)
         found = f"{len(store.urls)} questions ({len(store.urls) - before} new) in {args.output}"
         if failures:
             url, reason = next(iter(failures.items()))
             sys.exit(f"{len(failures)} listing pages failed ({url}: {reason}): {found}; run again to try them again")
-        if not progress.missing(None):
-            progress.complete_at = begun
-            progress.save(progress_path)
         print(f"{found}, 0 failures")
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this folder's modules, whatever is installed
 from data.files import SYNONYM_COLUMNS, atomic_path, refuse_overwrite
 from scraper.api_client import ADDRESS, Api
-from scraper.crawl import add_polite_options, orderly_end, site_address
+from scraper.crawl import add_polite_options, api_address, orderly_end, site_address
 from scraper.csv_store import to_csv
 
 
@@ -37,7 +37,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         "--site", type=site_address, default="https://datascience.stackexchange.com", help="address of the site"
     )
     parser.add_argument("--output", type=Path, default=Path("data/tag_synonyms.csv"), help="CSV file to write")
-    parser.add_argument("--api", default=ADDRESS, help="address of the API")
+    parser.add_argument("--api", type=api_address, default=ADDRESS, help="address of the API")
     add_polite_options(parser)
     return parser.parse_args(argv)
 

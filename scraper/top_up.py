@@ -8,7 +8,13 @@ from pathlib import Path
 from data.files import DETAILS_COLUMNS, atomic_path, iter_rows
 from scraper.pages import question_key
 
+OVERLAP_S = 3600  # of a top-up with the run before: clocks differ, and what a site shows may be some minutes old
 COMPARED = ("title", "description", "tags")
+
+
+def updates_path(output: Path) -> Path:
+    """Return where the rows are kept until they are merged into ``output``, over a cut if need be."""
+    return output.with_name(f".{output.name}.updates")
 
 
 def fingerprint(row: Mapping[str, str]) -> bytes:

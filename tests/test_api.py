@@ -7,14 +7,16 @@ import time
 from dataclasses import replace
 from datetime import datetime, timedelta
 from itertools import pairwise
+from types import SimpleNamespace
 
 import pytest
 
 from data.files import iter_rows, read_questions, read_synonyms
 from data.sample_site.server import Faults, SampleSite
+from scraper import stack_exchange_api
 from scraper.api_answers import AnswerError, api_time, parse_question_item, parse_wrapper
 from scraper.politeness import RetryLater, StopRun
-from tests.test_scraper import rows, run, start, true_details, wait_until
+from tests.test_scraper import Everything, answering, call, days_ago, rows, run, start, true_details, wait_until
 from training import filter_tags
 
 
@@ -203,7 +205,14 @@ def test_items_that_are_no_questions_are_named_and_the_others_taken():
     good |= {"creation_date": 1700000000}
     row = parse_question_item(good)
     assert (row["title"], row["description"], row["creation_date"]) == ("Is 1 < 2?", "x &lt; y", "2023-11-14T22:13:20Z")
-    wrong = [("title", None, None), ("body", 5, None), ("creation_date", "x", None)]
+    wrong = [("title", None, None), ("body", 5, None), ("creation_date", "x", None), ("creation_date", 10**20, None)]
+    wrong += [
+        ("link", "http://[", None),
+        ("link", "", None),
+        ("link", "/q/1", None),
+        ("link", "https://s.example/\ud83d", None),
+    ]
+    wrong += [("tags", "r", None), ("tags", [5], None), ("tags", ["Two words"], None), ("tags", ["\ud83d"], None)]
     for field, value, complaint in (*wrong, ("title", " ", "no title"), ("tags", [], "no tags")):
         with pytest.raises(AnswerError, match=complaint):
             parse_question_item(good | {field: value})
@@ -277,3 +286,122 @@ def test_wrong_synonyms_are_named_with_their_row(tmp_path, text, complaint):
     (tmp_path / "tag_synonyms.csv").write_text(text)
     with pytest.raises(ValueError, match=complaint):
         read_synonyms(tmp_path / "tag_synonyms.csv")
+
+
+# ---- nothing lost: half characters, edits between runs, failures ----
+
+
+def harvest_here(folder, site, *more):
+    return call(stack_exchange_api, *arguments(folder, site, "--delay", 0, *more))
+
+
+@pytest.fixture
+def begin(monkeypatch):
+    """A function that dates the next runs so many days back."""
+
+    def at(days):
+        moment = time.time() - days * 86_400
+        monkeypatch.setattr(stack_exchange_api, "time", SimpleNamespace(time=lambda: moment))
+
+    return at
+
+
+def titles(folder):
+    return [row["title"] for row in rows(folder / "ques_details.csv")]
+
+
+def test_half_an_emoji_loses_nothing_but_itself(tmp_path):
+    with SampleSite(n=20) as site:
+        site.edit(site.questions[9].id, title="cut in an emoji \ud83d")
+        site.edit(site.questions[8].id, title="\ude00 an emoji \U0001f600 and its half")
+        assert harvest_here(tmp_path, site) is None
+        assert len(titles(tmp_path)) == 19
+        assert {"cut in an emoji", "an emoji \U0001f600 and its half"} <= set(titles(tmp_path))
+        assert harvest_here(tmp_path, site, "--since-last") is None
+        assert len(titles(tmp_path)) == 19
+
+
+def test_a_question_that_cannot_be_written_is_one_failure_and_asked_for_again(tmp_path):
+    with SampleSite(n=120) as site:
+        odd, gone = site.questions[50], site.questions[51]
+        for question in (odd, gone):
+            site.edit(question.id, tags=("r", "half \ud83d"))
+        assert harvest_here(tmp_path, site) is None
+        assert len(titles(tmp_path)) == 117
+        failed = rows(tmp_path / "ques_failed.csv")
+        assert {row["url"] for row in failed} == {f"{site.url}/questions/{question.id}" for question in (odd, gone)}
+        assert {row["kind"] for row in failed} == {"passing"}
+
+        site.edit(odd.id, tags=("r",))
+        site.edit(gone.id, deleted=True)
+        assert harvest_here(tmp_path, site) is None
+        assert harvested(tmp_path) == true_details(site)
+        (failure,) = rows(tmp_path / "ques_failed.csv")
+        assert (failure["url"], failure["kind"]) == (f"{site.url}/questions/{gone.id}", "permanent")
+
+        before = len(calls(site))
+        assert harvest_here(tmp_path, site) is None
+        assert not any(str(gone.id) in entry.path for entry in calls(site)[before:])
+        assert rows(tmp_path / "ques_failed.csv") == [failure]
+
+
+def test_items_of_any_shape_are_failures_and_never_the_end(tmp_path):
+    good = {"title": "A", "body": "b", "tags": ["r"], "link": "https://s.example/questions/1", "question_id": 1}
+    good["creation_date"] = good["last_activity_date"] = 1_700_000_000
+    odd = [
+        {"question_id": [2], "link": "http://["},
+        {"question_id": 3, "creation_date": 10**30},
+        {"question_id": "4", "tags": None},
+        {"question_id": 5, "link": {"a": 1}},
+        {"question_id": 6, "body": None},
+    ]
+    items = [good, *({**good, **item} for item in odd), "no item", None]
+    wrapper = {"items": items, "has_more": False, "backoff": "soon", "quota_remaining": 9}
+    answer = 200, {"Content-Type": "application/json"}, json.dumps(wrapper).encode()
+    with answering(Everything(answer)) as (api, _):
+        where = ["--site", "https://s.example", "--api", api, "--output", tmp_path / "ques_details.csv", "--delay", 0]
+        for _ in range(2):
+            assert call(stack_exchange_api, *where) is None
+            assert titles(tmp_path) == ["A"]
+            assert len(rows(tmp_path / "ques_failed.csv")) == 5
+
+
+def test_an_edit_between_a_cut_run_and_its_continuation_is_taken_over(tmp_path, begin):
+    with SampleSite(n=250, faults=Faults(quota=1)) as site:
+        begin(5)
+        assert "used up" in harvest_here(tmp_path, site)
+        port = int(site.url.rpartition(":")[2])
+    with SampleSite(port, n=250) as site:
+        site.edit(site.questions[-1].id, title="Edited meanwhile", edited=days_ago(4))
+        begin(3)
+        assert harvest_here(tmp_path, site) is None
+        site.edit(site.questions[-2].id, title="Edited after that", edited=days_ago(2))
+        begin(1)
+        assert harvest_here(tmp_path, site) is None  # takes what is new, and must not hide the edit
+        assert harvest_here(tmp_path, site, "--since-last") is None
+        assert [row[:3] for row in harvested(tmp_path)] == [row[:3] for row in true_details(site)]
+
+
+def test_a_run_that_asks_for_something_else_takes_over_what_has_changed(tmp_path, begin):
+    with SampleSite(n=60) as site:
+        begin(3)
+        assert harvest_here(tmp_path, site) is None
+        assert harvest_here(tmp_path, site, "--tagged", "python") is None
+        edited = next(question for question in site.questions if not question.deleted)
+        site.edit(edited.id, title="Edited meanwhile", edited=days_ago(2))
+        begin(1)
+        assert harvest_here(tmp_path, site) is None
+        assert [row[:3] for row in harvested(tmp_path)] == [row[:3] for row in true_details(site)]
+
+
+def test_a_top_up_keeps_to_the_period_that_was_asked_for(tmp_path):
+    with SampleSite(n=60) as site:
+        period = ["--from", site.questions[40].asked.isoformat(), "--to", site.questions[20].asked.isoformat()]
+        assert harvest_here(tmp_path, site, *period) is None
+        asked = {question.id for question in site.questions[21:41] if not question.deleted}
+        for place in (10, 30, 50):
+            site.edit(site.questions[place].id, title=f"Edited {place}")
+        assert harvest_here(tmp_path, site, *period, "--since-last") is None
+        found = rows(tmp_path / "ques_details.csv")
+        assert {int(row["url"].split("/")[4]) for row in found} == asked
+        assert [title for title in titles(tmp_path) if title.startswith("Edited")] == ["Edited 30"]

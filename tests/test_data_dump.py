@@ -101,6 +101,20 @@ def test_entities_are_decoded_once_and_incomplete_questions_counted(tmp_path):
     assert (found["title"], found["description"]) == ("Is a &amp; b", "x &lt; y")
 
 
+def test_what_is_left_out_is_named_in_the_file_of_failures(tmp_path):
+    content = question_row(1) + question_row(2, title="") + question_row(3, tags="|Two words|")
+    content += question_row(4, date="0001-01-01T00:00:00+14:00") + question_row("x")
+    code, output, _ = convert(write_dump(tmp_path / "Posts.xml", content), tmp_path)
+    assert code == 0 and "2 questions" in output
+    assert "1 with no title, 1 with a fault that ques_failed.csv names, 1 with no id" in output
+    failed = {row["url"].rpartition("/")[2]: row for row in rows(tmp_path / "ques_failed.csv")}
+    assert {number: row["kind"] for number, row in failed.items()} == dict.fromkeys("23x", "permanent")
+    assert failed["2"]["reason"] == "no title" and "Two words" in failed["3"]["reason"]
+    content = question_row(2, title="A title of its own")
+    assert convert(write_dump(tmp_path / "new.xml", content), tmp_path, "--since-last")[0] == 0
+    assert [row["url"].rpartition("/")[2] for row in rows(tmp_path / "ques_failed.csv")] == ["3", "x"]
+
+
 def test_killed_20_times_it_ends_with_the_file_of_an_unbroken_run(dump, converted, tmp_path):
     moments = random.Random(0)
     output = tmp_path / "ques_details.csv"

@@ -131,7 +131,7 @@ def test_question_page_holds_title_body_tags_and_time(site: SampleSite) -> None:
 @pytest.mark.parametrize("kind", ["closed", "duplicate"])
 def test_closed_questions_carry_suffix_and_notice(site: SampleSite, kind: str) -> None:
     question = next(question for question in site.questions if question.closed == kind)
-    page = parse(get(site, question.path))
+    page = parse(get(site, f"{question.path}?noredirect=1"))
     assert page.select("#question-header h1 a")[0].text == f"{question.title} [{kind}]"
     assert page.select("#question .js-post-notice")
     assert f" [{kind}]" not in question.title
@@ -142,6 +142,12 @@ def test_a_duplicate_names_an_older_original(questions: list[Question]) -> None:
     duplicates = [question for question in questions if question.closed == "duplicate"]
     assert duplicates
     assert all(by_id[question.duplicate_of].asked < question.asked for question in duplicates)
+
+
+def test_a_duplicate_sends_readers_on_to_its_original(site: SampleSite) -> None:
+    by_id = {question.id: question for question in site.questions}
+    question = next(question for question in site.questions if question.closed == "duplicate")
+    assert get(site, question.path).headers["Location"] == by_id[question.duplicate_of].path
 
 
 def test_short_addresses_lead_to_the_canonical_one(site: SampleSite) -> None:

@@ -9,22 +9,67 @@ import resource
 import signal
 import subprocess
 import sys
+import threading
 import time
+from contextlib import contextmanager
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
+from data.sample_site.questions import make_questions
 from data.sample_site.server import Faults, SampleSite
 from deployment.html_text import html_to_text
-from scraper import question_details_scraper, question_url_scraper
+from scraper import data_dump, question_details_scraper, question_url_scraper, stack_exchange_api, tag_synonyms
 from scraper.csv_store import complete_length
 from scraper.plain import PlainClient
 from scraper.politeness import RetryLater, parse_retry_after
 
 ROOT = Path(__file__).parents[1]
+NO_ADDRESSES = [
+    "http://[",
+    "http://[::1",
+    "https://[x]/questions/1",
+    "http://host:port/q/1",
+    "http://a b/",
+    "ftp://s.example/",
+]
+ROBOTS = {"/robots.txt": (200, {}, b"User-agent: *\nDisallow: /private/\n")}
+
+
+@contextmanager
+def answering(answers):
+    """Serve {path: (status, headers, body)}; yields the address, and the list of the paths that were asked for."""
+    asked = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self):
+            asked.append(self.path)
+            status, headers, body = answers.get(self.path, (404, {}, b"nothing here"))
+            self.send_response(status)
+            for name, value in {"Content-Length": len(body), **headers}.items():
+                self.send_header(name, value)
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_):
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}", asked
+    server.shutdown()
+    server.server_close()
+
+
+def question_page(title="A title", tag="r"):
+    """A question as the sites show it, for ``answering``."""
+    html = f"""<div id="question-header"><h1><a class="question-hyperlink">{title}</a></h1></div><div id="question">
+    <div class="js-post-body"><p>Text</p></div><div class="post-taglist"><a class="post-tag">{tag}</a></div></div>"""
+    return 200, {"Content-Type": "text/html; charset=utf-8"}, html.encode()
 
 
 def start(script, *arguments, delay=0, limit_bytes=resource.RLIM_INFINITY, **environment):
@@ -70,6 +115,25 @@ def scrape_details(folder, *arguments, **environment):
 def rows(path):
     with path.open(encoding="utf-8", newline="") as file:
         return list(csv.DictReader(file))
+
+
+PLAIN = ("--engine", "requests", "--delay", 0)
+
+
+def call(script, *arguments):
+    """Run a scraper in this process, which starts faster; return what it ends with: None, or its last words."""
+    try:
+        script.main(list(map(str, arguments)))
+    except SystemExit as stop:
+        return stop.code
+
+
+def list_here(folder, url, *arguments):
+    return call(question_url_scraper, "--site", url, "--output", folder / "ques_urls.csv", *PLAIN, *arguments)
+
+
+def details_here(folder, *arguments):
+    return call(question_details_scraper, *details_arguments(folder), *PLAIN, *arguments)
 
 
 def write_urls(folder, site, questions):
@@ -180,16 +244,21 @@ def test_a_complete_listing_is_not_fetched_again(scraped, sample_site):
     assert len(sample_site.log) == before
 
 
-def test_only_the_failed_question_is_tried_again(scraped, sample_site):
+def test_what_failed_is_tried_again_unless_it_is_gone(scraped, sample_site):
     folder, _ = scraped
     (deleted,) = [question for question in sample_site.questions if question.deleted]
-    before = len(page_requests(sample_site))
-    code, _, _ = scrape_details(folder)
-    assert code == 0
-    assert [entry.path for entry in page_requests(sample_site)[before:]] == [deleted.path]
     (failure,) = rows(folder / "ques_failed.csv")
-    assert failure["url"] == sample_site.url + deleted.path
+    assert (failure["url"], failure["kind"]) == (sample_site.url + deleted.path, "permanent")
     assert "404" in failure["reason"]
+    before = len(page_requests(sample_site))
+    code, output, _ = scrape_details(folder)
+    assert code == 0 and "nothing to do: 59 questions" in output and "1 failures in" in output
+    assert len(page_requests(sample_site)) == before
+    assert rows(folder / "ques_failed.csv") == [failure]
+    (folder / "ques_failed.csv").write_text(f"url,reason,kind\n{failure['url']},HTTP 500,passing\n")
+    assert scrape_details(folder)[0] == 0
+    assert [entry.path for entry in page_requests(sample_site)[before:]] == [deleted.path]
+    assert rows(folder / "ques_failed.csv") == [failure]
 
 
 def test_another_site_into_the_same_file_is_refused(scraped, sample_site):
@@ -233,7 +302,7 @@ def test_a_killed_listing_run_rereads_only_what_is_missing(tmp_path):
         assert code == 0
         assert sorted(row["url"] for row in rows(output)) == sorted(site.url + q.path for q in site.questions)
         first_page = [entry for entry in page_requests(site) if entry.path.endswith("page=1")]
-        assert len(first_page) == 1
+        assert len(first_page) == 2  # the page before the cut shows whether questions were deleted meanwhile
         output.write_bytes(output.read_bytes()[:-200])  # lost by a power failure, say
         code, _, _ = run("question_url_scraper", *arguments)
         assert sorted(row["url"] for row in rows(output)) == sorted(site.url + q.path for q in site.questions)
@@ -418,14 +487,60 @@ def test_a_torn_record_is_told_from_whole_ones(whole, torn):
         ("120", 120),
         ("Wed, 21 Oct 2026 07:28:30 GMT", 30),
         ("Wed, 21 Oct 2015 07:28:00 GMT", 0),
+        ("9" * 400, 31_536_000),
+        ("Wed, 21 Oct 9999 07:28:00 GMT", 31_536_000),
+        ("Wed, 21 Oct 99999999999999999999 07:28:00 GMT", None),
+        ("Wed, 21 Oct 2026 07:28:00 +999999999999999999999", None),
         ("soon", None),
         ("-5", None),
+        ("1.5", None),
+        ("\u0661\u0662", None),
         ("", None),
         (None, None),
     ],
 )
 def test_retry_after_is_seconds_or_a_date(value, seconds):
     assert parse_retry_after(value, datetime(2026, 10, 21, 7, 28, tzinfo=UTC)) == seconds
+
+
+def test_a_pause_of_hundreds_of_digits_is_one_line(tmp_path):
+    for header in ("9" * 400, "9" * 5000):
+        with answering({"/robots.txt": (429, {"Retry-After": header}, b"")}) as (site, _):
+            error = list_here(tmp_path, site)
+            assert "asks to be left alone for 525600 minutes" in error
+
+
+def test_a_crawl_delay_without_end_is_one_line(tmp_path):
+    for delay in ("1e300", "100000"):
+        robots = f"User-agent: *\nCrawl-delay: {delay}\n".encode()
+        with answering({"/robots.txt": (200, {}, robots)}) as (site, asked):
+            error = list_here(tmp_path, site)
+            assert "minutes between two pages: too long to wait" in error
+            assert asked == ["/robots.txt"]
+
+
+@pytest.mark.parametrize("address", NO_ADDRESSES)
+def test_what_is_no_address_is_named_wherever_it_stands(tmp_path, address, capsys):
+    for script in (question_url_scraper, stack_exchange_api, tag_synonyms, data_dump):
+        with pytest.raises(SystemExit):
+            script.main(["--site", address, *(["--input", "Posts.xml"] if script is data_dump else [])])
+        assert "argument --site" in capsys.readouterr().err
+    for script in (stack_exchange_api, tag_synonyms):
+        with pytest.raises(SystemExit):
+            script.main(["--api", address])
+        assert "argument --api" in capsys.readouterr().err
+    urls, details = tmp_path / "ques_urls.csv", tmp_path / "ques_details.csv"
+    urls.write_text(f"title,url\na,https://s.example/q/1\nb,{address}\n")
+    with pytest.raises(SystemExit, match=r"ques_urls\.csv, row 2, column url: .* is no address"):
+        question_details_scraper.main(["--input", str(urls), "--output", str(details)])
+    with pytest.raises(SystemExit, match=r"ques_urls\.csv holds"):
+        question_url_scraper.main(["--site", "https://s.example", "--output", str(urls)])
+    urls.write_text("title,url\na,https://s.example/q/1\n")
+    details.write_text(
+        f'title,description,tags,url,creation_date\na,b,"[""r""]",https://s.example/q/1,\na,b,"[""r""]",{address},\n'
+    )
+    question_details_scraper.main(["--input", str(urls), "--output", str(details)])
+    assert "nothing to do: 2 questions" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -473,7 +588,7 @@ def test_plain_http_survives_faults_that_pass(tmp_path, faults):
 
 
 def test_an_answer_that_does_not_come_is_asked_for_again(monkeypatch):
-    monkeypatch.setattr("scraper.plain.TIMEOUT_S", 0.3)
+    monkeypatch.setattr("scraper.politeness.TIMEOUT_S", 0.3)
     with SampleSite(n=10, faults=Faults(slow_s=2)) as site, pytest.raises(RetryLater, match="Timeout"):
         PlainClient("tests").get(site.url + site.questions[0].path, "")
 
@@ -523,3 +638,208 @@ def test_a_top_up_takes_what_is_new_and_what_has_changed(tmp_path):
         assert found == [(title, text, tags) for title, text, tags, _ in true_details(site)]
         assert set(urls) <= {row["url"] for row in rows(tmp_path / "ques_details.csv")}
         assert not (tmp_path / "ques_changed.csv").exists()
+
+
+def days_ago(days):
+    return datetime.now(UTC).replace(tzinfo=None, microsecond=0) - timedelta(days=days)
+
+
+def ask_at(site, asked, number):
+    """Ask ``number`` questions at the site that it has not had yet."""
+    for question in make_questions(number, seed=7):
+        newest = site.questions[0].id + 1
+        fields = {"asked": asked, "deleted": False, "closed": "", "duplicate_of": None}
+        site.questions.insert(0, replace(question, id=newest, **fields))
+
+
+@pytest.fixture
+def begin(monkeypatch):
+    """A function that dates the next runs of the listing so many days back."""
+    clock = "scraper.question_url_scraper.iso_now"
+    return lambda days: monkeypatch.setattr(clock, lambda: f"{days_ago(days).isoformat()}Z")
+
+
+def cut_listing(folder, site, pages):
+    """Leave the files that a listing has left which was cut after so many pages."""
+    assert list_here(folder, site.url, "--pages", pages) is None
+
+
+def test_a_listing_that_was_cut_loses_nothing_that_was_asked_meanwhile(tmp_path, begin):
+    with SampleSite(n=120) as site:
+        begin(4)
+        cut_listing(tmp_path, site, 2)
+        ask_at(site, days_ago(3), 40)
+        begin(2)
+        assert list_here(tmp_path, site.url) is None
+        ask_at(site, days_ago(1), 90)  # so many that the others are two pages further down
+        assert list_here(tmp_path, site.url, "--since-last") is None
+        assert {row["url"] for row in rows(tmp_path / "ques_urls.csv")} == {site.url + q.path for q in site.questions}
+
+
+@pytest.mark.parametrize("deleted", [10, 70])
+def test_a_listing_that_was_cut_loses_nothing_where_questions_were_deleted_meanwhile(tmp_path, deleted):
+    with SampleSite(n=170) as site:
+        cut_listing(tmp_path, site, 2)
+        del site.questions[5 : 5 + deleted]
+        assert list_here(tmp_path, site.url) is None
+        assert {row["url"] for row in rows(tmp_path / "ques_urls.csv")} >= {site.url + q.path for q in site.questions}
+        assert list_here(tmp_path, site.url, "--since-last") is None
+
+
+def test_pages_behind_a_gap_are_read_again(tmp_path, begin):
+    """A kill, or an error, left out page 2 of 4; 40 questions were asked since."""
+    with SampleSite(n=170) as site:
+        begin(3)
+        assert list_here(tmp_path, site.url) is None
+        gap = {question.path for question in site.questions[50:100]}
+        lines = (tmp_path / "ques_urls.csv").read_text().splitlines(keepends=True)
+        kept = [line for line in lines if not any(line.rstrip().endswith(path) for path in gap)]
+        (tmp_path / "ques_urls.csv").write_text("".join(kept))
+        progress = json.loads((tmp_path / "ques_urls.progress.json").read_text())
+        progress["done"] = [[1, 50], [3, 100], [4, 120]]
+        (tmp_path / "ques_urls.progress.json").write_text(json.dumps(progress))
+        ask_at(site, days_ago(2), 40)
+        begin(1)
+        for more in ([], ["--since-last"]):
+            assert list_here(tmp_path, site.url, *more) is None
+        assert {row["url"] for row in rows(tmp_path / "ques_urls.csv")} == {site.url + q.path for q in site.questions}
+
+
+def test_a_question_changed_between_a_cut_top_up_and_the_next_is_fetched_again(tmp_path):
+    with SampleSite(n=12) as site:
+        assert list_here(tmp_path, site.url) is details_here(tmp_path) is None
+        site.edit(site.questions[0].id, title="Changed once")
+        site.edit(site.questions[1].id, title="Changed, too")
+        assert list_here(tmp_path, site.url, "--since-last") is None
+        (listed,) = {row["listed"] for row in rows(tmp_path / "ques_changed.csv")}
+        # The top-up had the first of the two when it was cut.
+        details = rows(tmp_path / "ques_details.csv")
+        taken = next(row for row in details if f"/{site.questions[0].id}/" in row["url"])
+        with (tmp_path / ".ques_details.csv.updates").open("w", newline="") as file:
+            writer = csv.DictWriter(file, [*taken, "listed"])
+            writer.writeheader()
+            writer.writerow(taken | {"title": "Changed once", "listed": listed})
+        time.sleep(1.1)  # a listing is known by its second
+        site.edit(site.questions[0].id, title="Changed twice")
+        assert list_here(tmp_path, site.url, "--since-last") is details_here(tmp_path, "--since-last") is None
+        assert {"Changed twice", "Changed, too"} <= {row["title"] for row in rows(tmp_path / "ques_details.csv")}
+
+
+def test_what_could_not_be_fetched_anew_stays_listed(tmp_path):
+    pages = {f"/questions/{number}/x": question_page("Old") for number in (1, 2)} | ROBOTS
+    with answering(pages) as (site, _):
+        urls = [f"{site}/questions/{number}/x" for number in (1, 2)]
+        (tmp_path / "ques_urls.csv").write_text("title,url\n" + "".join(f"a,{url}\n" for url in urls))
+        assert details_here(tmp_path) is None
+        (tmp_path / "ques_changed.csv").write_text("title,url,listed\n" + "".join(f"a,{url},1\n" for url in urls))
+        pages["/questions/1/x"], pages["/questions/2/x"] = question_page("New"), (418, {}, b"")
+        assert details_here(tmp_path, "--since-last") is None
+        assert [row["url"] for row in rows(tmp_path / "ques_changed.csv")] == urls[1:]
+        pages["/questions/2/x"] = question_page("New")
+        assert details_here(tmp_path, "--since-last") is None
+        assert [row["title"] for row in rows(tmp_path / "ques_details.csv")] == ["New", "New"]
+        assert not (tmp_path / "ques_changed.csv").exists() and rows(tmp_path / "ques_failed.csv") == []
+
+
+# ---- redirects, and pages like no other ----
+
+
+def test_every_hop_of_a_redirect_is_checked_before_it_is_asked(tmp_path):
+    with answering(ROBOTS | {"/questions/9/x": question_page()}) as (elsewhere, asked_elsewhere):
+        port = elsewhere.rpartition(":")[2]
+        targets = {
+            1: "/questions/1/a",
+            2: f"{elsewhere}/questions/9/x",
+            3: f"//localhost:{port}/questions/9/x",
+            4: "/private/questions/4",
+            5: "/questions/5",  # in a circle
+            6: "http://[",
+            7: "http://169.254.169.254/latest/meta-data",
+        }
+        pages = {f"/questions/{number}": (302, {"Location": to}, b"") for number, to in targets.items()}
+        pages |= {"/questions/1/a": question_page(), "/private/questions/4": question_page(), **ROBOTS}
+        with answering(pages) as (site, asked):
+            urls = "".join(f"a,{site}/questions/{number}\n" for number in targets)
+            (tmp_path / "ques_urls.csv").write_text(f"title,url\n{urls}")
+            error = details_here(tmp_path)
+            found, failed = rows(tmp_path / "ques_details.csv"), rows(tmp_path / "ques_failed.csv")
+            assert error is None and [row["url"] for row in found] == [f"{site}/questions/1"]
+            kinds = {int(row["url"].rpartition("/")[2]): (row["reason"], row["kind"]) for row in failed}
+            assert asked_elsewhere == [] and "/private/questions/4" not in asked
+            assert all("another site" in kinds[number][0] and kinds[number][1] == "permanent" for number in (2, 3, 7))
+            assert "robots.txt forbids" in kinds[4][0] and kinds[4][1] == "passing"
+            assert "redirected more than" in kinds[5][0] and "no address" in kinds[6][0]
+            assert asked.count("/questions/5") == 6
+
+
+def test_hops_keep_the_delay(tmp_path):
+    with SampleSite(n=2) as site:
+        (tmp_path / "ques_urls.csv").write_text(f"title,url\na,{site.url}/questions/{site.questions[0].id}\n")
+        assert details_here(tmp_path, "--delay", 0.4) is None
+        times = [entry.time_s for entry in site.log]
+    assert len(times) == 3 and all(later - earlier >= 0.4 for earlier, later in pairwise(times))
+
+
+def test_robots_txt_and_the_api_lead_nowhere_else(tmp_path):
+    with (
+        answering({}) as (elsewhere, asked),
+        answering({"/robots.txt": (301, {"Location": elsewhere}, b"")}) as (site, _),
+    ):
+        error = list_here(tmp_path, site)
+        assert f"leads to another host ({elsewhere})" in error and asked == []
+    with answering({}) as (elsewhere, asked):
+        there = {"Location": f"{elsewhere}/2.3/questions?key=s3cret"}
+        with answering(Everything((302, there, b""))) as (site, _):
+            error = call(stack_exchange_api, "--api", f"{site}/2.3", "--output", tmp_path / "ques_details.csv")
+            assert "give that as --api" in error and "s3cret" not in error and asked == []
+
+
+class Everything(dict):
+    """Answers every path alike."""
+
+    def __init__(self, answer):
+        self.answer = answer
+
+    def get(self, *_):
+        return self.answer
+
+
+def test_a_duplicate_is_read_where_readers_are_sent_on_to_its_original(tmp_path):
+    with SampleSite(n=60) as site:
+        duplicate = next(question for question in site.questions if question.closed == "duplicate")
+        write_urls(tmp_path, site, [duplicate])
+        assert details_here(tmp_path) is None
+        assert [(row["title"], row["url"]) for row in rows(tmp_path / "ques_details.csv")] == [
+            (duplicate.title, site.url + duplicate.path)
+        ]
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        question_page("&#xd83d; half an emoji, \u0001 and more"),
+        question_page(tag="Two words"),
+        (200, {"Content-Type": "text/html"}, b"<div>" * 5_000),
+        (200, {"Content-Type": "text/html; charset=no-such"}, b"\xff\xfe\x00"),
+        (200, {}, b""),
+    ],
+    ids=["half an emoji", "a tag that is none", "deep", "odd charset", "empty"],
+)
+def test_a_page_like_no_other_is_one_failure_at_most(tmp_path, bad):
+    pages = {f"/questions/{number}": question_page() for number in (1, 3)} | {"/questions/2": bad, **ROBOTS}
+    with answering(pages) as (site, _):
+        urls = "".join(f"a,{site}/questions/{number}\n" for number in (1, 2, 3))
+        (tmp_path / "ques_urls.csv").write_text(f"title,url\n{urls}")
+        error = details_here(tmp_path)
+    found, failed = rows(tmp_path / "ques_details.csv"), rows(tmp_path / "ques_failed.csv")
+    assert error is None and len(found) + len(failed) == 3 and len(failed) <= 1
+    assert not any(row["kind"] == "permanent" for row in failed)
+
+
+def test_another_kind_of_file_is_not_overwritten_by_the_failures(tmp_path):
+    (tmp_path / "ques_urls.csv").write_text("title,url\na,https://s.example/questions/1\n")
+    (tmp_path / "ques_failed.csv").write_text("my,own\n1,2\n")
+    with pytest.raises(SystemExit, match=r"ques_failed\.csv has my, own"):
+        details = tmp_path / "ques_details.csv"
+        question_details_scraper.main(["--input", str(tmp_path / "ques_urls.csv"), "--output", str(details)])
+    assert (tmp_path / "ques_failed.csv").read_text() == "my,own\n1,2\n"

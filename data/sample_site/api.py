@@ -1,4 +1,4 @@
-"""The sample site's questions in the shape of the Stack Exchange API 2.3: /2.3/questions and /2.3/tags/synonyms."""
+"""The sample site's questions in the shape of the Stack Exchange API 2.3: its methods questions and tags/synonyms."""
 
 import html
 import threading
@@ -13,6 +13,7 @@ from data.sample_site.faults import Faults
 from data.sample_site.questions import Question
 
 KEYLESS_PAGES = 25
+MOST_IDS = 100
 SYNONYMS = {"neural-net": "deep-learning", "dataframes": "pandas", "ml": "machine-learning"}
 
 
@@ -42,6 +43,13 @@ def add_api(app: Flask, questions: Sequence[Question], faults: Faults) -> None:
     @app.get("/2.3/questions")
     def list_questions() -> ResponseReturnValue:
         return wrapper(select(questions))
+
+    @app.get("/2.3/questions/<ids>")
+    def questions_by_id(ids: str) -> ResponseReturnValue:
+        asked = ids.split(";")
+        if len(asked) > MOST_IDS or not all(number.isdecimal() for number in asked):
+            return jsonify(error_id=400, error_name="bad_parameter", error_message="ids"), 400
+        return wrapper([item for item in select(questions) if str(item["question_id"]) in asked])
 
     @app.get("/2.3/tags/synonyms")
     def list_synonyms() -> ResponseReturnValue:

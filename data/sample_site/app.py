@@ -116,10 +116,13 @@ def _add_question_pages(app: Flask, questions: Sequence[Question]) -> None:
             abort(404)
         if slug != question.slug:
             return redirect(question.path, 301)
+        original = by_id.get(question.duplicate_of or 0)
+        if original and "noredirect" not in request.args:  # as the sites do with readers who have no account
+            return redirect(original.path)
         return render_template(
             "question.html",
             question=question,
-            original=by_id.get(question.duplicate_of or 0),
+            original=original,
             related=related_questions(question, questions),
             hot=hot,
         )
