@@ -420,7 +420,7 @@ def test_a_missing_browser_is_named_with_its_cure(sample_site, tmp_path):
         (b"", "the file is empty"),
         (b"title,url\n", "no rows"),
         (b"title,link\nx,https://example.org/questions/1\n", "column url missing; found title, link"),
-        (b"title,url\nx\n", "row 1"),
+        (b"title,url\nx\n", "line 2"),
         (b"title,url\n\xff\xfe,https://example.org/questions/1\n", "UTF-8"),
         (b"title,url\nx,questions/1\n", "row 1"),
     ],
