@@ -70,6 +70,7 @@ bench: $(REPORTS)/comparison.json .venv/ray ## measure speed and scale, as ratio
 	run load; \
 	run vocabulary --model $(MODELS)/$(MODEL)/onnx --data-dir $(DATA); \
 	run doubt --own $(DATA)/ques_details.csv; \
+	run cost --questions $(DATA)/ques_details.csv; \
 	cat $(BENCH)/*.md > reports/benchmark.md; echo "-> reports/benchmark.md"; \
 	test -z "$$failed" || { echo "missed:$$failed" >&2; exit 1; }
 

@@ -395,7 +395,7 @@ def test_the_form_says_what_is_missing(form, browser):
 
 
 def test_json_gives_what_the_space_gives(form, client):
-    response = httpx.post(f"{form}/api/tags", json=QUESTION)
+    response = httpx.post(f"{form}/api/tags", json=QUESTION, timeout=30)
     assert response.status_code == 200
     assert response.json() == client.predict(**QUESTION, api_name="/predict") | {"source": "space"}
     assert tags(httpx.post(f"{form}/api/tags", json={"description": "csv"}).json()["suggested"]) == ["pandas"]

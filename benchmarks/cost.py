@@ -1,0 +1,68 @@
+"""Measure how many answers an explanation costs as much as, and hold the form's rate limit against it.
+
+In: a model folder and questions. Out: a table. Fails if an explanation costs more than it is charged for.
+
+    python benchmarks/cost.py --questions data/ques_details.csv    # -> reports/cost.md
+"""
+
+import argparse
+import sys
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this folder's modules, whatever is installed
+from benchmarks.measure import fastest, write_report
+from data.files import read_questions
+from deployment.tagger import Tagger, default_model_folder
+from webapp.questions import EXPLANATION, Question, explanation_cost
+
+QUESTIONS, SEED, REPETITIONS = 30, 0, 3
+MOST_ABOVE = 1.1  # of the median cost against the charge: what other work on the machine may add
+
+
+def ratio(tagger: Tagger, question: Question) -> float:
+    """Return the time of a question's explanation in times of its answer."""
+    answer, explanation = (fastest(partial(run, *question), REPETITIONS) for run in (tagger.answer, tagger.explain))
+    return explanation / answer
+
+
+def parse_args(argv: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__.partition("\n")[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter
+    )
+    parser.add_argument("--model", type=Path, default=default_model_folder(), help="model folder")
+    parser.add_argument("--questions", type=Path, required=True, help="a ques_details.csv, such as the demo's")
+    parser.add_argument("--output", type=Path, default=Path("reports/cost.md"), help="Markdown file to write")
+    return parser.parse_args(argv)
+
+
+def main(argv: list[str] | None = None) -> None:
+    args = parse_args(argv)
+    try:
+        tagger = Tagger(args.model, num_threads=1)
+        questions = read_questions(args.questions)
+    except (ValueError, OSError) as error:
+        sys.exit(f"cannot benchmark: {error}")
+    drawn = questions.sample(min(QUESTIONS, len(questions)), random_state=SEED)
+    kinds = {
+        "titles": [Question(title, "") for title in drawn["title"] if title],
+        "title and description": [Question(*row) for row in zip(drawn["title"], drawn["description"], strict=True)],
+    }
+    lines = [f"# What an explanation costs, in answers to the same text; at most {EXPLANATION} are charged\n"]
+    lines += ["| texts | number | cost, median | charge, median |", "|---|---:|---:|---:|"]
+    missed = []
+    for kind, asked in kinds.items():
+        cost = np.median([ratio(tagger, question) for question in asked])
+        charge = np.median([explanation_cost(question) for question in asked])
+        lines.append(f"| {kind} | {len(asked)} | {cost:.1f} | {charge:.1f} |")
+        if cost > MOST_ABOVE * charge:
+            missed.append(kind)
+    write_report(args.output, lines)
+    if missed:
+        sys.exit(f"an explanation costs more than it is charged for: {', '.join(missed)}")
+
+
+if __name__ == "__main__":
+    main()
