@@ -13,7 +13,6 @@ import argparse
 import shutil
 import sys
 from pathlib import Path
-from urllib.parse import urlsplit
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this folder's modules, whatever is installed
 from data.files import DATE_COLUMN, read_questions, read_table, refuse_overwrite, require
@@ -51,7 +50,7 @@ def describe_data(data_dir: Path) -> dict[str, object]:
     """Return what the card says of the questions: their site, number, parts, descriptions, and dates."""
     questions = read_questions(data_dir / "ques_filtered.csv")
     parts = read_table(data_dir / "split.csv", ["url", "split"])["split"].value_counts()
-    sites = sorted({urlsplit(url).netloc for url in questions["url"]})
+    sites = sorted({url.partition("://")[2].partition("/")[0] for url in questions["url"]})
     dates = ""
     if DATE_COLUMN in questions and questions[DATE_COLUMN].notna().any():
         dates = f", asked {questions[DATE_COLUMN].min():%Y-%m-%d} to {questions[DATE_COLUMN].max():%Y-%m-%d}"

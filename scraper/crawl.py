@@ -165,6 +165,8 @@ class Crawler:
             page = self._gate.retrying(host)(self._visit, url, host)
             if host_of(target := page.redirect or page.url) != host:
                 raise FetchError(f"leads to another site: {target}", permanent=True)
+            if page.redirect is None and page.url != url and not self._robots.allow(page.url):
+                raise FetchError(f"leads to {page.url}, which robots.txt forbids")  # a browser has followed by itself
             if page.redirect is None:
                 return page
             url = page.redirect

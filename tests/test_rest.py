@@ -231,6 +231,7 @@ def test_ten_megabytes_are_refused(fuzzed_app, path, content_type):
         ({"Origin": "http://localhost"}, 200),
         ({"Origin": "https://evil.example"}, 403),
         ({"Origin": "null"}, 403),
+        ({"Origin": "http://["}, 403),
     ],
 )
 def test_another_sites_page_cannot_send_the_form(client, headers, status):

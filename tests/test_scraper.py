@@ -25,6 +25,7 @@ from data.sample_site.server import Faults, SampleSite
 from deployment.html_text import html_to_text
 from scraper import data_dump, question_details_scraper, question_url_scraper, stack_exchange_api, tag_synonyms
 from scraper.csv_store import complete_length
+from scraper.pages import Page
 from scraper.plain import PlainClient
 from scraper.politeness import RetryLater, parse_retry_after
 
@@ -770,6 +771,15 @@ def test_every_hop_of_a_redirect_is_checked_before_it_is_asked(tmp_path):
             assert "robots.txt forbids" in kinds[4][0] and kinds[4][1] == "passing"
             assert "redirected more than" in kinds[5][0] and "no address" in kinds[6][0]
             assert asked.count("/questions/5") == 6
+
+
+def test_what_a_browser_has_followed_to_a_forbidden_page_is_not_taken(tmp_path, monkeypatch):
+    with answering(ROBOTS) as (site, _):
+        (tmp_path / "ques_urls.csv").write_text(f"title,url\na,{site}/questions/1\n")
+        _, headers, html = question_page()
+        followed = Page(f"{site}/private/questions/1", 200, headers, html.decode())
+        monkeypatch.setattr(PlainClient, "get", lambda *_: followed)
+        assert "robots.txt forbids" in details_here(tmp_path)
 
 
 def test_hops_keep_the_delay(tmp_path):

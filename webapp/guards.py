@@ -4,7 +4,6 @@ import logging
 import sys
 import threading
 import time
-from urllib.parse import urlsplit
 
 from flask import Flask, Response, current_app, g, request
 from limits import parse_many
@@ -129,7 +128,9 @@ def refuse_forged() -> None:
         return
     sent_from = request.headers.get("Sec-Fetch-Site")
     origin = request.headers.get("Origin")
-    own = sent_from in ("same-origin", "none") if sent_from else not origin or urlsplit(origin).netloc == request.host
+    own = (
+        sent_from in ("same-origin", "none") if sent_from else not origin or origin.partition("://")[2] == request.host
+    )
     if not own:
         raise Forbidden("This request came from a page of another site.")
 
