@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from html_text import pasted_to_text
+from html_text import question_text
 from options import port
 from tagger import ModelFolderError, Tagger, default_model_folder
 
@@ -100,8 +100,8 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def check_text(title: Any, description: Any, which: str = "the question") -> tuple[str, str]:
-    """Return a question of the API as plain text, or raise the error that its caller sees; ``which`` names it there."""
+def check_text(tagger, title: Any, description: Any, which: str = "the question") -> tuple[str, str]:
+    """Return a question as ``tagger`` reads it, or raise the error that its caller sees; ``which`` names it there."""
     import gradio as gr
 
     for name, text, longest in (("title", title, MAX_TITLE), ("description", description, MAX_DESCRIPTION)):
@@ -109,7 +109,7 @@ def check_text(title: Any, description: Any, which: str = "the question") -> tup
             raise gr.Error("title and description must be strings", print_exception=False)
         if len(text) > longest:
             raise gr.Error(f"the {name} has {len(text)} characters; at most {longest} are read", print_exception=False)
-    texts = pasted_to_text(title), pasted_to_text(description)
+    texts = question_text(title, description, tagger.max_tokens)
     if not any(text.strip() for text in texts):
         raise gr.Error(f"{which} is empty: give it a title or a description", print_exception=False)
     return texts
@@ -120,13 +120,15 @@ def add_api(tagger) -> None:
     import gradio as gr
 
     def predict(title: str = "", description: str = "") -> dict:
-        """Suggest the tags of a question from its title, its description, or both, as text, Markdown or HTML.
+        """Suggest the tags of a question from its title, its description, or both.
+
+        A title is plain text; a description is plain text or HTML.
 
         Returns {"suggested": [{"tag": ..., "probability": ...}, ...], "others": [...], "fits": bool}: one to five
         suggested tags, then the most probable of the rest, both most probable first. A probability is how often such a
         tag is right. fits is false if no tag clearly does.
         """
-        return tagger.answer(*check_text(title, description))
+        return tagger.answer(*check_text(tagger, title, description))
 
     def predict_batch(questions: list) -> list:
         """Suggest the tags of at most 64 questions, [{"title": ..., "description": ...}, ...], in their order."""
@@ -135,7 +137,7 @@ def add_api(tagger) -> None:
         if not all(isinstance(question, dict) for question in questions):
             raise gr.Error("each question must be an object with title and description", print_exception=False)
         texts = [
-            check_text(question.get("title", ""), question.get("description", ""), f"question {number}")
+            check_text(tagger, question.get("title", ""), question.get("description", ""), f"question {number}")
             for number, question in enumerate(questions, start=1)
         ]
         return [tagger.answer(*text) for text in texts]
@@ -146,7 +148,7 @@ def add_api(tagger) -> None:
         Returns {"title": [{"text": ..., "tag": ... or null, "weight": 0 to 1}, ...], "description": [...]}: the texts
         in pieces, each with the tag that it carried.
         """
-        return tagger.explain(*check_text(title, description))
+        return tagger.explain(*check_text(tagger, title, description))
 
     def tags() -> list:
         """List the tags that the model knows, with the probability from which each is suggested."""
@@ -171,7 +173,7 @@ def make_handlers(tagger) -> tuple:
         """Return the answer as HTML, the tags in the site's form, an empty explanation, and the new history."""
         if not title.strip() and not description.strip():
             return BLANK, "", "", history
-        answer = tagger.answer(*check_text(title, description))
+        answer = tagger.answer(*check_text(tagger, title, description))
         others = [question for question in history or [] if question != [title, description]]
         tags = " ".join(row["tag"] for row in answer["suggested"])
         html = str(render.module.tags(answer, tag_url))  # type: ignore[attr-defined]
@@ -180,7 +182,7 @@ def make_handlers(tagger) -> tuple:
     def show_words(title: str, description: str) -> str:
         if not title.strip() and not description.strip():
             return BLANK
-        words = tagger.explain(*check_text(title, description))
+        words = tagger.explain(*check_text(tagger, title, description))
         return str(render.module.words(words))  # type: ignore[attr-defined]
 
     return show, show_words

@@ -1,11 +1,13 @@
-"""HTML to plain text: the one such function of the project, for scraped pages and for pasted text alike.
+"""HTML to plain text: the one such function of the project, for scraped pages and for a question that is asked.
 
 It lies here, and not with the scrapers, because this folder must work when copied out alone as a Space.
 """
 
 import html as html_entities
+import itertools
 import re
-from functools import cache
+from collections import defaultdict
+from collections.abc import Callable
 
 from bs4 import BeautifulSoup, Comment
 from bs4.element import NavigableString, PageElement, PreformattedString, Tag
@@ -37,6 +39,9 @@ PLACEHOLDER_ALTS = {
     "画像の説明をここに入力",
 }
 
+CHARACTERS_PER_TOKEN = 64  # of HTML: four or five of text, and room for markup
+UNENDED = 1_000_000  # more elements than end tags can close
+NEAR = 8  # elements around a formula or a notice that tell what it is
 LINE, PARAGRAPH = 1, 2  # line breaks around a block
 ROWS = {"caption", "dd", "div", "dt", "figcaption", "li", "summary", "tr"}
 HEADINGS = {"h1", "h2", "h3", "h4", "h5", "h6"}
@@ -44,18 +49,29 @@ SECTIONS = {"address", "article", "center", "details", "figure", "footer", "head
 PARAGRAPHS = {"blockquote", "dl", "hr", "ol", "p", "pre", "table", "ul"} | HEADINGS | SECTIONS
 BLOCKS = dict.fromkeys(ROWS, LINE) | dict.fromkeys(PARAGRAPHS, PARAGRAPH)
 
-# A tag or comment as HTML writes it; "vector<int>" or "a<b and c>d" in a plain text is none.
+# A tag or comment as HTML writes it; "List<T>" or "a<b and c>d" is none. No part of it reads past the next "<", so that
+# a search is linear in the text.
 MARKUP = re.compile(
-    r"""<!--|<!doctype\b|</?(?:a|abbr|aside|article|b|blockquote|body|br|caption|center|cite|code|dd|del|details|div|dl
-    |dt|em|figure|font|footer|h[1-6]|head|header|hr|html|i|iframe|img|ins|kbd|li|main|mark|nav|ol|p|pre|q|s|samp|script
-    |section|small|span|strike|strong|style|sub|summary|sup|svg|table|tbody|td|tfoot|th|thead|title|tr|tt|u|ul|var)
-    (?:\s+[\w:.-]+\s*=\s*(?:"[^"]*"|'[^']*'|[^\s"'>]+))*\s*/?>""",
+    r"""<(?:(?P<comment>!--)|!doctype\b[^<>]*+>|(?P<end>/)?(?P<name>a|abbr|acronym|address|article|aside|audio|b|bdi|bdo|big
+    |blockquote|body|br|button|canvas|caption|center|cite|code|col|colgroup|dd|del|details|dfn|div|dl|dt|em|embed
+    |fieldset|figcaption|figure|font|footer|form|h[1-6]|head|header|hr|html|i|iframe|img|input|ins|kbd|label|legend|li
+    |link|main|mark|meta|nav|noscript|ol|optgroup|option|p|param|picture|pre|q|rp|rt|ruby|s|samp|script|section|select
+    |small|source|span|strike|strong|style|sub|summary|sup|svg|table|tbody|td|template|textarea|tfoot|th|thead|time
+    |title|tr|track|tt|u|ul|var|video|wbr
+    |math|semantics|annotation(?:-xml)?|m(?:row|i|o|n|s|text|space|sup|sub|subsup|frac|sqrt|root|over|under|underover
+    |table|tr|td|style|padded|phantom)|mjx-[a-z-]+)
+    (?:\s++(?:[\w:.-]++\s*+=\s*+(?:"[^"<]*+"|'[^'<]*+'|[^\s"'<>]++)
+        |(?:allowfullscreen|async|checked|controls|defer|disabled|hidden|multiple|open|readonly|reversed|selected)\b))*+
+    \s*+/?+>)""",
     re.IGNORECASE | re.VERBOSE,
 )
-# One line without a character that means something in Markdown or HTML, as nearly every title is.
-PLAIN = re.compile(r"[^\W\d_](?:[^\W_]|[ ,.?'\"():;/%-])*")
+VOID = {"br", "col", "embed", "hr", "img", "input", "link", "meta", "param", "source", "track", "wbr"}
+# Elements that may end without an end tag.
+ENDING_ALONE = {"li", "p", "td", "th", "tr", "dd", "dt", "option", "thead", "tbody", "tfoot", "colgroup"}
+POSSIBLE_DUPLICATE = re.compile(r"\A\s*Possible Duplicates?:")
 SPACES = re.compile(r"\s+")
 ODD_SPACES = re.compile(r"[\u00a0\u2007\u202f]")
+HALF_A_CHARACTER = re.compile(r"[\ud800-\udfff]")  # of a surrogate pair; no tokenizer takes it
 UNPRINTABLE = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ufeff\ud800-\udfff]")
 
 
@@ -68,37 +84,81 @@ def html_to_text(html: str) -> str:
     editor's placeholder; scripts, styles and the site's own notices leave nothing. Never raises on any string.
 
     A text without a single tag is taken as plain text whose line breaks count, so the function's own output passes
-    through unchanged unless it speaks of tags or entities literally.
+    through unchanged unless it speaks of tags or entities literally. What may be either is for :func:`question_text`.
     """
     html = _normalize(html)
     if not MARKUP.search(html):
         return _tidy(_normalize(html_entities.unescape(html)))
-    soup = BeautifulSoup(html, "lxml")
-    if "math/tex" in html or "katex" in html:
-        _restore_latex(soup)
-    _drop_unread(soup)
-    return _tidy(_normalize(_Renderer().render(soup)))
+    return _render(BeautifulSoup(html, "lxml"))
 
 
-def pasted_to_text(text: str) -> str:
-    """Return as plain text what somebody typed or pasted into a question's field: HTML, Markdown, or plain text.
+def question_text(title: str, description: str, max_tokens: int) -> tuple[str, str]:
+    """Return title and description as the model reads them, of a question that somebody asks or that a file holds.
 
-    A text that begins with a tag is HTML. Any other is rendered as CommonMark, as the sites do with a question, and
-    then goes the way of a scraped page, so that the model meets the kind of text that it learnt from. Where that
-    leaves nothing, as of a comment, the text itself is returned. Never raises.
+    A title is plain text, and every sign of it counts. So does every sign of a description, unless the description is
+    HTML: all its text lies in HTML elements, as in what an editor or a site's API gives. Then it goes the way of a
+    scraped page, but what only looks like a tag, such as <T> or an element without its end, stays as text. What the
+    scrapers cleaned is thus read as it was when the model was trained and measured. Markdown is read as it is written.
+
+    ``max_tokens`` is how many tokens the model reads; of HTML, at most CHARACTERS_PER_TOKEN characters for each are
+    parsed. Never raises.
     """
-    text = text.strip()
-    if PLAIN.fullmatch(text):  # what the parsers would give, at a tenth of the time
-        return SPACES.sub(" ", text)
-    html = text if MARKUP.match(text) else _markdown().render(_normalize(text))
-    return html_to_text(html) or text
+    title, description = (HALF_A_CHARACTER.sub("", text) for text in (title, description))
+    if description.lstrip().startswith("<"):
+        soup = _parse_html(description, max_tokens * CHARACTERS_PER_TOKEN)
+        description = (soup and _render(soup)) or description
+    return title, description
 
 
-@cache
-def _markdown():
-    from markdown_it import MarkdownIt
+def _parse_html(text: str, longest: int) -> BeautifulSoup | None:
+    """Return the tree of the first ``longest`` characters of a text that is HTML, or None of any other."""
+    head, tail = _normalize(text[:longest]), text[longest:]
+    if tail and head.rfind("<") > head.rfind(">"):
+        head = head[: head.rfind("<")]  # of a tag that is cut in two
+    parts, position, depth, in_script = [], 0, 0, False
+    for tag, change in [*_real_tags(head, tail), (None, 0)]:
+        start, end = tag.span() if tag else (len(head), len(head))
+        if start < position:
+            continue  # within a comment
+        between = head[position:start]
+        if not depth and between.strip():
+            return None
+        if tag and tag["comment"]:
+            close = head.find("-->", end)
+            end = close + 3 if close >= 0 else len(head)
+        parts += [between if in_script else between.replace("<", "&lt;"), head[start:end]]
+        position, depth = end, max(depth + change, 0)
+        in_script = head.startswith("<script", start)  # where LaTeX lies as it is
+    return BeautifulSoup("".join(parts), "lxml")
 
-    return MarkdownIt("commonmark")
+
+def _real_tags(head: str, tail: str) -> list[tuple[re.Match, int]]:
+    """Return the tags and comments of ``head`` that have their end in ``head`` or ``tail``, or that need none.
+
+    With each comes how many elements it opens: 1, -1 of an end tag, 0 of one that never holds text, and UNENDED of one
+    whose end is not in ``head``. Names are in the letter case of the first tag or in lower case. A <p> or the like
+    needs no end tag, if any element of the text has one.
+    """
+    found = list(MARKUP.finditer(head))
+    upper = bool(found and found[0]["name"] and found[0]["name"].isupper())
+    in_tail = {name for name in {tag["name"] for tag in found} if name and f"</{name}" in tail}
+    has_ends = bool(in_tail) or any(tag["end"] for tag in found)
+    real, ends = {}, defaultdict(list)  # what each opens; end tags without a start tag so far
+    last_comment = len(head) if "-->" in tail else head.rfind("-->")
+    for number, tag in reversed(list(enumerate(found))):
+        name = tag["name"]
+        if name is None:
+            real |= {number: 0} if not tag["comment"] or tag.start() < last_comment else {}
+        elif name.islower() or (upper and name.isupper()):
+            if tag["end"]:
+                ends[name.lower()].append(number)
+            elif name.lower() in VOID:
+                real[number] = 0
+            elif ends[name.lower()]:
+                real |= {number: 1, ends[name.lower()].pop(): -1}
+            elif name in in_tail or (name.lower() in ENDING_ALONE and has_ends):
+                real[number] = UNENDED
+    return [(found[number], real[number]) for number in sorted(real)]
 
 
 def _normalize(text: str) -> str:
@@ -111,15 +171,23 @@ def _tidy(text: str) -> str:
     return "\n".join(line.rstrip() for line in text.split("\n")).strip("\n")
 
 
+def _render(soup: BeautifulSoup) -> str:
+    _restore_latex(soup)
+    _drop_unread(soup)
+    return _tidy(_normalize(_Renderer().render(soup)))
+
+
 def _restore_latex(soup: BeautifulSoup) -> None:
     """Put the LaTeX that MathJax keeps in a script, or KaTeX in an annotation, back into the text."""
     for script in soup.find_all("script", type=re.compile("^math/tex")):
         dollars = "$$" if "mode=display" in script["type"] else "$"
         script.replace_with(NavigableString(f"{dollars}{script.string or ''}{dollars}"))
-    for rendered in soup.find_all(class_="katex"):
-        if annotation := rendered.select_one('annotation[encoding="application/x-tex"]'):
-            dollars = "$$" if rendered.find_parent(class_="katex-display") else "$"
+    for annotation in soup.find_all("annotation", encoding="application/x-tex"):
+        rendered = None if annotation.decomposed else _ancestor(annotation, lambda tag: "katex" in _classes(tag))
+        if rendered and rendered.parent:
+            dollars = "$$" if "katex-display" in _classes(rendered.parent) else "$"
             rendered.replace_with(NavigableString(f"{dollars}{annotation.get_text()}{dollars}"))
+            rendered.decompose()
 
 
 def _drop_unread(soup: BeautifulSoup) -> None:
@@ -127,13 +195,28 @@ def _drop_unread(soup: BeautifulSoup) -> None:
         if not element.decomposed:
             element.decompose()
     # Until 2013 the site wrote its duplicate notice into the body itself, as a quote.
-    for quote in soup.find_all("blockquote"):
-        if quote.get_text().lstrip().startswith(("Possible Duplicate:", "Possible Duplicates:")):
+    for notice in soup.find_all(string=POSSIBLE_DUPLICATE):
+        quote = None if notice.decomposed else _ancestor(notice, lambda tag: tag.name == "blockquote")
+        if quote and next((text for text in quote.strings if text.strip()), None) is notice:
             quote.decompose()
 
 
+def _ancestor(node: PageElement, wanted: Callable[[Tag], bool]) -> Tag | None:
+    """Return the nearest wanted element around a node; further away than NEAR is none of the site's own markup."""
+    return next((tag for tag in itertools.islice(node.parents, NEAR) if wanted(tag)), None)
+
+
+def _classes(tag: Tag) -> list:
+    return tag.get_attribute_list("class")
+
+
 def _is_unread(element: Tag) -> bool:
-    return element.name in DROPPED_TAGS or not DROPPED_CLASSES.isdisjoint(element.get_attribute_list("class"))
+    return element.name in DROPPED_TAGS or not DROPPED_CLASSES.isdisjoint(_classes(element))
+
+
+def _follows_a_cell(cell: Tag) -> bool:
+    before = itertools.islice(cell.previous_siblings, 3)  # blanks and comments may lie between
+    return next((node.name in ("td", "th") for node in before if isinstance(node, Tag)), False)
 
 
 class _Renderer:
@@ -165,7 +248,7 @@ class _Renderer:
             self._break_line()
         elif tag.name == "img":
             self._write_picture(tag)
-        elif tag.name in ("td", "th") and tag.find_previous_sibling(("td", "th")):
+        elif tag.name in ("td", "th") and _follows_a_cell(tag):
             self._write(" | ")
         self._break(tag)
         self.pre_depth += tag.name == "pre"

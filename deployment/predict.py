@@ -11,7 +11,8 @@ Out: the same rows in the same order and format with two columns more (in CSV, J
     python deployment/predict.py --input shards/ --output tagged/ --ray auto    # a folder of Parquet, on a Ray cluster
 
 The file is read row by row, once to check all of it before the work begins, so memory does not grow with its length.
-Questions are cleaned and tagged one by one as the apps do it, so the same question gets the same tags here. A run
+Questions are read and tagged one by one as the apps do it, so the same question gets the same tags here: a title is
+plain text, and so is a description unless all of it lies in HTML elements. A run
 that was cut goes on where it stopped: results gather in a hidden file beside the output until all are there.
 """
 
@@ -28,7 +29,7 @@ from functools import partial
 from pathlib import Path
 
 from cpus import usable_cpus
-from html_text import pasted_to_text
+from html_text import question_text
 from locks import sole_writer
 from options import at_least_one
 from tables import is_parquet, read_questions, write_tagged
@@ -133,7 +134,7 @@ def read_results(path: Path) -> Iterator[list[tuple[str, float]]]:
 
 def tag_question(tagger, top_k: int | None, question: tuple[str, str]) -> list[tuple[str, float]]:
     """Return the (tag, probability) pairs of a question, none for a blank one."""
-    title, description = map(pasted_to_text, question)
+    title, description = question_text(*question, tagger.max_tokens)
     if not title.strip() and not description.strip():
         return []
     return [(tag, round(probability, 4)) for tag, probability in tagger.tag(title, description, top_k)]
@@ -164,8 +165,9 @@ def main(argv: list[str] | None = None) -> None:
 
     try:
         if not args.input:
-            texts = pasted_to_text(args.title), pasted_to_text(args.description)
-            for tag, probability in Tagger(args.model).tag(*texts, args.top_k):
+            tagger = Tagger(args.model)
+            texts = question_text(args.title, args.description, tagger.max_tokens)
+            for tag, probability in tagger.tag(*texts, args.top_k):
                 print(f"{probability:.2f}  {tag}")
             return
         if args.ray:

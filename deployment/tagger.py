@@ -38,6 +38,7 @@ MAX_FRAGMENTED = 1 / 3
 FEWEST_WORDS = 4  # below, a single rare name would decide
 WINDOW, OPENED = 6, 5  # words hidden together at first; windows whose words are then hidden one by one
 HIDDEN_AT_ONCE = 16  # rows of a batch that explains
+UNCUT = 512  # tokens of a question that count where a tokenizer.json does not say where to cut it
 NO_CALIBRATION = {"slope": 1.0, "threshold": 0.5}  # of a thresholds.json made before there was one
 CARRYING = 0.3  # a word carries a tag if hiding it costs at least this share of what hiding the weightiest word costs
 
@@ -245,6 +246,7 @@ class Tagger:
     rule : DecisionRule, from the model's own probabilities to the ones that are shown
     fields : list of str, what of a question the model reads
     min_confidence : float, the model's own probability of a best tag below which none clearly fits
+    max_tokens : int, how many tokens of a question the model reads
     input_names : set of str, what the model takes of input_ids, attention_mask and token_type_ids
 
     Raises
@@ -270,6 +272,8 @@ class Tagger:
             self.tokenizer, self._pad_id = load_tokenizer(folder / "tokenizer.json")
         except Exception as error:  # tokenizers raises bare Exception for every kind of damage
             raise ModelFolderError(f"{folder / 'tokenizer.json'}: not a tokenizer ({error})") from error
+
+        self.max_tokens = (self.tokenizer.truncation or {}).get("max_length", UNCUT)
 
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = num_threads or threads()
@@ -448,7 +452,10 @@ class Tagger:
         starts, ends = np.array(encoding.offsets).T
         words = []
         for number, name in enumerate(names):
+            end = ends[sequences == number].max(initial=0)  # of what is read
             for word in re.finditer(r"\S+", texts[name]):
+                if word.start() >= end:
+                    break
                 covered = (sequences == number) & (starts < word.end()) & (ends > word.start())
                 if covered.any():
                     words.append(((name, *word.span()), covered))

@@ -1,5 +1,6 @@
 """Both apps as their users meet them: real servers, real HTTP, a real browser."""
 
+import csv
 import json
 import os
 import shutil
@@ -200,10 +201,47 @@ def test_tags_lists_every_tag_with_the_threshold(client):
     assert client.predict(api_name="/tags") == [{"tag": tag, "threshold": 0.5} for tag in THRESHOLDS]
 
 
-def test_pasted_markdown_and_html_are_read_as_text(client):
-    plain = client.predict(title="python csv", api_name="/predict")
-    for pasted in ("<p>python <code>csv</code></p>", "**python** [csv](https://shrubbery.example)"):
-        assert client.predict(title=pasted, api_name="/predict") == plain
+def test_html_in_a_description_is_rendered_and_a_title_is_plain_text(client):
+    plain = client.predict(title="gradient", description="python csv", api_name="/predict")
+    pasted = "<p>python <code>csv</code><script>shrubbery</script></p>"
+    assert client.predict(title="gradient", description=pasted, api_name="/predict") == plain
+    assert tags(client.predict(title="<shrubbery> **csv**", api_name="/predict")["suggested"]) == ["<script>", "pandas"]
+
+
+@pytest.mark.parametrize(
+    "question",
+    [
+        {"title": "List<python> and <csv>, __gradient__ or *layers*"},
+        {
+            "title": "<p>csv</p>",
+            "description": "if a<python and csv>d then `gradient` [layers](http://shrubbery.example)",
+        },
+        {"title": "csv", "description": "<p>List<layers> in <shrubbery></p><script>python</script>"},
+        {"description": "<div class='python'>" + "<p>csv</p>" * 2900 + "gradient</div>"},
+    ],
+)
+def test_the_space_the_form_and_predict_py_read_a_question_alike(space, space_folder, tmp_path, question):
+    asked = {"title": "", "description": ""} | question
+    forms = ({"TAGGER_SPACE": space}, {"TAGGER_SPACE": missing_url(), "TAGGER_MODEL": str(space_folder / "model")})
+    clients = [create_app(settings).test_client() for settings in forms]
+    by_rest = [client.post("/api/tags", json=asked).get_json() for client in clients]
+    assert [answer.pop("source") for answer in by_rest] == ["space", "local"]
+    assert by_rest[0] == by_rest[1]
+    expected = [[row["tag"], row["probability"]] for row in by_rest[0]["suggested"]]
+
+    source, target = tmp_path / "questions.csv", tmp_path / "tagged.csv"
+    with source.open("w", encoding="utf-8", newline="") as file:
+        csv.writer(file).writerows([asked.keys(), asked.values()])
+    predict = [sys.executable, space_folder / "predict.py", "--model", space_folder / "model"]
+    subprocess.run([*predict, "--input", source, "--output", target], check=True, capture_output=True)
+    with target.open(encoding="utf-8", newline="") as file:
+        row = next(csv.DictReader(file))
+    found = zip(json.loads(row["tags"]), json.loads(row["scores"]), strict=True)
+    assert [list(pair) for pair in found] == expected
+
+
+def missing_url() -> str:
+    return f"http://127.0.0.1:{free_port()}"
 
 
 def test_the_curl_calls_of_the_readme_work(space):

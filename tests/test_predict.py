@@ -1,6 +1,7 @@
 """Bulk tagging as its user meets it: a command, a CSV file in, a CSV file out."""
 
 import csv
+import io
 import json
 import os
 import signal
@@ -9,14 +10,18 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pyarrow
 import pyarrow.parquet
 import pytest
 
-from deployment.tagger import Tagger
+from data.sample_site.questions import make_questions
+from deployment.html_text import html_to_text
+from deployment.tagger import Tagger, suggest
 from tests.tiny_model import build_model_folder
 
 SCRIPT = Path(__file__).parents[1] / "deployment" / "predict.py"
+SHIPPED = SCRIPT.parent / "model"
 
 
 @pytest.fixture(scope="module")
@@ -252,7 +257,26 @@ def test_the_output_has_the_format_of_the_input(predict):
     assert "give it a name that ends in .csv" in result.stderr
 
 
-def test_html_and_markdown_are_cleaned_as_in_the_apps(predict, tagged):
+def test_a_file_of_the_pipeline_gets_the_very_tags_that_compare_py_measures(predict, tagged):
+    """By the shipped model, which reads every sign. tests/test_html_text.py holds the whole site's texts against it."""
+    titles, descriptions = zip(*((q.title, html_to_text(q.body_html)) for q in make_questions()[::3]), strict=True)
+    titles += ("What does __init__ do for List<T>, <UNK> and *args?", "if a<b and c>d")
+    descriptions += ("", "<div> is not `pandas`, &lt; neither.")
+    content = io.StringIO()
+    csv.writer(content).writerows([("title", "description"), *zip(titles, descriptions, strict=True)])
+    assert predict(content.getvalue(), "--model", str(SHIPPED)).returncode == 0
+
+    served = Tagger(SHIPPED, num_threads=1)
+    probabilities = served.probabilities(titles, descriptions)
+    chosen = suggest(probabilities, served.rule.threshold)
+    for row, scores, suggested in zip(read_csv(tagged), probabilities, chosen, strict=True):
+        expected = {served.tags[index]: scores[index] for index in np.flatnonzero(suggested)}
+        assert dict(zip(json.loads(row["tags"]), json.loads(row["scores"]), strict=True)) == pytest.approx(
+            expected, abs=1e-4
+        )
+
+
+def test_html_is_cleaned_as_in_the_apps(predict, tagged):
     result = predict('title,description\n,"<p>csv <script>python python</script></p>"\n')
     assert result.returncode == 0
     assert read_csv(tagged)[0]["tags"] == '["pandas"]'

@@ -61,10 +61,10 @@ class LocalTagger:
         return Tagger(self._folder)
 
     def answers(self, questions: list[Question]) -> list[dict]:
-        return self._ask(lambda tagger: [tagger.answer(*as_text(question)) for question in questions])
+        return self._ask(lambda tagger: [tagger.answer(*as_read(tagger, question)) for question in questions])
 
     def explain(self, question: Question) -> dict[str, list[dict]]:
-        return self._ask(lambda tagger: tagger.explain(*as_text(question)))
+        return self._ask(lambda tagger: tagger.explain(*as_read(tagger, question)))
 
     def tags(self) -> list[dict]:
         return self._ask(lambda tagger: [{"tag": tag, "threshold": tagger.rule.threshold} for tag in tagger.tags])
@@ -137,11 +137,11 @@ class Tagging:
         raise reasons[0]
 
 
-def as_text(question: Question) -> tuple[str, str]:
-    """Return a question as plain text, as the Space cleans it too."""
-    from deployment.html_text import pasted_to_text
+def as_read(tagger, question: Question) -> tuple[str, str]:
+    """Return title and description as ``tagger`` reads them, and as the Space does."""
+    from deployment.html_text import question_text
 
-    return pasted_to_text(question.title), pasted_to_text(question.description)
+    return question_text(question.title, question.description, tagger.max_tokens)
 
 
 def check_answer(answer: dict) -> dict:
