@@ -4,7 +4,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint serve bench clean browser axe
+.PHONY: help demo test pythons lint serve bench clean browser axe
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 PY := .venv/bin/python
@@ -35,6 +35,9 @@ demo: $(REPORTS)/comparison.json ## run every stage on the embedded sample site 
 
 test: .venv/installed .venv/ray browser axe ## run the whole test suite
 	$(PY) -m pytest -n 2 --dist loadfile
+
+pythons: .venv/installed ## install and start the serving files under each Python from 3.11 to 3.13 that is here
+	$(PY) -m pytest -m pythons tests/test_pythons.py
 
 lint: .venv/installed ## check style, formatting and types
 	$(PY) -m ruff check .

@@ -2,6 +2,9 @@
 # Make sure that a Chromium and its driver are there: install Debian's packages if they are missing and we may.
 set -eu
 
+if [ "$(uname)" = Darwin ]; then
+    exit 0 # Selenium finds Chrome in its usual place, and fetches what is missing
+fi
 for browser in chromium chromium-browser google-chrome; do
     if command -v "$browser" >/dev/null && command -v chromedriver >/dev/null; then
         exit 0

@@ -9,7 +9,7 @@ archive=$(mktemp)
 trap 'rm -f "$archive" "$target.tmp"' EXIT
 "$(dirname "$target")/bin/python" -c 'import sys, requests; answer = requests.get(sys.argv[1], timeout=60); answer.raise_for_status(); open(sys.argv[2], "wb").write(answer.content)' \
 	"https://registry.npmjs.org/axe-core/-/axe-core-$version.tgz" "$archive"
-test "$(openssl dgst -sha512 -binary "$archive" | base64 -w 0)" = "$sha512" ||
+test "$(openssl dgst -sha512 -binary "$archive" | openssl base64 -A)" = "$sha512" ||
 	{ echo "axe-core $version from registry.npmjs.org is not the file that was expected" >&2; exit 1; }
 tar -xzOf "$archive" package/axe.min.js >"$target.tmp"
 mv "$target.tmp" "$target"

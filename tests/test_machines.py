@@ -1,5 +1,6 @@
 """What differs between machines: the cores that a process may use, locks, and how processes end."""
 
+import importlib
 import os
 import signal
 import subprocess
@@ -8,6 +9,7 @@ import textwrap
 import time
 from types import SimpleNamespace
 
+import pandas as pd
 import psutil
 import pytest
 from selenium.webdriver.chrome.service import Service
@@ -78,6 +80,24 @@ def test_a_process_on_one_core_starts_no_more_threads_or_workers(tmp_path):
     command = [sys.executable, "-c", ON_ONE_CORE, build_model_folder(tmp_path)]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.stdout.split() == ["0", "1"], done.stderr
+
+
+@pytest.mark.parametrize(("address", "expected"), [("local", 3), ("auto", None)])
+def test_a_ray_of_this_machine_keeps_to_the_usable_cores(tmp_path, monkeypatch, address, expected):
+    asked = {}
+
+    def init(**options):
+        asked.update(options)
+        raise ConnectionError("far enough")
+
+    monkeypatch.syspath_prepend("deployment")
+    monkeypatch.setitem(sys.modules, "ray", SimpleNamespace(init=init))
+    shards = importlib.import_module("shards")
+    monkeypatch.setattr(shards, "usable_cpus", lambda: 3)
+    pd.DataFrame({"title": ["python"]}).to_parquet(tmp_path / "one.parquet")
+    with pytest.raises(ConnectionError):
+        shards.tag_folder(tmp_path, tmp_path / "tagged", build_model_folder(tmp_path / "model"), None, address)
+    assert asked.get("num_cpus") == expected
 
 
 def test_training_keeps_to_the_usable_cores(monkeypatch, tmp_path):
