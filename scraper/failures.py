@@ -39,9 +39,10 @@ class Failures:
         """
         self.path = output.with_name(NAME)
         self._failures: dict[str, Failure] = {}
-        if self.path.exists() and not force:
-            self._read()
-        self.save()
+        if self.path.exists():
+            if not force:
+                self._read()
+            self.save()  # a row that a kill has torn goes
 
     def __len__(self) -> int:
         return len(self._failures)
@@ -50,8 +51,9 @@ class Failures:
         """Take down why a question is not there."""
         failure = Failure(url, " ".join(reason.split()), PERMANENT if permanent else PASSING)
         self._failures[question_key(url)] = failure
+        header = [] if self.path.exists() else [COLUMNS]
         with self.path.open("ab") as file:
-            file.write(to_csv([failure]))
+            file.write(to_csv([*header, failure]))
 
     def discard(self, urls: Iterable[str]) -> None:
         """Forget the failures of questions, for they are there now."""

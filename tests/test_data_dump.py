@@ -191,7 +191,7 @@ def test_what_is_no_dump_is_named_in_one_line(tmp_path, name, content, complaint
         (tmp_path / name).write_bytes(content)
     code, output, error = convert(tmp_path / name, tmp_path)
     assert code != 0 and complaint in error and not output
-    assert not (tmp_path / "ques_details.csv").exists()
+    assert not (tmp_path / "ques_details.csv").exists() and not (tmp_path / "ques_failed.csv").exists()
 
 
 def test_an_archive_without_posts_or_with_a_password_is_named(dump, tmp_path):
