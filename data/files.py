@@ -4,7 +4,7 @@ ques_urls.csv            title, url
 ques_details.csv         title, description, tags (a JSON array), url, creation_date (ISO 8601, UTC; may be empty)
 ques_filtered.csv        the same columns, only frequent tags left
 tag_synonyms.csv         from, to: tags that filter_tags.py renames, where the file is there
-split.csv                url, split (train, validation or test; in a split by time also repost, which no stage uses)
+split.csv                url, split (train, validation, test, or repost, which no stage uses)
 tag_types_encoded.json   {tag: index}
 """
 

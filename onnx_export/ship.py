@@ -15,93 +15,27 @@ import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this folder's modules, whatever is installed
-from data.files import DATE_COLUMN, read_questions, read_table, refuse_overwrite, require
+from data.files import read_questions, read_table, refuse_overwrite, require
 from deployment.tagger import Tagger, read_json
 from onnx_export.best_shipped import BEST_SHIPPED, best_shipped, raise_bar, served_decisions
-from training.backbones import HUB_IDS, short_name
-from training.questions import data_hash
+from onnx_export.card import describe_data, model_card
+from training.backbones import short_name
+from training.questions import RECORD, data_hash
 
 SERVED = ("model_quantized.onnx", "tokenizer.json", "tag_types_encoded.json", "thresholds.json")
 FIGURES = ("metrics.json", "per_tag.tsv", "test_decisions.json")
 CARD = "README.md"
 SHIPPED = (*SERVED, *FIGURES, CARD)
 STAGING = ".new"  # folder in the output folder, on the same disk, where the new files gather
-LICENCES = {
-    "distilroberta-base": "Apache-2.0",
-    "roberta-base": "MIT",
-    "bert-base-uncased": "Apache-2.0",
-    "all-minilm-l6-v2": "Apache-2.0",
-}
-SHOWN = {
-    "micro F1": "f1_micro",
-    "macro F1": "f1_macro",
-    "P@1": "precision_at_1",
-    "R@5": "recall_at_5",
-    "micro precision": "precision_micro",
-    "micro recall": "recall_micro",
-    "F1 of a question": "f1_samples",
-    "exact match": "exact_match",
-    "no tag suggested": "empty_answers",
-    "calibration error of the shown tags": "calibration_error_shown",
-}
 
 
-def describe_data(data_dir: Path) -> dict[str, object]:
-    """Return what the card says of the questions: their site, number, parts, descriptions, and dates."""
+def read_data(data_dir: Path) -> dict[str, object]:
+    """Return what the card says of the questions in ``data_dir``; a record of other files than these is left out."""
     questions = read_questions(data_dir / "ques_filtered.csv")
-    parts = read_table(data_dir / "split.csv", ["url", "split"])["split"].value_counts()
-    sites = sorted({url.partition("://")[2].partition("/")[0] for url in questions["url"]})
-    dates = ""
-    if DATE_COLUMN in questions and questions[DATE_COLUMN].notna().any():
-        dates = f", asked {questions[DATE_COLUMN].min():%Y-%m-%d} to {questions[DATE_COLUMN].max():%Y-%m-%d}"
-    described = int((questions["description"] != "").sum())
-    return {
-        "site": sites[0],
-        "sites": ", ".join(sites),
-        "questions": len(questions),
-        "described": f"{described} of them with a description" if described else "titles alone, without descriptions",
-        "parts": ", ".join(f"{parts[name]} {name}" for name in ("train", "validation", "test")),
-        "dates": dates,
-    }
-
-
-def figures_table(metrics: dict) -> str:
-    """Return the SHOWN figures of both precisions as a Markdown table, with intervals where there are some."""
-
-    def cell(figures: dict, name: str) -> str:
-        ends = f" [{figures[f'{name}_low']:.3f}, {figures[f'{name}_high']:.3f}]" if f"{name}_low" in figures else ""
-        return f"{figures[name]:.3f}{ends}"
-
-    lines = ["| | fp32 | int8, as served |", "|---|---:|---:|"]
-    for label, name in SHOWN.items():
-        lines.append(f"| {label} | {cell(metrics['fp32'], name)} | {cell(metrics['int8'], name)} |")
-    return "\n".join(lines)
-
-
-def model_card(model: str, run: dict, metrics: dict, data: dict, size_mb: float) -> str:
-    """Return model_card.md, Markdown under the header that the Hugging Face Hub reads, with everything filled in."""
-    names = ("recipe", "max_length", "epochs", "batch_size", "learning_rate", "consistency", "runs", "seed")
-    return (
-        Path(__file__)
-        .with_name("model_card.md")
-        .read_text(encoding="utf-8")
-        .format(
-            **data,
-            model=model,
-            backbone=HUB_IDS.get(model, model),
-            licence=LICENCES.get(model, "as its own card names it"),
-            size_mb=size_mb,
-            tags=metrics["tags"],
-            test_questions=metrics["test_questions"],
-            figures=figures_table(metrics),
-            same_tags=metrics["int8"]["same_tags_as_fp32"],
-            f1_head=metrics["int8"]["f1_head"],
-            f1_tail=metrics["int8"]["f1_tail"],
-            options=" ".join(f"--{name.replace('_', '-')} {run['arguments'][name]}" for name in names),
-            minutes=run["minutes"],
-            data_sha256=run["data_sha256"],
-        )
-    )
+    parts = read_table(data_dir / "split.csv", ["url", "split"]).set_index("url")["split"]
+    record = read_json(data_dir / RECORD) if (data_dir / RECORD).is_file() else {}
+    known = record.get("data_sha256") == data_hash(data_dir)
+    return describe_data(questions, parts[questions["url"]].to_numpy(), record if known else None)
 
 
 def check_output(folder: Path, force: bool) -> None:
@@ -172,7 +106,11 @@ def main(argv: list[str] | None = None) -> None:
         run, metrics = read_json(folder / "run.json"), read_json(folder / "onnx" / "metrics.json")
         check_origin(folder, run, metrics, args.data_dir)
         size_mb = (folder / "onnx" / "model_quantized.onnx").stat().st_size / 1e6
-        publish(folder / "onnx", model_card(name, run, metrics, describe_data(args.data_dir), size_mb), args.output)
+        report = folder / "onnx" / "quantization.json"
+        quantization = read_json(report) if report.is_file() else {}
+        data = read_data(args.data_dir)
+        card = model_card(name, run, metrics, data, quantization, args.output, size_mb)
+        publish(folder / "onnx", card, args.output)
         raised = raise_bar(args.best, decisions)
     except KeyError as error:
         sys.exit(

@@ -154,6 +154,15 @@ def test_a_compared_model_is_shipped_whole_and_with_its_card(data_dir, models_di
     assert "google-bert/bert-base-uncased" in card and "licence Apache-2.0" in card and "CC BY-SA" in card
     questions = read_questions(data_dir / "ques_filtered.csv")
     assert f"{len(questions)} questions of 127.0.0.1" in card
+    assert "equal and nearly equal questions lie on one side" in card
+    assert "\n    python training/filter_tags.py --min-frequency 0.03 --split random --seed 42\n" in card
+    run = json.loads((models_dir / "bert-base-uncased" / "run.json").read_text())
+    options = " ".join(
+        f"--{name.replace('_', '-')} {value}" for name, value in run["arguments"].items() if name != "model"
+    )
+    assert f"\n    python training/finetune.py --model bert-base-uncased {options}\n" in card
+    assert all(f"--{name} " in options for name in ("patience", "weight-decay", "warmup-ratio", "max-steps"))
+    assert run["backbone"]["sha256"] in card and f"torch {run['versions']['torch']}" in card
     written = "".join(file.read_text() for file in shipped.iterdir() if file.suffix != ".onnx")
     assert not any(title in written for title in questions["title"])
 

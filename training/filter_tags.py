@@ -3,7 +3,8 @@
     data/ques_details.csv  ->  data/ques_filtered.csv         the questions, with frequent tags only
     data/tag_synonyms.csv      (if it is there)
                                data/tag_types_encoded.json    {tag: index}, the most frequent first
-                               data/split.csv                 url, split: train, validation or test
+                               data/split.csv                 url, split: train, validation, test or repost
+                               data/filter_tags.json          how they were made, for the model card
 
     python training/filter_tags.py
 
@@ -38,6 +39,7 @@ from data.files import (
 )
 from deployment.options import seed_number, share
 from deployment.tagger import read_tags
+from training.questions import FILES, RECORD, data_hash
 from training.splits import (
     FRACTIONS,
     REPOST,
@@ -49,6 +51,8 @@ from training.splits import (
     short_near_duplicates,
     time_split,
 )
+
+SYNONYMS = "tag_synonyms.csv"
 
 
 def frequent_tags(tag_lists: Sequence[Iterable[str]], min_frequency: float) -> list[str]:
@@ -79,7 +83,7 @@ def read_input(args: argparse.Namespace, details: Path) -> tuple:
     ValueError : the message names the file, and the row where there is one
     """
     questions = read_questions(details)
-    synonyms = args.data_dir / "tag_synonyms.csv"
+    synonyms = args.data_dir / SYNONYMS
     if synonyms.is_file():
         renamed = rename_synonyms(questions, read_synonyms(synonyms))
         count = sum(map(operator.ne, renamed["tags"], questions["tags"]))
@@ -139,6 +143,18 @@ def describe_split(splits: np.ndarray, groups: np.ndarray) -> str:
     return "\n".join(lines)
 
 
+def describe_filtering(args: argparse.Namespace) -> dict:
+    """Return the options that decided on the files of ``--data-dir``, whether synonyms were there, and their hash."""
+    names = ["split"] if args.tags else ["min_frequency", "split"]
+    names += ["seed"] if args.split == "random" else []
+    return {
+        "arguments": {name: getattr(args, name) for name in names},
+        "published_tags": bool(args.tags),
+        "synonyms": (args.data_dir / SYNONYMS).is_file(),
+        "data_sha256": data_hash(args.data_dir),
+    }
+
+
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__.splitlines()[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter
@@ -157,7 +173,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
 def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
     details = require(args.data_dir / "ques_details.csv", "python scraper/question_details_scraper.py")
-    outputs = [args.data_dir / name for name in ("ques_filtered.csv", "tag_types_encoded.json", "split.csv")]
+    outputs = [args.data_dir / name for name in (*FILES, RECORD)]
     refuse_overwrite(*outputs, force=args.force)
 
     try:
@@ -177,6 +193,7 @@ def main(argv: list[str] | None = None) -> None:
     write_json(outputs[1], {tag: index for index, tag in enumerate(tags)})
     with atomic_path(outputs[2]) as temporary:
         filtered.assign(split=splits).to_csv(temporary, columns=["url", "split"], index=False, lineterminator="\n")
+    write_json(outputs[3], describe_filtering(args))
 
     dropped = len(questions) - len(filtered)
     print(describe_tags(questions, tags))

@@ -12,6 +12,7 @@ Several GPUs:  torchrun --nproc-per-node 4 training/finetune.py --model distilro
 
 import argparse
 import json
+import os
 import shutil
 import sys
 import time
@@ -395,6 +396,7 @@ def describe_run(args: argparse.Namespace, backbone: Path) -> dict:
              "seed")  # fmt: skip
     return {
         "arguments": {name: getattr(args, name) for name in names},
+        "processes": int(os.environ.get("WORLD_SIZE", 1)),  # --batch-size counts per process
         "data_sha256": data_hash(args.data_dir),
         "backbone": describe_backbone(backbone),
         "versions": {name: version(name) for name in ("torch", "transformers", "tokenizers", "numpy")},

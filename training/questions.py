@@ -15,6 +15,7 @@ from training.splits import FRACTIONS
 
 FILES = ("ques_filtered.csv", "tag_types_encoded.json", "split.csv")
 MAX_BLANK = 0.05
+RECORD = "filter_tags.json"  # how training/filter_tags.py made them
 
 
 @dataclass(frozen=True)

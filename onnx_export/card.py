@@ -1,0 +1,201 @@
+"""The model card that ship.py writes: what a model was made of and by which commands, what it is worth. No I/O but the
+template's."""
+
+import shlex
+from pathlib import Path
+
+import numpy as np
+
+from data.files import DATE_COLUMN
+from onnx_export.quantize import MAX_DROP
+from training.backbones import HUB_IDS, short_name
+from training.splits import FRACTIONS, REPOST, duplicate_groups
+
+LICENCES = {
+    "distilroberta-base": "Apache-2.0",
+    "roberta-base": "MIT",
+    "bert-base-uncased": "Apache-2.0",
+    "all-minilm-l6-v2": "Apache-2.0",
+}
+SHOWN = {
+    "micro F1": "f1_micro",
+    "macro F1": "f1_macro",
+    "P@1": "precision_at_1",
+    "R@5": "recall_at_5",
+    "micro precision": "precision_micro",
+    "micro recall": "recall_micro",
+    "F1 of a question": "f1_samples",
+    "exact match": "exact_match",
+    "no tag suggested": "empty_answers",
+    "calibration error of the shown tags": "calibration_error_shown",
+}
+
+
+def model_card(
+    model: str, run: dict, metrics: dict, data: dict[str, object], quantization: dict, output: Path, size_mb: float
+) -> str:
+    """Return model_card.md, Markdown under the header that the Hugging Face Hub reads, with everything filled in.
+
+    Parameters
+    ----------
+    model : name of the model's folder
+    run, metrics, quantization : its run.json, metrics.json and quantization.json
+    data : from :func:`describe_data`
+    output : folder that the card lies in
+    """
+    return (
+        Path(__file__)
+        .with_name("model_card.md")
+        .read_text(encoding="utf-8")
+        .format(
+            **data,
+            **describe_backbone(run),
+            size_mb=size_mb,
+            tags=metrics["tags"],
+            test_questions=metrics["test_questions"],
+            figures=figures_table(metrics),
+            same_tags=metrics["int8"]["same_tags_as_fp32"],
+            weak_side=describe_weak_side(metrics["int8"]),
+            commands=commands(model, run, data, quantization, output),
+            minutes=run["minutes"],
+            versions=describe_versions(run),
+            data_sha256=run["data_sha256"],
+        )
+    )
+
+
+def describe_data(questions, splits, record: dict | None) -> dict[str, object]:
+    """Return what the card says of the questions: their site, number, parts, descriptions, dates, and filtering.
+
+    Parameters
+    ----------
+    questions : DataFrame, as data.files.read_questions reads ques_filtered.csv
+    splits : str array of shape (n,), the part of each question
+    record : filter_tags.json, or None if it does not tell of these files
+    """
+    sites = sorted({url.partition("://")[2].partition("/")[0] for url in questions["url"]})
+    dates = ""
+    if DATE_COLUMN in questions and questions[DATE_COLUMN].notna().any():
+        dates = f", asked {questions[DATE_COLUMN].min():%Y-%m-%d} to {questions[DATE_COLUMN].max():%Y-%m-%d}"
+    described = int((questions["description"] != "").sum())
+    return {
+        "site": sites[0],
+        "sites": ", ".join(sites),
+        "questions": len(questions),
+        "described": f"{described} of them with a description" if described else "titles alone, without descriptions",
+        "split": describe_split(splits, duplicate_groups(questions["title"], questions["description"]), record),
+        "dates": dates,
+        "record": record,
+    }
+
+
+def describe_split(splits: np.ndarray, groups: np.ndarray, record: dict | None) -> str:
+    """Return the parts' sizes, how they came about, and on which sides nearly equal questions lie: all as counted.
+
+    ``splits`` and ``groups``, from :func:`training.splits.duplicate_groups`, are arrays of shape (n,).
+    """
+    text = ", ".join(f"{(splits == part).sum()} {part}" for part in FRACTIONS)
+    if record:
+        arguments = record["arguments"]
+        text += f", at random with seed {arguments['seed']}" if "seed" in arguments else ", the newest questions last"
+    trained = set(groups[splits == "train"])
+    validated = trained | set(groups[splits == "validation"])
+    told = {
+        "test": sum(group in validated for group in groups[splits == "test"]),
+        "validation": sum(group in trained for group in groups[splits == "validation"]),
+    }
+    reposts = int((splits == REPOST).sum())
+    text += f"; {reposts} more left out, nearly equal to one of another part" if reposts else ""
+    if not any(told.values()):
+        return f"{text}; equal and nearly equal questions lie on one side"
+    return (
+        f"{text}; {told['test']} of the test questions have an equal or nearly equal one in train or validation, "
+        f"{told['validation']} of validation in train"
+    )
+
+
+def is_local(model: str) -> bool:
+    """Tell whether a backbone was named by a folder, not by a Hub id."""
+    return Path(model).is_dir() or Path(model).is_absolute()
+
+
+def describe_backbone(run: dict) -> dict[str, str]:
+    """Return the line of the card's header that names the backbone, and its name with what pins it, and its licence.
+
+    A local folder is taken for the model whose short name it has; one of another name has no address.
+    """
+    model = run["arguments"]["model"]
+    local = is_local(model)
+    known = short_name(model) if local else model
+    name = HUB_IDS.get(known, known)
+    on_hub = not local or known in HUB_IDS
+    words = [f"[{name}](https://huggingface.co/{name})" if on_hub else f"{name}, a local folder"]
+    pinned = {"revision": "revision", "sha256": "SHA-256 of its weights"}
+    words += [f"{label} `{run['backbone'][key]}`" for key, label in pinned.items() if key in run.get("backbone", {})]
+    licence = f"licence {LICENCES.get(known, 'as its own card names it')}"
+    return {"base_model": f"base_model: {name}\n" if on_hub else "", "backbone": ",\n".join([*words, licence])}
+
+
+def figures_table(metrics: dict) -> str:
+    """Return the SHOWN figures of both precisions as a Markdown table, with intervals where there are some."""
+
+    def cell(figures: dict, name: str) -> str:
+        ends = f" [{figures[f'{name}_low']:.3f}, {figures[f'{name}_high']:.3f}]" if f"{name}_low" in figures else ""
+        return f"{figures[name]:.3f}{ends}"
+
+    lines = ["| | fp32 | int8, as served |", "|---|---:|---:|"]
+    for label, name in SHOWN.items():
+        lines.append(f"| {label} | {cell(metrics['fp32'], name)} | {cell(metrics['int8'], name)} |")
+    return "\n".join(lines)
+
+
+def describe_weak_side(figures: dict) -> str:
+    """Return the line about rare tags; none where the tags are too few to be rare or frequent."""
+    if "f1_head" not in figures or "f1_tail" not in figures:
+        return ""
+    head, tail = (f"{figures[name]:.2f}" for name in ("f1_head", "f1_tail"))
+    return (
+        f"- Rare tags are its weak side: macro F1 is {head} over the most frequent third of the tags, {tail} over the "
+        "rarest.\n"
+    )
+
+
+def commands(model: str, run: dict, data: dict, quantization: dict, output: Path) -> str:
+    """Return a code block with the commands that made the model from ques_details.csv, and the options that decided."""
+    record, arguments, processes = data["record"], run["arguments"], run.get("processes", 1)
+    lines = []
+    if record and record["synonyms"]:
+        lines.append(f"python scraper/tag_synonyms.py --site https://{data['site']}")
+    if record:
+        tags = {"tags": (output / "tag_types_encoded.json").as_posix()} if record["published_tags"] else {}
+        lines.append(f"python training/filter_tags.py {option_text(tags | record['arguments'])}")
+    else:
+        lines.append("python training/filter_tags.py  # with options that were not written down")
+    if is_local(arguments["model"]):  # where it lies here says nothing elsewhere
+        arguments = arguments | {"model": short_name(arguments["model"])}
+    python = "python" if processes == 1 else f"torchrun --nproc-per-node {processes}"
+    name = shlex.quote(model)
+    dropped = quantization.get("drop", {}).get("f1_micro", 0) > MAX_DROP
+    lines += [
+        f"{python} training/finetune.py {option_text(arguments)}",
+        f"python onnx_export/export.py --model {name}",
+        f"python onnx_export/quantize.py --model {name}" + (" --allow-drop" if dropped else ""),
+        "python onnx_export/compare.py",
+        f"python onnx_export/ship.py --model {name}",
+    ]
+    return "\n".join(f"    {line}" for line in lines)
+
+
+def option_text(arguments: dict) -> str:
+    """Return recorded options as they are typed; what is None or False was not given."""
+    typed = []
+    for name, value in arguments.items():
+        if value is not None and value is not False:
+            typed += [f"--{name.replace('_', '-')}"] + ([] if value is True else [str(value)])
+    return shlex.join(typed)
+
+
+def describe_versions(run: dict) -> str:
+    """Return the recorded versions of the libraries and the commit of the code, as the end of a sentence."""
+    versions = ", ".join(f"{name} {number}" for name, number in run.get("versions", {}).items())
+    return (f"\nwith {versions}" if versions else "") + (f", at commit `{run['commit']}`" if "commit" in run else "")
