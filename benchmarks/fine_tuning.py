@@ -133,7 +133,8 @@ def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
     try:
         train = read_part(args.data_dir, "train")
-        find_backbone(args.model)
+        options = finetune.parse_args(["--model", args.model, "--max-length", str(args.max_length)])
+        args.max_length = finetune.longest_input(options, find_backbone(args.model))
     except ValueError as error:
         sys.exit(str(error))
     train = train.take(np.arange(min(len(train), args.questions)))

@@ -157,9 +157,8 @@ def test_a_compared_model_is_shipped_whole_and_with_its_card(data_dir, models_di
     assert "equal and nearly equal questions lie on one side" in card
     assert "\n    python training/filter_tags.py --min-frequency 0.03 --split random --seed 42\n" in card
     run = json.loads((models_dir / "bert-base-uncased" / "run.json").read_text())
-    options = " ".join(
-        f"--{name.replace('_', '-')} {value}" for name, value in run["arguments"].items() if name != "model"
-    )
+    given = {name: value for name, value in run["arguments"].items() if name != "model" and value not in (None, False)}
+    options = " ".join(f"--{name.replace('_', '-')} {value}" for name, value in given.items())
     assert f"\n    python training/finetune.py --model bert-base-uncased {options}\n" in card
     assert all(f"--{name} " in options for name in ("patience", "weight-decay", "warmup-ratio", "max-steps"))
     assert run["backbone"]["sha256"] in card and f"torch {run['versions']['torch']}" in card

@@ -164,7 +164,7 @@ def train_variant(name: str, args: argparse.Namespace, backbone: Path, train: Pa
     differing, _, change = VARIANTS[name]
     options = {name: getattr(args, name) for name in OPTIONS}
     options["seed"] += differing.get("seed", 0)
-    options["max_length"] = int(differing.get("max_length", 1) * args.max_length)
+    options["max_length"] = min(int(differing.get("max_length", 1) * args.max_length), args.longest)
     rates = ["--learning-rate", str(args.learning_rate)]
     settings = finetune.parse_args(["--model", args.model, "--recipe", differing.get("recipe", OURS), *rates])
     vars(settings).update(options)
@@ -291,6 +291,9 @@ def main(argv: list[str] | None = None) -> None:
         train, validation = read_part(args.data_dir, "train"), read_part(args.data_dir, "validation")
         names = asked(args, train, validation)
         backbone = find_backbone(args.model)
+        longest = ["--max-length", str(2 * args.max_length)]  # of the variants
+        args.longest = finetune.longest_input(finetune.parse_args(["--model", args.model, *longest]), backbone)
+        args.max_length = min(args.max_length, args.longest)
     except ValueError as error:
         sys.exit(str(error))
     setting = {name: getattr(args, name) for name in ("model", *OPTIONS)} | {"data_sha256": data_hash(args.data_dir)}
