@@ -14,6 +14,7 @@ from tests.test_apps import free_port, http_server
 from tests.test_rest import StandInSpace, stand_in_space, url_of
 from tests.tiny_model import build_model_folder
 from webapp.app import create_app
+from webapp.space import is_this_machine
 
 NETWORK = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "SSL_CERT_FILE", "SSL_CERT_DIR")
 TOKEN = "hf_secret"
@@ -172,6 +173,17 @@ def test_a_space_on_this_machine_is_asked_directly(name, value, host, plain_netw
     with stand_in_space() as space:
         client = client_of(f"http://{host}:{space.server_port}")
         assert client.post("/api/tags", json=QUESTION).get_json()["source"] == "space"
+
+
+@pytest.mark.parametrize(
+    "host, here",
+    [
+        *((host, True) for host in ("127.0.0.1", "127.8.0.1", "::1", "0.0.0.0", "::", "localhost", "app.localhost")),
+        *((host, False) for host in ("10.0.0.1", "tagger.example", "localhost.example", "127.example")),
+    ],
+)
+def test_this_machine_is_known_by_its_addresses(host, here):
+    assert is_this_machine(host) == here
 
 
 def test_a_space_elsewhere_is_asked_through_the_proxy(plain_network):

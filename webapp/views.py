@@ -56,11 +56,11 @@ def show_form() -> str:
 @pages.post("/")
 def tag_question() -> str | tuple:
     """Show the tags below the form; whatever goes wrong, the form keeps the asker's text."""
-    charge_entry()
     # Browsers send two characters for a line break, but count one.
     fields = {name: request.form.get(name, "").replace("\r\n", "\n") for name in Question._fields}
     asked = Question(**fields)
     try:
+        charge_entry()
         question = read(fields)
         explanation = None
         if "explain" in request.form:
