@@ -66,9 +66,9 @@ def test_a_containers_quota_bounds_the_cpus(tmp_path, monkeypatch, groups, files
 ON_ONE_CORE = """
 import os, sys
 os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
-from deployment.tagger import Tagger
+from deployment.tagger import Tagger, import_onnxruntime
 from scraper.data_dump import parse_args
-import onnxruntime
+import_onnxruntime()
 before = len(os.listdir("/proc/self/task"))
 Tagger(sys.argv[1])
 print(len(os.listdir("/proc/self/task")) - before, parse_args(["--input", "x.7z", "--site", "cooking"]).workers)
