@@ -33,7 +33,7 @@ from html_text import question_text
 from locks import sole_writer
 from options import at_least_one
 from tables import is_parquet, read_questions, write_tagged
-from tagger import Tagger, default_model_folder
+from tagger import Tagger, default_model_folder, lacks
 
 CHUNK = 256  # questions that a kill may cost
 
@@ -133,9 +133,9 @@ def read_results(path: Path) -> Iterator[list[tuple[str, float]]]:
 
 
 def tag_question(tagger, top_k: int | None, question: tuple[str, str]) -> list[tuple[str, float]]:
-    """Return the (tag, probability) pairs of a question, none for a blank one."""
+    """Return the (tag, probability) pairs of a question, none for one that is blank in what the model reads."""
     title, description = question_text(*question, tagger.max_tokens)
-    if not title.strip() and not description.strip():
+    if lacks(tagger.fields, title, description):
         return []
     return [(tag, round(probability, 4)) for tag, probability in tagger.tag(title, description, top_k)]
 

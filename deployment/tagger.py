@@ -101,9 +101,14 @@ def encode(tokenizer, titles: Sequence[str], descriptions: Sequence[str], fields
     return tokenizer.encode_batch(texts)
 
 
+def lacks(fields: Sequence[str], title: str, description: str) -> bool:
+    """Tell whether a question is blank in all of ``fields``, those that a model reads."""
+    return not ("title" in fields and title.strip()) and not ("description" in fields and description.strip())
+
+
 def check_question(title: str, description: str, where: str = "the question") -> None:
     """Raise ValueError if a question is blank; ``where`` begins the message."""
-    if not title.strip() and not description.strip():
+    if lacks(FIELDS, title, description):
         raise ValueError(f"{where} is empty: give it a title or a description")
 
 
@@ -365,7 +370,7 @@ class Tagger:
 
         {"suggested": [{"tag": str, "probability": float}, ...]   one to five tags (see :func:`suggest`)
          "others":    [...]                                       the most probable of the rest, at most RUNNERS_UP
-         "fits":      bool}                                       False: no tag clearly fits, or the text is no English
+         "fits":      bool}     False: no tag clearly fits, or the text is no English, or not in a field that is read
 
         No probability of "others" is above one of "suggested".
 
@@ -383,7 +388,8 @@ class Tagger:
         def rows(indices) -> list[dict]:
             return [{"tag": self.tags[i], "probability": round(float(probabilities[0, i]), 4)} for i in indices]
 
-        fits = float(raw.max()) >= self.min_confidence and not is_fragmented(encoding)
+        read = not lacks(self.fields, title, description) and not is_fragmented(encoding)
+        fits = read and float(raw.max()) >= self.min_confidence
         return {
             "suggested": rows(ranked[chosen[ranked]]),
             "others": rows(ranked[~chosen[ranked]][:RUNNERS_UP]),

@@ -121,6 +121,15 @@ def test_blank_questions_are_kept_and_counted(predict, tagged):
     assert "2 questions tagged, 2 blank ones left without tags" in result.stdout
 
 
+def test_a_question_without_what_the_model_reads_counts_as_blank(predict, tagged, tmp_path):
+    folder = build_model_folder(tmp_path / "model")
+    thresholds = json.loads((folder / "thresholds.json").read_text())
+    (folder / "thresholds.json").write_text(json.dumps(thresholds | {"fields": ["description"]}))
+    result = predict("title,description\npython,\npython,gradient\n", "--model", str(folder))
+    assert [row["tags"] for row in read_csv(tagged)] == ["[]", '["deep-learning"]']
+    assert "1 questions tagged, 1 blank ones left without tags" in result.stdout
+
+
 def test_top_k(predict, tagged):
     assert predict("title\ngradient\n", "--top-k", "2").returncode == 0
     assert read_csv(tagged)[0]["tags"] == '["deep-learning", "optimization"]'

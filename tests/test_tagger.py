@@ -229,9 +229,19 @@ def test_the_weightier_words_are_found_in_a_long_text_too(tagger):
     assert carried(explanation["description"])[-1] == ("gradient", "deep-learning", 1)
 
 
-def test_what_the_model_does_not_read_carries_nothing(folder):
+def read_descriptions_only(folder):
     thresholds = json.loads((folder / "thresholds.json").read_text())
     write_json(folder / "thresholds.json", thresholds | {"fields": ["description"]})
+
+
+def test_no_tag_fits_a_question_without_what_the_model_reads(folder):
+    read_descriptions_only(folder)
+    assert not Tagger(folder).answer("python", "")["fits"]
+    assert Tagger(folder).answer("", "python")["fits"]
+
+
+def test_what_the_model_does_not_read_carries_nothing(folder):
+    read_descriptions_only(folder)
     explanation = Tagger(folder).explain("python", "gradient")
     assert carried(explanation["title"]) == [("python", None, 0)]
     assert carried(explanation["description"]) == [("gradient", "deep-learning", 1)]
