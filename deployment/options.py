@@ -50,6 +50,8 @@ def _as_float(text: str) -> float:
 
 
 at_least_one = whole_number(1)
+learning_rate = number_from(1e-12, 1)
+loss_weight = number_from(0, 100)  # of a further term; float32 has an end
 port = whole_number(0, 65535)
 seed_number = whole_number(0, 2**32 - 1)  # what NumPy takes
 share = number_from(0, 1)

@@ -133,6 +133,8 @@ def stopped(stage, *arguments) -> str:
         *((finetune, option, "nan") for option in ("--learning-rate", "--weight-decay", "--consistency")),
         *((finetune, option, "-1") for option in ("--seed", "--max-length", "--weight-decay", "--consistency")),
         (finetune, "--warmup-ratio", "1.5"),
+        (finetune, "--learning-rate", "1e38"),
+        (finetune, "--weight-decay", "1e38"),
         (finetune, "--max-steps", "-2"),
         (finetune, "--seed", str(2**32)),
         *((filter_tags, "--min-frequency", value) for value in ("-0.1", "nan", "1.1")),

@@ -21,7 +21,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this folder's modules, whatever is installed
 from data.files import atomic_path, write_json
-from deployment.options import at_least_one, number_from, positive, seed_number, text_length
+from deployment.options import at_least_one, learning_rate, loss_weight, positive, seed_number, text_length
 from deployment.tagger import DecisionRule, read_json, sigmoid, suggest
 from training import finetune
 from training.backbones import BackboneError, find_backbone
@@ -226,9 +226,9 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         help="the recipe and these; without it, every variant that finds something to read in the data")  # fmt: skip
     add("--epochs", type=positive, default=3, help="passes over the training part")
     add("--batch-size", type=at_least_one, default=32, help="questions per update")
-    add("--learning-rate", type=positive, default=1e-4, help="encoder's peak learning rate")
+    add("--learning-rate", type=learning_rate, default=1e-4, help="encoder's peak learning rate")
     add("--max-length", type=text_length, default=256, help="tokens of title and description")
-    add("--consistency", type=number_from(0), default=1.0, help="weight of the consistency term")
+    add("--consistency", type=loss_weight, default=1.0, help="weight of the consistency term")
     add("--seed", type=seed_number, default=42, help="seed of the runs")
     add("--force", action="store_true", help="forget the scores of an earlier run")
     return parser.parse_args(argv)

@@ -27,7 +27,16 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this folder's modules, whatever is installed
 from data.files import refuse_overwrite, write_json
 from deployment.cpus import usable_cpus
-from deployment.options import at_least_one, number_from, positive, seed_number, share, text_length, whole_number
+from deployment.options import (
+    at_least_one,
+    learning_rate,
+    loss_weight,
+    positive,
+    seed_number,
+    share,
+    text_length,
+    whole_number,
+)
 from deployment.tagger import ModelFolderError, encode, read_json, sigmoid, suggest
 from training.backbones import BackboneError, find_backbone, short_name
 from training.calibration import expected_calibration_error, fit_platt, shown_pairs
@@ -451,20 +460,20 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     add("--batch-size", type=at_least_one, default=32, help="questions per update and process")
     add(
         "--learning-rate",
-        type=positive,
+        type=learning_rate,
         default=1e-4,
         help="encoder's peak learning rate; a reference's is that of its last layer and, in the end, of its head",
     )
-    add("--head-learning-rate", type=positive, help=f"head's peak learning rate, without it {HEAD_FACTOR} times the "
-        "encoder's; a reference's is that while its encoder is frozen")  # fmt: skip
+    add("--head-learning-rate", type=learning_rate, help=f"head's peak learning rate, without it {HEAD_FACTOR} times "
+        "the encoder's; a reference's is that while its encoder is frozen")  # fmt: skip
     frozen, whole = (" or ".join(map(str, RATES[phase])) for phase in (FROZEN, WHOLE))
     add("--sweep", action="store_true", help="train each phase of a reference at several learning rates "
         f"({frozen}, then {whole}) and keep the one that is best on validation")  # fmt: skip
-    add("--weight-decay", type=number_from(0), default=0.01, help="AdamW's weight decay")
+    add("--weight-decay", type=loss_weight, default=0.01, help="AdamW's weight decay")
     add("--warmup-ratio", type=share, default=0.1, help="share of the updates over which the learning rate rises")
     add(
         "--consistency",
-        type=number_from(0),
+        type=loss_weight,
         default=1.0,
         help="weight of the distance between two answers under dropout (R-Drop); 0 halves the time of training",
     )
