@@ -18,6 +18,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this folder's mo
 from benchmarks.measure import peak_memory, proportional, seconds, write_report
 from data.sample_site.questions import make_questions
 from deployment.options import at_least_one
+from scraper.archives import open_posts
 from scraper.posts_xml import raw_questions
 
 SCRIPT = Path(__file__).parents[1] / "scraper/data_dump.py"
@@ -58,8 +59,8 @@ def bare_parser(path: Path) -> None:
 
 def reader(path: Path) -> None:
     """Read the questions as data_dump.py does, before their HTML is cleaned."""
-    with path.open("rb") as file:
-        for _ in raw_questions(file, path.name):
+    with open_posts(path) as (posts, _):
+        for _ in raw_questions(posts):
             pass
 
 

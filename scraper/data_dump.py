@@ -1,8 +1,8 @@
 """Take the questions out of a site's data dump.
 
-In: Posts.xml, or the .7z archive that holds it. Out: data/ques_details.csv as question_details_scraper.py writes it,
-data/SOURCE.json, data/ques_failed.csv with the questions that are left out, and ques_details.progress.json, how far it
-is. Run again, it goes on where it was cut.
+In: Posts.xml, also compressed (.gz, .bz2, .xz), or the .7z archive that holds it. Out: data/ques_details.csv as
+question_details_scraper.py writes it, data/SOURCE.json, data/ques_failed.csv with the questions that are left out, and
+ques_details.progress.json, how far it is. Run again, it goes on where it was cut.
 
     python scraper/data_dump.py --input datascience.stackexchange.com.7z --site https://datascience.stackexchange.com
 
@@ -28,12 +28,13 @@ from data.source import write_source
 from deployment.cpus import usable_cpus
 from deployment.html_text import html_to_text
 from deployment.options import at_least_one
+from scraper.archives import DamagedArchive, open_posts, volumes
 from scraper.crawl import orderly_end, site_address
 from scraper.csv_store import CsvStore
 from scraper.details import details_row
 from scraper.failures import NAME, Failures
 from scraper.pages import clean_title, iso_date, question_key
-from scraper.posts_xml import DumpError, RawQuestion, open_posts, parse_tags, raw_questions
+from scraper.posts_xml import DumpError, RawQuestion, parse_tags, raw_questions
 from scraper.processes import end_with_parent
 from scraper.top_up import fingerprint, fingerprints, merge
 
@@ -110,9 +111,9 @@ def convert(args: argparse.Namespace, store: CsvStore, failures: Failures, progr
     with (
         open_posts(args.input) as (posts, position),
         cleaners(args.workers) as executor,
-        tqdm(desc=args.input.name, unit="B", unit_scale=True, total=args.input.stat().st_size) as bar,
+        tqdm(desc=args.input.name, unit="B", unit_scale=True, total=size(args.input)) as bar,
     ):
-        questions = itertools.islice(raw_questions(posts, str(args.input)), progress["read"], None)
+        questions = itertools.islice(raw_questions(posts), progress["read"], None)
         for count, rows, left_out in cleaned_chunks(executor, args.workers, args.site, questions):
             store.append(rows)
             failures.discard(row["url"] for row in rows)
@@ -122,7 +123,13 @@ def convert(args: argparse.Namespace, store: CsvStore, failures: Failures, progr
             progress["bytes"] = store.size()
             write_json(args.progress, progress)
             bar.update(position.tell() - bar.n)
+        progress["removed"] = posts.removed
     write_json(args.progress, progress | {"complete": True})
+
+
+def size(dump: Path) -> int:
+    """Return the bytes of a dump's files, 0 where there is none."""
+    return sum(path.stat().st_size for path in volumes(dump) if path.is_file())
 
 
 def open_progress(args: argparse.Namespace) -> dict:
@@ -132,8 +139,7 @@ def open_progress(args: argparse.Namespace) -> dict:
     ------
     SystemExit : the output is of something else.
     """
-    dump = args.input.stat() if args.input.is_file() else None
-    made_from = {"input": args.input.name, "size": dump and dump.st_size, "site": args.site}
+    made_from = {"input": args.input.name, "size": size(args.input), "site": args.site}
     fresh = {"made_from": made_from, "read": 0, "written": 0, "skipped": {}, "bytes": 0}
     if args.force or not args.output.exists():
         return fresh
@@ -158,9 +164,9 @@ def update(args: argparse.Namespace) -> None:
         with (
             open_posts(args.input) as (posts, position),
             cleaners(args.workers) as executor,
-            tqdm(desc=args.input.name, unit="B", unit_scale=True, total=args.input.stat().st_size) as bar,
+            tqdm(desc=args.input.name, unit="B", unit_scale=True, total=size(args.input)) as bar,
         ):
-            questions = raw_questions(posts, str(args.input))
+            questions = raw_questions(posts)
             for _, rows, left_out in cleaned_chunks(executor, args.workers, args.site, questions):
                 take_failures(left_out, failures)
                 failures.discard(row["url"] for row in rows)
@@ -170,7 +176,12 @@ def update(args: argparse.Namespace) -> None:
         failures.save()
     args.progress.unlink(missing_ok=True)
     write_source(args.output, args.site, f"data dump ({args.input.name})")
-    print(f"{new} new and {changed} changed questions of {args.input} in {args.output}")
+    print(f"{new} new and {changed} changed questions of {args.input} in {args.output}{repaired(posts.removed)}")
+
+
+def repaired(removed: int) -> str:
+    """Return the end of the line that says what was done."""
+    return f"; {removed} characters that XML forbids were left out of the dump's text" if removed else ""
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
@@ -179,7 +190,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         description="Take the questions out of a site's data dump.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
-    parser.add_argument("--input", type=Path, required=True, help="Posts.xml, or the .7z archive that holds it")
+    parser.add_argument("--input", type=Path, required=True, help="Posts.xml, also compressed, or the .7z archive")
     parser.add_argument("--site", type=site_address, required=True, help="address of the dump's site")
     parser.add_argument("--output", type=Path, default=Path("data/ques_details.csv"), help="CSV file to write")
     parser.add_argument("--workers", type=at_least_one, default=usable_cpus(), help="processes that clean HTML")
@@ -196,21 +207,28 @@ def main(argv: list[str] | None = None) -> None:
     """Convert the dump."""
     args = parse_args(argv)
     with orderly_end():
-        try:
-            if args.since_last:
+        if args.since_last:
+            try:
                 update(args)
-                return
-            progress = open_progress(args)
+            except ValueError as error:
+                sys.exit(f"{error}; {args.output} is as it was")
+            return
+        progress = open_progress(args)
+        try:
             with CsvStore(args.output, DETAILS_COLUMNS, args.force, whole=progress["bytes"]) as store:
                 failures = Failures(args.output, args.force)
                 convert(args, store, failures, progress)
                 failures.save()
+        except DamagedArchive as error:
+            args.progress.unlink(missing_ok=True)  # or the next run would go on after questions that may be damaged
+            sys.exit(f"{error}: get it anew, and give --force; what is in {args.output} may be damaged, too")
         except DumpError as error:
             kept = f"; the questions before it are in {args.output}" if args.output.exists() else ""
             sys.exit(f"{error}{kept}")
         write_source(args.output, args.site, f"data dump ({args.input.name})")
         skipped = ", ".join(f"{count} with {reason}" for reason, count in progress["skipped"].items()) or "none"
-        print(f"{progress['written']} questions in {args.output}; left out: {skipped}")
+        end = repaired(progress["removed"])
+        print(f"{progress['written']} questions in {args.output}; left out: {skipped}{end}")
 
 
 if __name__ == "__main__":

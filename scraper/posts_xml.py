@@ -1,20 +1,22 @@
-"""The questions of a data dump's Posts.xml, read as a stream: from the file itself, or from within its .7z archive."""
+"""The questions of a data dump's Posts.xml, read as a stream."""
 
-import os
+import itertools
 import re
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
+from xml.parsers import expat
 
 from lxml import etree
 
+from scraper.xml_text import Readable, Recoded, remove_forbidden
+
 QUESTION_TYPE = "1"  # of PostTypeId; answers are 2
-MEMBER = "Posts.xml"
 TAGS = re.compile(r"[^<>|]+")  # <a><b> until 2025, |a|b| since
 ATTRIBUTES = ("Id", "Title", "Body", "Tags", "CreationDate")
-START = re.compile(rb"\s*(?:<\?xml[^>]*\?>\s*|<!--.*?-->\s*)*(<!DOCTYPE|.)", re.DOTALL)
+ROW = b"<row "
+BLOCK = 1 << 16  # bytes
+LONGEST_PROLOG = 1 << 20  # bytes before the first element, which are comments
+LONGEST_ROW = 1 << 24  # bytes, more than the parser takes
 
 
 class RawQuestion(NamedTuple):
@@ -31,138 +33,132 @@ class DumpError(ValueError):
     """The file is no Posts.xml, or damaged; the message says where."""
 
 
-def raw_questions(file: BinaryIO, name: str) -> Iterator[RawQuestion]:
+class PostsXml:
+    """The text of a Posts.xml, which has no DOCTYPE: entities can blow up a parser's memory.
+
+    Attributes
+    ----------
+    name : begins the message of an error.
+    removed : characters that XML forbids and that :func:`raw_questions` has left out so far.
+    """
+
+    def __init__(self, file: Readable, name: str) -> None:
+        """Read the file's beginning.
+
+        Raises
+        ------
+        DumpError : it is not XML, or has a DOCTYPE.
+        """
+        self._file = Recoded(file)
+        self._encoding = "utf-8" if self._file.encoding else None
+        self._root = ""
+        self.name = name
+        self.removed = 0
+        self._beginning = self._read_beginning()
+
+    def _read_beginning(self) -> bytes:
+        """Return what is read to come to the root; libexpat tells of a DOCTYPE before it reads its entities."""
+        parser = expat.ParserCreate(self._encoding)
+        parser.XmlDeclHandler = self._note_encoding
+        parser.StartDoctypeDeclHandler = self._refuse_doctype
+        parser.StartElementHandler = self._note_root
+        beginning = b""
+        try:
+            while not self._root:
+                if len(beginning) > LONGEST_PROLOG:
+                    raise DumpError(f"{self.name}: no element in its first {LONGEST_PROLOG >> 20} MB; give Posts.xml")
+                block = self._file.read(BLOCK)
+                beginning += block
+                parser.Parse(block, not block)
+        except DumpError:
+            raise
+        except (expat.ExpatError, ValueError) as error:  # ValueError: in an encoding that it does not know
+            if not self._root:
+                raise DumpError(f"{self.name}: damaged at line {parser.ErrorLineNumber} ({error})") from error
+        return beginning
+
+    def _note_encoding(self, _: str, encoding: str | None, __: int) -> None:
+        self._encoding = self._encoding or encoding
+
+    def _refuse_doctype(self, *_: object) -> None:
+        raise DumpError(f"{self.name}: it begins with a DOCTYPE, which no data dump does; it is not read")
+
+    def _note_root(self, name: str, _: object) -> None:
+        self._root = self._root or name
+
+    def parser(self, within: bool) -> etree.XMLPullParser:
+        """Return a parser for the file's beginning, or one that already is ``within`` its root."""
+        parser = etree.XMLPullParser(("end",), tag="row", encoding=self._encoding)
+        if within:
+            parser.feed(f"<{self._root}>".encode())
+        return parser
+
+    def blocks(self) -> Iterator[bytes]:
+        yield self._beginning
+        while block := self._file.read(BLOCK):
+            yield block
+
+
+def raw_questions(posts: PostsXml) -> Iterator[RawQuestion]:
     """Yield the questions of a Posts.xml in its order, in constant memory.
 
     Raises
     ------
-    DumpError : not XML, damaged, or another file of a dump; what came before the damage has been yielded.
+    DumpError : damaged, or another file of a dump; what came before the damage has been yielded.
     """
     row, number = None, 0
-    try:
-        rows = etree.iterparse(_without_doctype(file, name), tag="row")
-        for number, (_, row) in enumerate(rows):
-            kind = row.get("PostTypeId")
-            if kind == QUESTION_TYPE:
-                yield RawQuestion._make([row.get(attribute, "") for attribute in ATTRIBUTES])
-            elif number == 0 and kind is None:
-                raise DumpError(f"{name}: its rows have no PostTypeId; of the dump's files, give Posts.xml")
-            row.clear()
-            while row.getprevious() is not None:
-                del row.getparent()[0]
-    except etree.XMLSyntaxError as error:
-        raise DumpError(f"{name}: damaged at line {error.lineno} ({error.msg})") from error
+    for number, (_, row) in enumerate(itertools.chain.from_iterable(_parsed(posts))):
+        kind = row.get("PostTypeId")
+        if kind == QUESTION_TYPE:
+            yield RawQuestion._make([row.get(attribute, "") for attribute in ATTRIBUTES])
+        elif number == 0 and kind is None:
+            raise DumpError(f"{posts.name}: its rows have no PostTypeId; of the dump's files, give Posts.xml")
+        row.clear()
+        while row.getprevious() is not None:
+            del row.getparent()[0]
     if row is None:
-        raise DumpError(f"{name}: no rows in it")
+        raise DumpError(f"{posts.name}: no rows in it")
+
+
+def _parsed(posts: PostsXml) -> Iterator[Iterable[tuple[str, etree._Element]]]:
+    """Yield the parser's events of each block: "end" and a row.
+
+    Only a block that the parser refuses is searched for forbidden characters, and another parser goes on without them:
+    to search all would take a third of the time that the parser takes.
+    """
+    parser, unseen, lines = posts.parser(within=False), 0, 0
+    recent = b""  # what was read last: at least the last row, as far as it has come
+    for block in posts.blocks():
+        damage, events = _feed(parser, block), parser.read_events()
+        recent, before = block if ROW in block else (recent + block)[-LONGEST_ROW:], recent
+        if damage:
+            start = before.rfind(ROW)
+            before, within = before[max(start, 0) :], start >= 0
+            allowed, removed = remove_forbidden(before + block)
+            if removed:
+                posts.removed += removed
+                known, parser, unseen = posts.parser(within), posts.parser(within), lines - before.count(b"\n")
+                _feed(known, before)
+                damage, recent = _feed(parser, allowed), allowed
+                events = itertools.islice(parser.read_events(), len(list(known.read_events())), None)
+        yield events
+        if damage:
+            raise DumpError(f"{posts.name}: damaged at line {unseen + damage.lineno} ({damage.msg})")
+        lines += block.count(b"\n")
+    try:
+        parser.close()
+    except etree.XMLSyntaxError as error:
+        raise DumpError(f"{posts.name}: damaged at line {unseen + error.lineno} ({error.msg})") from error
+
+
+def _feed(parser: etree.XMLPullParser, part: bytes) -> etree.XMLSyntaxError | None:
+    try:
+        parser.feed(part)
+    except etree.XMLSyntaxError as error:
+        return error
+    return None
 
 
 def parse_tags(cell: str) -> list[str]:
     """Return the tags of a row, in the form of any year."""
     return TAGS.findall(cell)
-
-
-@contextmanager
-def open_posts(path: Path) -> Iterator[tuple[BinaryIO, BinaryIO]]:
-    """Open a Posts.xml, or the one in a .7z archive, and yield it with the file whose position tells the progress.
-
-    Raises
-    ------
-    DumpError : no such file, no readable archive, or no Posts.xml in it.
-    """
-    try:
-        with path.open("rb") as file:
-            if path.suffix.lower() == ".7z":
-                with _unpack(file, path) as posts:
-                    yield posts, file
-            else:
-                yield file, file
-    except (FileNotFoundError, IsADirectoryError) as error:
-        raise DumpError(f"{path} is no file: download the site's dump first") from error
-
-
-class _NoDoctype:
-    """Reads a file from bytes already taken from it; iterparse asks for nothing but ``read``."""
-
-    def __init__(self, head: bytes, file: BinaryIO) -> None:
-        self._head = head
-        self._file = file
-
-    def read(self, size: int) -> bytes:
-        head, self._head = self._head, b""
-        return head or self._file.read(size)
-
-
-def _without_doctype(file: BinaryIO, name: str) -> _NoDoctype:
-    """Refuse a file with a DOCTYPE, which no dump has: entities can blow up a parser's memory."""
-    head = file.read(1 << 16)
-    start = START.match(head.removeprefix(b"\xef\xbb\xbf"))
-    if start and start[1] == b"<!DOCTYPE":
-        raise DumpError(f"{name}: it begins with a DOCTYPE, which no data dump does; it is not read")
-    return _NoDoctype(head, file)
-
-
-@contextmanager
-def _unpack(file: BinaryIO, path: Path) -> Iterator[BinaryIO]:
-    """Yield the Posts.xml of an archive as a stream: a thread unpacks it into a pipe."""
-    import py7zr
-    from py7zr.exceptions import ArchiveError
-
-    try:
-        archive = py7zr.SevenZipFile(file)
-        if archive.needs_password():
-            raise DumpError(f"{path}: the archive asks for a password")
-        member = next((name for name in archive.getnames() if Path(name).name == MEMBER), None)
-    except (ArchiveError, OSError, EOFError) as error:
-        raise DumpError(f"{path}: not a readable 7z archive ({error})") from error
-    if member is None:
-        raise DumpError(f"{path}: no {MEMBER} in the archive; found {', '.join(archive.getnames()[:5])}")
-    end, start = os.pipe()
-    failures: list[Exception] = []
-
-    def unpack() -> None:
-        with os.fdopen(start, "wb") as pipe:
-            try:
-                archive.extract(targets=[member], factory=_to(pipe))
-            except BrokenPipeError:  # the reader has had enough
-                pass
-            except Exception as error:  # lzma's and py7zr's share no base class
-                failures.append(error)
-            with suppress(BrokenPipeError):
-                pipe.flush()
-
-    thread = threading.Thread(target=unpack, daemon=True)
-    thread.start()
-    try:
-        with os.fdopen(end, "rb") as posts:
-            yield posts
-    except DumpError as error:
-        thread.join()
-        raise (DumpError(f"{path}: the archive is damaged ({failures[0]})") if failures else error) from error
-    thread.join()
-
-
-def _to(pipe: BinaryIO):
-    """Return a factory, as py7zr wants it, whose one file writes into ``pipe``."""
-    from py7zr.io import Py7zIO, WriterFactory
-
-    class Writer(Py7zIO):
-        def write(self, s: bytes | bytearray) -> int:
-            return pipe.write(s)
-
-        def read(self, size: int | None = None) -> bytes:
-            return b""
-
-        def seek(self, offset: int, whence: int = 0) -> int:
-            return offset
-
-        def flush(self) -> None:
-            pipe.flush()
-
-        def size(self) -> int:
-            return 0
-
-    class Factory(WriterFactory):
-        def create(self, filename: str) -> Py7zIO:
-            return Writer()
-
-    return Factory()

@@ -1,6 +1,10 @@
 """The data dump's questions as a user takes them out: real files, plain and packed, and runs that are killed."""
 
+import bz2
+import gzip
+import io
 import json
+import lzma
 import random
 import signal
 import time
@@ -11,6 +15,9 @@ import pytest
 
 from data.sample_site.questions import make_questions
 from deployment.html_text import html_to_text
+from scraper import posts_xml
+from scraper.archives import DamagedArchive, open_posts
+from scraper.posts_xml import DumpError, PostsXml, raw_questions
 from tests.test_scraper import all_ended, descendants, rows, run, wait_until
 from tests.test_scraper import start as start_scraper
 from training import filter_tags
@@ -83,7 +90,7 @@ def test_the_next_stage_takes_the_file(converted, tmp_path):
     assert (tmp_path / "split.csv").is_file()
 
 
-@pytest.mark.parametrize("member", ["Posts.xml", "site/Posts.xml"])
+@pytest.mark.parametrize("member", ["Posts.xml", "site/posts.xml"])
 def test_an_archive_gives_the_same_file(dump, converted, tmp_path, member):
     with py7zr.SevenZipFile(tmp_path / "site.7z", "w") as archive:
         archive.writestr("<comments />", "Comments.xml")
@@ -175,6 +182,123 @@ def test_a_damaged_archive_is_named(dump, tmp_path):
     assert code != 0 and "site.7z: the archive is damaged" in error
 
 
+def pack(path, content, name="Posts.xml", **options):
+    with py7zr.SevenZipFile(path, "w", **options) as archive:
+        archive.writestr(content, name)
+    return path
+
+
+COPY = [{"id": py7zr.FILTER_COPY}]  # nothing is compressed, so a flipped byte flips a letter
+
+
+def test_a_flipped_byte_in_an_archive_is_never_a_question(tmp_path):
+    content = f"{HEAD}{question_row(1, body='<p>letter</p>')}</posts>"
+    path = pack(tmp_path / "site.7z", content, filters=COPY)
+    sound = path.read_bytes()
+    path.write_bytes(sound.replace(b"letter", b"lettes"))
+    code, output, error = convert(path, tmp_path)
+    assert code != 0 and not output and "site.7z: the archive is damaged" in error and "give --force" in error
+    path.write_bytes(sound)  # the sound one does not go on after the damaged question
+    code, _, error = convert(path, tmp_path)
+    assert code != 0 and "was not made from" in error
+    assert convert(path, tmp_path, "--force")[0] == 0
+    assert rows(tmp_path / "ques_details.csv")[0]["description"] == "letter"
+    path.write_bytes(sound.replace(b"letter", b"lettes"))
+    code, _, error = convert(path, tmp_path, "--since-last")
+    assert code != 0 and "the archive is damaged" in error and "is as it was" in error
+    assert rows(tmp_path / "ques_details.csv")[0]["description"] == "letter"
+
+
+def read(path):
+    with open_posts(path) as (posts, _):
+        return list(raw_questions(posts))
+
+
+@pytest.mark.parametrize("compress", [gzip.compress, bz2.compress, lzma.compress])
+def test_a_compressed_file_is_read_and_its_checksum_heeded(dump, tmp_path, compress):
+    path = tmp_path / "Posts.xml.packed"
+    data = compress(dump.read_bytes()[:100_000].rpartition(b"  <row")[0] + b"</posts>")
+    path.write_bytes(data)
+    assert read(path) == read(dump)[: len(read(path))] != []
+    for broken in (data[:-20], data[:-6] + b"wrong!"):
+        path.write_bytes(broken)
+        with pytest.raises(DamagedArchive, match=r"Posts\.xml\.packed: the file is damaged"):
+            read(path)
+
+
+def test_volumes_are_read_as_one_archive(dump, tmp_path):
+    data = pack(tmp_path / "whole", dump.read_bytes()).read_bytes()
+    size = len(data) // 3 + 1
+    parts = [tmp_path / f"site.7z.{number:03}" for number in (1, 2, 3)]
+    for number, part in enumerate(parts):
+        part.write_bytes(data[number * size : (number + 1) * size])
+    (tmp_path / "site.7z.md5").write_text("0")
+    assert read(parts[0]) == read(dump)
+    for missing, complaint in (
+        (None, f"site.7z is no file: give the first of its volumes, {parts[0]}"),
+        (parts[1], "a volume before site.7z.003 is missing; found site.7z.001, site.7z.003"),
+        (parts[2], "site.7z.001: not a readable 7z archive"),
+    ):
+        if missing:
+            missing.unlink()
+        with pytest.raises(DumpError) as error:
+            read(parts[0] if missing else tmp_path / "site.7z")
+        assert complaint in str(error.value)
+
+
+FORBIDDEN = ["&#x0E;", "&#x1b;", "&#14;", "&#0;", "&#xFFFE;", "&#xd83d;", "&#00000031;", "&#x110000;", "\x0e", "\ufffe"]
+
+
+def test_forbidden_characters_are_left_out_and_counted(tmp_path):
+    content = row(Id=1, PostTypeId=2, Body="an answer @") + question_row(2, "A @title", "<p>a@b</p>")
+    content += row(Id=3, PostTypeId=6, Body="a moderator's @") + question_row(4, "Kept: &lt; &#xA; é")
+    content = "".join(content.replace("@", each) for each in FORBIDDEN[:4])
+    dump = write_dump(tmp_path / "Posts.xml", content)
+    code, output, error = convert(dump, tmp_path)
+    assert code == 0, error
+    assert "8 questions" in output and "16 characters that XML forbids were left out" in output
+    found = rows(tmp_path / "ques_details.csv")
+    assert (found[0]["title"], found[0]["description"]) == ("A title", "ab")
+    assert "16 characters that XML forbids" in convert(dump, tmp_path, "--since-last")[1]
+
+
+@pytest.mark.parametrize("block", [16, 61, 1000])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16", "utf-8-sig"])
+def test_a_forbidden_character_may_lie_across_blocks(monkeypatch, block, encoding):
+    monkeypatch.setattr(posts_xml, "BLOCK", block)
+    content = "".join(question_row(n, f"{'é' * (n % 7)}@{n}").replace("@", bad) for n, bad in enumerate(FORBIDDEN * 9))
+    posts = PostsXml(io.BytesIO(f"<posts>\n{content}</posts>".encode(encoding)), "Posts.xml")
+    assert [question.title for question in raw_questions(posts)] == [f"{'é' * (n % 7)}{n}" for n in range(90)]
+    assert posts.removed == 90
+
+
+def test_damage_behind_a_forbidden_character_is_named_by_its_line(monkeypatch):
+    monkeypatch.setattr(posts_xml, "BLOCK", 500)
+    lines = [question_row(number).replace("A title", "A &#x0E;title") for number in range(40)]
+    lines[30] = lines[30].replace("title", "ti<tle")
+    questions = raw_questions(PostsXml(io.BytesIO(f"<posts>\n{''.join(lines)}</posts>".encode()), "Posts.xml"))
+    assert [next(questions).id for _ in range(30)] == [str(number) for number in range(30)]
+    with pytest.raises(DumpError, match="damaged at line 32 "):
+        next(questions)
+
+
+ENTITIES = '<!DOCTYPE p [<!ENTITY a "aaaaaaaaaa"><!ENTITY b "&a;&a;&a;&a;">]>'
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32"])
+@pytest.mark.parametrize(
+    "before", ["", "\n", '<?xml version="1.0"?>\n', "<?pi a > b?>", f"<!--{' <posts> ' * 9000}-->", "<!-- a --><?p?>\n"]
+)
+def test_a_doctype_is_refused_before_its_entities_are_read(encoding, before):
+    content = f"{before}{ENTITIES}<posts>{question_row(1, '&b;')}</posts>".replace("&amp;", "&")
+    with pytest.raises(DumpError, match="begins with a DOCTYPE"):
+        PostsXml(io.BytesIO(content.encode(encoding)), "Posts.xml")
+    questions = raw_questions(
+        PostsXml(io.BytesIO(content.replace(ENTITIES, "").replace("&b;", "b").encode(encoding)), "")
+    )
+    assert [question.title for question in questions] == ["b"]
+
+
 @pytest.mark.parametrize(
     "name, content, complaint",
     [
@@ -182,7 +306,11 @@ def test_a_damaged_archive_is_named(dump, tmp_path):
         ("Posts.xml", b"<posts></posts>", "Posts.xml: no rows in it"),
         ("Comments.xml", b'<comments><row Id="1" PostId="2" /></comments>', "no PostTypeId; of the dump's files"),
         ("Posts.xml", b'<?xml version="1.0"?><!DOCTYPE p [<!ENTITY a "b">]><posts/>', "begins with a DOCTYPE"),
+        ("Posts.xml", b'<?xml version="1.0" encoding="utf-7"?><posts/>', "damaged at line 1 (multi-byte encodings"),
+        ("Posts.xml", b"<!--" + b" " * 3_000_000 + b"--><posts/>", "no element in its first 1 MB"),
         ("site.7z", b"no archive", "site.7z: not a readable 7z archive"),
+        ("site.zip", b"PK\x03\x04", "site.zip: a zip archive, which is not read: unpack it, and give its Posts.xml"),
+        ("site.zst", b"\x28\xb5\x2f\xfd", "site.zst: compressed by Zstandard, which is not read"),
         ("absent.xml", None, "absent.xml is no file"),
     ],
 )
