@@ -19,6 +19,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this folder's modules, whatever is installed
 from data.files import atomic_path, refuse_overwrite, write_json
+from data.spreadsheet import spreadsheet_text
 from deployment.tagger import ModelFolderError, Tagger, suggest
 from onnx_export.best_shipped import file_hashes, write_decisions
 from onnx_export.decisions import describe_decisions
@@ -133,7 +134,8 @@ def write_comparison(outputs: dict[str, Path], rows: list[dict], train: Part, te
         temporary.write_text(report, encoding="utf-8", newline="\n")
     columns = dict.fromkeys(name for row in reversed(rows) for name in row)  # the last row has the most
     with atomic_path(outputs["csv"]) as temporary:
-        pd.DataFrame(rows, columns=list(columns)).to_csv(temporary, index=False, lineterminator="\n")
+        table = pd.DataFrame(rows, columns=list(columns)).map(spreadsheet_text)
+        table.to_csv(temporary, index=False, lineterminator="\n")
     measured = {"data_sha256": data_hash(data_dir), "test_questions": len(test), "rows": rows}
     write_json(outputs["json"], measured | {"reference_on_another_split": REFERENCE})
     return report

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from data.spreadsheet import spreadsheet_text
 from onnx_export.evaluation import Evaluation, loss_by_question
 from training.questions import Part
 
@@ -25,7 +26,7 @@ def per_tag_table(evaluation: Evaluation, train: Part, test: Part):
     precision, recall, f1, _ = precision_recall_fscore_support(targets, chosen, average=None, zero_division=0)
     table = pd.DataFrame(
         {
-            "tag": test.tags,
+            "tag": list(map(spreadsheet_text, test.tags)),
             "train_questions": train.targets.sum(axis=0),
             "test_questions": targets.sum(axis=0),
             "true_positives": (targets & chosen).sum(axis=0),

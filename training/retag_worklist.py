@@ -29,6 +29,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this folder's modules, whatever is installed
 from data.files import atomic_path, read_questions, refuse_overwrite, require
+from data.spreadsheet import spreadsheet_text
 from deployment.options import at_least_one, share
 from deployment.tagger import MAX_TAGS, read_tags
 from training.baseline import TfidfTagger, fit
@@ -111,7 +112,7 @@ def worklist(questions, targets: np.ndarray, confidence: np.ndarray, tags: list[
 
 
 def write_csv(path: Path, rows: list[dict]) -> None:
-    """Write the list for spreadsheets; tags are separated by a comma and a blank."""
+    """Write the list for spreadsheets, which run none of its cells; tags are separated by a comma and a blank."""
     import pandas as pd
 
     cells = [
@@ -127,7 +128,7 @@ def write_csv(path: Path, rows: list[dict]) -> None:
     ]
     with atomic_path(path) as temporary:
         columns = ["url", "title", "tags", "add", "remove", "score"]
-        pd.DataFrame(cells, columns=columns).to_csv(temporary, index=False, lineterminator="\n")
+        pd.DataFrame(cells, columns=columns).map(spreadsheet_text).to_csv(temporary, index=False, lineterminator="\n")
 
 
 def write_page(path: Path, rows: list[dict], num_questions: int) -> None:
@@ -136,7 +137,8 @@ def write_page(path: Path, rows: list[dict], num_questions: int) -> None:
 
     template = Template(Path(__file__).with_suffix(".html").read_text(encoding="utf-8"), autoescape=True)
     with atomic_path(path) as temporary:
-        temporary.write_text(template.render(rows=rows, num_questions=num_questions), encoding="utf-8", newline="\n")
+        page = template.render(rows=rows, num_questions=num_questions, text=spreadsheet_text)
+        temporary.write_text(page, encoding="utf-8", newline="\n")
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
