@@ -26,6 +26,7 @@ from onnx_export import compare, export, quality_gate, quantize, ship
 from scraper.pages import parse_question
 from tests.tiny_backbones import save_backbone, save_other
 from training import ablate, baseline, filter_tags, finetune, recipes
+from training.checkpoints import newest_checkpoint
 from training.metrics import tagging_metrics
 from training.questions import read_part
 
@@ -368,8 +369,9 @@ def test_training_resumes_after_a_kill(data_dir, backbones, tmp_path):
     command = [sys.executable, "training/finetune.py", "--model", str(backbones["bert-base-uncased"]),
                *where(data_dir, tmp_path), *QUICK, "--epochs", "4", "--patience", "4", "--runs", "2"]  # fmt: skip
     folder = tmp_path / "bert-base-uncased"
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    while not list(folder.glob("checkpoints/seed-43/checkpoint-*/trainer_state.json")):
+    always = [*command, "--resume"]  # as in a script that is started again until it ends well
+    process = subprocess.Popen(always, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    while not newest_checkpoint(folder / "checkpoints/seed-43"):
         assert process.poll() is None, "training ended before its first checkpoint was seen"
         time.sleep(0.05)
     process.send_signal(signal.SIGKILL)

@@ -413,13 +413,18 @@ def describe_run(args: argparse.Namespace, backbone: Path) -> dict:
     }
 
 
+def is_interrupted(checkpoints: Path) -> bool:
+    """Tell whether a training has left something to go on with; it makes its folders before it starts."""
+    return any(path.is_file() for path in checkpoints.glob("seed-*/**/*"))
+
+
 def check_resume(args: argparse.Namespace, run: dict, checkpoints: Path) -> None:
     """Stop with one line unless the checkpoints of an interrupted run and ``--resume`` agree.
 
     Other code is no reason to stop: ``run["commit"]`` then names both.
     """
     started = checkpoints / "run.json"
-    if not any(checkpoints.glob("seed-*")):
+    if not is_interrupted(checkpoints):
         return
     if not args.resume and not args.force:
         sys.exit(f"{checkpoints} holds an interrupted run: give --resume to go on with it, or --force to start anew")
@@ -508,8 +513,8 @@ def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
     folder = args.models_dir / folder_name(short_name(args.model), args.recipe)
     checkpoints = folder / "checkpoints"
-    goes_on = args.resume and any(checkpoints.glob("seed-*"))  # the run was started with --force
-    refuse_overwrite(folder / "run.json", force=args.force or goes_on)
+    args.resume = args.resume and is_interrupted(checkpoints)
+    refuse_overwrite(folder / "run.json", force=args.force or args.resume)  # what goes on was started with --force
     try:
         train, validation = read_part(args.data_dir, "train"), read_part(args.data_dir, "validation")
         for part in (train, validation):
