@@ -39,9 +39,9 @@ def data_dir(tmp_path_factory):
     """Questions of the sample site, read off its pages, filtered and split."""
     folder = tmp_path_factory.mktemp("data")
     with SampleSite(n=200) as site, requests.Session() as session:
-        pages = [f"{site.url}/questions/{question.id}" for question in site.questions]
-        answers = [session.get(page) for page in pages]
-        rows = [parse_question(answer.text, answer.url) for answer in answers if answer.ok]
+        pages = [site.url + question.path for question in site.questions]
+        answers = [session.get(page, params={"noredirect": 1}) for page in pages]  # duplicates lead to their originals
+        rows = [parse_question(answer.text, answer.url.partition("?")[0]) for answer in answers if answer.ok]
     questions = pd.DataFrame(rows)
     write_questions(
         folder / "ques_details.csv", questions.assign(creation_date=pd.to_datetime(questions["creation_date"]))
