@@ -20,6 +20,10 @@ FORM_PORT ?= 8000
 SERVED := deployment/model
 BENCH := reports/bench
 
+# The demo writes into its folders with --force, and clean removes them: nobody's own data may be there.
+$(foreach name,DATA MODELS REPORTS BENCH,$(if $(filter-out file,$(origin $(name))),\
+	$(error $(name) is the demo's own folder; for data of your own, run the stages one by one, as the README shows)))
+
 ifdef FORCE
 .PHONY: $(DATA)/ques_details.csv
 endif
@@ -78,7 +82,7 @@ bench: $(REPORTS)/comparison.json .venv/ray ## measure speed and scale, as ratio
 	test -z "$$failed" || { echo "missed:$$failed" >&2; exit 1; }
 
 clean: ## remove what the demo made, and the virtual environment
-	rm -rf .venv $(DATA) $(MODELS) $(REPORTS) $(BENCH) reports/benchmark.md *.egg-info
+	rm -rf .venv $(DATA) $(MODELS) $(REPORTS) $(BENCH) reports/benchmark.md
 
 # --- set-up ---------------------------------------------------------------------------------------------------------
 

@@ -16,7 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this folder's modules, whatever is installed
-from benchmarks.measure import peak_memory, seconds, write_report
+from benchmarks.measure import peak_memory, report_of, seconds, write_report
 from data.files import read_questions
 from deployment.cpus import usable_cpus
 from deployment.options import at_least_one
@@ -87,7 +87,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--rows", type=at_least_one, default=4000, help="questions to tag; the file's are repeated up to it"
     )
-    parser.add_argument("--output", type=Path, default=Path("reports/bulk.md"), help="Markdown file to write")
+    parser.add_argument("--output", type=report_of("bulk"), default="reports/bulk.md", help="Markdown file to write")
     return parser.parse_args(argv)
 
 
@@ -112,7 +112,7 @@ def main(argv: list[str] | None = None) -> None:
             "predict.py, start to end": seconds(lambda: peaks.update({args.rows: peak_of_predict(args.model, whole)})),
         }
     speeds = {name: args.rows / duration for name, duration in took.items()}
-    write_report(args.output, report(speeds, peaks))
+    write_report("bulk", args.output, report(speeds, peaks))
     share = speeds["predict.py, start to end"] / speeds["the model alone, a question per core"]
     if share < LEAST_SHARE or max(peaks.values()) > MOST_MEMORY:
         sys.exit(f"predict.py has {share:.2f} of the model's speed, at a peak of {max(peaks.values()):.0f} MB")

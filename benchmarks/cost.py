@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this folder's modules, whatever is installed
-from benchmarks.measure import fastest, write_report
+from benchmarks.measure import fastest, report_of, write_report
 from data.files import read_questions
 from deployment.tagger import Tagger, default_model_folder
 from webapp.questions import EXPLANATION, Question, explanation_cost
@@ -34,7 +34,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--model", type=Path, default=default_model_folder(), help="model folder")
     parser.add_argument("--questions", type=Path, required=True, help="a ques_details.csv, such as the demo's")
-    parser.add_argument("--output", type=Path, default=Path("reports/cost.md"), help="Markdown file to write")
+    parser.add_argument("--output", type=report_of("cost"), default="reports/cost.md", help="Markdown file to write")
     return parser.parse_args(argv)
 
 
@@ -59,7 +59,7 @@ def main(argv: list[str] | None = None) -> None:
         lines.append(f"| {kind} | {len(asked)} | {cost:.1f} | {charge:.1f} |")
         if cost > MOST_ABOVE * charge:
             missed.append(kind)
-    write_report(args.output, lines)
+    write_report("cost", args.output, lines)
     if missed:
         sys.exit(f"an explanation costs more than it is charged for: {', '.join(missed)}")
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this folder's modules, whatever is installed
-from benchmarks.measure import write_report
+from benchmarks.measure import report_of, write_report
 from data.files import read_questions
 from deployment.tagger import Tagger, default_model_folder
 
@@ -71,7 +71,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--model", type=Path, default=default_model_folder(), help="model folder")
     parser.add_argument("--own", type=Path, required=True, help="a ques_details.csv of the model's site")
     parser.add_argument("--other", type=Path, nargs="*", default=[], help="files of the same form of other sites")
-    parser.add_argument("--output", type=Path, default=Path("reports/doubt.md"), help="Markdown file to write")
+    parser.add_argument("--output", type=report_of("doubt"), default="reports/doubt.md", help="Markdown file to write")
     return parser.parse_args(argv)
 
 
@@ -90,7 +90,7 @@ def main(argv: list[str] | None = None) -> None:
         sys.exit(str(error))
     for name, titles in made_up_titles(tagger).items():
         lines.append(row(name, tagger, titles, [""] * len(titles)))
-    write_report(args.output, lines)
+    write_report("doubt", args.output, lines)
 
 
 if __name__ == "__main__":

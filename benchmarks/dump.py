@@ -15,7 +15,7 @@ from xml.sax.saxutils import quoteattr
 from lxml import etree
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this folder's modules, whatever is installed
-from benchmarks.measure import peak_memory, proportional, seconds, write_report
+from benchmarks.measure import peak_memory, proportional, report_of, seconds, write_report
 from data.sample_site.questions import make_questions
 from deployment.options import at_least_one
 from scraper.archives import open_posts
@@ -76,7 +76,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         description=__doc__.partition("\n")[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter
     )
     parser.add_argument("--megabytes", type=at_least_one, default=1000, help="size of the dump")
-    parser.add_argument("--output", type=Path, default=Path("reports/dump.md"), help="Markdown file to write")
+    parser.add_argument("--output", type=report_of("dump"), default="reports/dump.md", help="Markdown file to write")
     return parser.parse_args(argv)
 
 
@@ -95,7 +95,7 @@ def main(argv: list[str] | None = None) -> None:
     lines = [f"# A dump of {args.megabytes} MB with {questions} questions", "", "| | speed |", "|---|---:|"]
     lines += [f"| {name} | {base / duration:.2f} |" for name, duration in took.items()]
     lines += ["", f"Peak memory of data_dump.py and its workers together: {peaks[0]:.0f} MB."]
-    write_report(args.output, lines)
+    write_report("dump", args.output, lines)
     share = base / took["the reader of data_dump.py"]
     if share < LEAST_SHARE or peaks[0] > MOST_MEMORY:
         sys.exit(f"the reader has {share:.2f} of the bare parser's speed, at a peak of {peaks[0]:.0f} MB")

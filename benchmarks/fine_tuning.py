@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this folder's modules, whatever is installed
-from benchmarks.measure import seconds, write_report
+from benchmarks.measure import report_of, seconds, write_report
 from deployment.options import at_least_one, text_length
 from deployment.tagger import FIELDS
 from training import finetune
@@ -125,7 +125,9 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--max-length", type=text_length, default=256, help="tokens of title and description")
     parser.add_argument("--batch-size", type=at_least_one, default=16, help="questions per update")
     parser.add_argument("--questions", type=at_least_one, default=400, help="training questions of an epoch, at most")
-    parser.add_argument("--output", type=Path, default=Path("reports/fine_tuning.md"), help="Markdown file to write")
+    parser.add_argument(
+        "--output", type=report_of("fine_tuning"), default="reports/fine_tuning.md", help="Markdown file to write"
+    )
     return parser.parse_args(argv)
 
 
@@ -146,7 +148,7 @@ def main(argv: list[str] | None = None) -> None:
             ways = {"the bare loop": bare_loop(ours), "finetune.py": ours.train, "Trainer's defaults": defaults.train}
             taken = {name: min(seconds(run), taken.get(name, math.inf)) for name, run in ways.items()}
     lines = report(args, len(train), taken, tokenizing, {"finetune.py": ours, "Trainer's defaults": defaults})
-    write_report(args.output, lines)
+    write_report("fine_tuning", args.output, lines)
     bare, mine, plain = taken.values()
     if bare / mine < LEAST_SHARE or plain / mine < LEAST_SPEED_UP:
         sys.exit(f"missed: {bare / mine:.2f} of the bare loop's speed, {plain / mine:.2f} times Trainer's defaults")

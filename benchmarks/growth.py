@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this folder's modules, whatever is installed
-from benchmarks.measure import peak_memory, proportional, resident, write_report
+from benchmarks.measure import peak_memory, proportional, report_of, resident, write_report
 from data.files import atomic_path, read_questions, write_questions
 from data.sample_site.server import SampleSite
 from deployment.cpus import usable_cpus
@@ -159,7 +159,9 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--pages", type=at_least_one, nargs="+", default=[100, 300, 900], help="question pages to scrape"
     )
-    parser.add_argument("--output", type=Path, default=Path("reports/growth.md"), help="Markdown file to write")
+    parser.add_argument(
+        "--output", type=report_of("growth"), default="reports/growth.md", help="Markdown file to write"
+    )
     args = parser.parse_args(argv)
     if min(map(len, (args.tag_rows, args.filter_rows, args.pages))) < 2:
         parser.error("growth shows between two sizes: give at least two to --tag-rows, --filter-rows and --pages")
@@ -200,7 +202,7 @@ def main(argv: list[str] | None = None) -> None:
     ]
     with atomic_path(args.output.with_name("growth.png")) as temporary:
         plot(curves, memory, temporary)
-    write_report(args.output, lines)
+    write_report("growth", args.output, lines)
     if grown := steep(costs, memory):
         sys.exit(f"grows faster than the rows: {'; '.join(grown)}")
 

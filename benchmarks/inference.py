@@ -24,7 +24,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this folder's modules, whatever is installed
 from benchmarks.matrix_rates import gigaflops
-from benchmarks.measure import fastest, seconds, write_report
+from benchmarks.measure import fastest, report_of, seconds, write_report
 from data.files import require
 from deployment.options import at_least_one
 from deployment.tagger import Tagger, encode, import_onnxruntime, sigmoid
@@ -168,7 +168,9 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--questions", type=at_least_one, default=100, help="number of validation questions, the first ones"
     )
-    parser.add_argument("--output", type=Path, default=Path("reports/inference.md"), help="Markdown file to write")
+    parser.add_argument(
+        "--output", type=report_of("inference"), default="reports/inference.md", help="Markdown file to write"
+    )
     return parser.parse_args(argv)
 
 
@@ -235,7 +237,7 @@ def main(argv: list[str] | None = None) -> None:
         f"importing numpy, onnxruntime and tokenizers. Size of int8 against fp32: {size:.3f}.\n",
         f"Missed: {missed or 'nothing'}.",
     ]
-    write_report(args.output, lines)
+    write_report("inference", args.output, lines)
     if missed:
         sys.exit(f"missed: {missed}")
 

@@ -26,7 +26,7 @@ import httpx
 import psutil
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this folder's modules, whatever is installed
-from benchmarks.measure import write_report
+from benchmarks.measure import report_of, write_report
 from deployment.cpus import usable_cpus
 from deployment.options import at_least_one, positive
 from deployment.tagger import Tagger, default_model_folder
@@ -176,7 +176,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--seconds", type=positive, default=60, help="length of a run")
     parser.add_argument("--model", type=Path, default=default_model_folder(), help="model folder that the Space serves")
-    parser.add_argument("--output", type=Path, default=Path("reports/load.md"), help="Markdown file to write")
+    parser.add_argument("--output", type=report_of("load"), default="reports/load.md", help="Markdown file to write")
     return parser.parse_args(argv)
 
 
@@ -196,7 +196,7 @@ def main(argv: list[str] | None = None) -> None:
         with server([*gunicorn, "webapp.app:create_app()"], lambda: form_is_ready(form_url), **settings) as second:
             load(16, WARM_UP, [first, second], tagger)
             runs = [load(clients, args.seconds, [first, second], tagger) for clients in (1, *args.clients)]
-    write_report(args.output, report(runs, start_up, args.seconds))
+    write_report("load", args.output, report(runs, start_up, args.seconds))
     if failures := [line for run in runs for line in run.failures()]:
         sys.exit("\n".join(failures))
 

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import psutil
 
-from data.files import atomic_path
+from data import files
+from data.files import refuse_foreign
 
 
 def seconds(run: Callable[[], object]) -> float:
@@ -60,13 +61,18 @@ def peak_memory(command: Sequence[str | Path], memory: Callable[[psutil.Process]
     return peak
 
 
-def write_report(path: Path, lines: Sequence[str]) -> None:
-    """Write the lines of a report in Markdown to ``path``, show them, and say where they lie.
+def report_of(name: str) -> Callable[[str], Path]:
+    """Return the type of the option --output of benchmarks/NAME.py: a file that is not there, or NAME's last report."""
 
-    The file ends with a blank line, so that reports can be put one behind the other.
-    """
-    text = "\n".join([*lines, ""])
-    with atomic_path(path) as temporary:
-        temporary.write_text(text + "\n", encoding="utf-8", newline="\n")
-    print(text)
-    print(f"-> {path}")
+    def parse(output: str) -> Path:
+        refuse_foreign(output, f"benchmarks/{name}.py")
+        return Path(output)
+
+    return parse
+
+
+def write_report(name: str, path: Path, lines: Sequence[str]) -> None:
+    """Write the lines of the report of benchmarks/NAME.py to ``path``, show them, and say where they lie."""
+    text = "\n".join(lines)
+    files.write_report(path, text, f"benchmarks/{name}.py")
+    print(f"{text}\n\n-> {path}")

@@ -15,7 +15,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this folder's modules, whatever is installed
 from benchmarks.dump import write_dump
-from benchmarks.measure import peak_memory, write_report
+from benchmarks.measure import peak_memory, report_of, write_report
 from data.files import iter_rows
 from data.sample_site.server import SampleSite
 from deployment.options import at_least_one
@@ -89,7 +89,9 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--questions", type=at_least_one, nargs="+", default=[450], help="sizes of the sample site")
     parser.add_argument("--megabytes", type=at_least_one, default=20, help="size of the dump")
-    parser.add_argument("--output", type=Path, default=Path("reports/scraping.md"), help="Markdown file to write")
+    parser.add_argument(
+        "--output", type=report_of("scraping"), default="reports/scraping.md", help="Markdown file to write"
+    )
     return parser.parse_args(argv)
 
 
@@ -108,7 +110,7 @@ def main(argv: list[str] | None = None) -> None:
                 runs.append(api(site.url, folder))
         write_dump(folder / "Posts.xml", args.megabytes)
         runs += [dump(folder / "Posts.xml", folder, workers) for workers in (1, 2)]
-    write_report(args.output, report(runs))
+    write_report("scraping", args.output, report(runs))
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this folder's modules, whatever is installed
-from benchmarks.measure import fastest, seconds, write_report
+from benchmarks.measure import fastest, report_of, seconds, write_report
 from data.files import read_questions
 from deployment.tagger import Tagger, default_model_folder, encode, import_onnxruntime
 
@@ -85,7 +85,9 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--model", type=Path, default=default_model_folder(), help="model folder")
     parser.add_argument("--questions", type=Path, required=True, help="a ques_details.csv, of which 200 are asked")
-    parser.add_argument("--output", type=Path, default=Path("reports/session.md"), help="Markdown file to write")
+    parser.add_argument(
+        "--output", type=report_of("session"), default="reports/session.md", help="Markdown file to write"
+    )
     return parser.parse_args(argv)
 
 
@@ -104,7 +106,7 @@ def main(argv: list[str] | None = None) -> None:
         to_ort_format = {"session.save_model_format": "ORT", "optimized_model_filepath": str(in_ort_format)}
         open_session(model, **to_ort_format)
         loads, answers = measure(model, in_ort_format, feeds)
-    write_report(args.output, report(loads, answers, len(feeds)))
+    write_report("session", args.output, report(loads, answers, len(feeds)))
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ import numpy as np
 from tqdm import tqdm
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this folder's modules, whatever is installed
-from benchmarks.measure import write_report
+from benchmarks.measure import report_of, write_report
 from data.files import read_questions
 from deployment.tagger import Tagger, default_model_folder, encode, sigmoid, suggest
 from training.metrics import tagging_metrics
@@ -67,7 +67,9 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--model", type=Path, default=default_model_folder(), help="model folder")
     parser.add_argument("--data-dir", type=Path, default=Path("data"), help="folder of the model's training questions")
     parser.add_argument("--other", type=Path, nargs="*", default=[], help="a ques_details.csv to judge it by as well")
-    parser.add_argument("--output", type=Path, default=Path("reports/vocabulary.md"), help="Markdown file to write")
+    parser.add_argument(
+        "--output", type=report_of("vocabulary"), default="reports/vocabulary.md", help="Markdown file to write"
+    )
     return parser.parse_args(argv)
 
 
@@ -89,7 +91,7 @@ def main(argv: list[str] | None = None) -> None:
         f"|---|---:|{'---:|' * len(SHOWN)}",
         *(row(name, tagger, part, kept, unknown) for name, part in ({"validation": validation} | others).items()),
     ]
-    write_report(args.output, lines)
+    write_report("vocabulary", args.output, lines)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ import json
 import os
 import re
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -25,6 +25,12 @@ DATE_COLUMN = "creation_date"  # what the scrapers write; a file of your own may
 DETAILS_COLUMNS = [*QUESTION_COLUMNS, DATE_COLUMN]
 
 TAG_ENDS = re.compile(r"[\s,;|<>]")  # what separates tags on the sites, in the API and in the dumps
+
+
+# What onnx_export/ makes from a trained model, in models/NAME/onnx/; new weights or a new export make all of it stale.
+ONNX_FILES = ("model.onnx", "model.onnx_data", "config.json", "tokenizer.json", "tag_types_encoded.json",
+              "thresholds.json", "model_quantized.onnx", "quantization.json", "metrics.json", "per_tag.tsv",
+              "worst_errors.md", "test_decisions.json")  # fmt: skip
 
 
 @contextmanager
@@ -54,6 +60,35 @@ def refuse_overwrite(*paths: str | Path, force: bool) -> None:
     existing = [str(path) for path in paths if Path(path).exists()]
     if existing and not force:
         sys.exit(f"{', '.join(existing)} already there: give --force to replace, or name another place")
+
+
+def refuse_foreign(path: str | Path, script: str, force: bool = False) -> None:
+    """Stop with one line if ``path`` is there and no report of ``script`` as :func:`write_report` writes it."""
+    path = Path(path)
+    if (
+        path.exists()
+        and not force
+        and not (path.is_file() and path.read_bytes().rstrip().endswith(_mark(script).encode()))
+    ):
+        sys.exit(f"{path} is there, and no report of {script}: name another place for the report")
+
+
+def write_report(path: str | Path, text: str, script: str) -> None:
+    """Write a report in Markdown whose last line says that every run of ``script`` makes it anew."""
+    with atomic_path(path) as temporary:
+        temporary.write_text(f"{text.rstrip()}\n\n{_mark(script)}\n\n", encoding="utf-8", newline="\n")
+
+
+def _mark(script: str) -> str:
+    return f"<!-- Every run of {script} replaces this file. -->"
+
+
+def remove_results(folder: Path, names: Iterable[str]) -> None:
+    """Remove the files ``names`` of ``folder``, those that are there, and then the folder, if nothing else is in it."""
+    for name in names:
+        (folder / name).unlink(missing_ok=True)
+    if folder.is_dir() and not any(folder.iterdir()):
+        folder.rmdir()
 
 
 def require(path: str | Path, made_by: str) -> Path:

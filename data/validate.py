@@ -23,10 +23,13 @@ from data.files import (
     read_questions,
     read_synonyms,
     read_table,
+    refuse_foreign,
+    write_report,
 )
 from deployment.tagger import read_tags
 from training.splits import FRACTIONS, REPOST, duplicate_groups
 
+SCRIPT = "data/validate.py"
 QUESTION_FILES = ("ques_details.csv", "ques_filtered.csv")
 FEWEST_WORDS = 20  # of a text whose language can be told
 MOST_TAGS, LONGEST_TITLE = 5, 150  # of a question, on Stack Exchange sites
@@ -147,6 +150,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
 
 def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
+    refuse_foreign(args.reports_dir / "data.md", SCRIPT)
     try:
         found = check_folder(args.data_dir)
         if not found:
@@ -163,8 +167,7 @@ def main(argv: list[str] | None = None) -> None:
             questions = read_questions(args.data_dir / name)
             lines += describe(questions, name)
             plot_frequencies(questions, args.reports_dir / "tag_frequencies.png")
-    with atomic_path(args.reports_dir / "data.md") as temporary:
-        temporary.write_text("\n".join(lines), encoding="utf-8", newline="\n")
+    write_report(args.reports_dir / "data.md", "\n".join(lines), SCRIPT)
     print(f"{len(found)} files are sound: {', '.join(found)} -> {args.reports_dir / 'data.md'}")
 
 

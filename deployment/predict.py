@@ -107,13 +107,26 @@ def fingerprint(source: Path, model: Path, top_k: int | None) -> str:
     return digest.hexdigest()
 
 
-def open_results(path: Path, made_from: str) -> tuple:
+def open_results(path: Path, made_from: str, force: bool) -> tuple:
     """Open the file of results so far, one JSON line per question, and return it with their number.
 
-    Its first line tells what they were made from; results of anything else, and a half line at the end, are dropped.
+    Its first line tells what they were made from; a half line at the end is dropped, by ``force`` also results of
+    anything else.
+
+    Raises
+    ------
+    ValueError : the results are of another input, model or --top-k
     """
     whole, count = 0, 0
     file = path.open("a+b")
+    file.seek(0)
+    started = file.readline()
+    if file.read(1) and started.decode().strip() != made_from and not force:
+        file.close()
+        raise ValueError(
+            f"{path} holds what a run that was cut has tagged, of another input, model or --top-k: give those to go on "
+            "with it, or --force to drop it"
+        )
     file.seek(0)
     for line in file:
         if not line.endswith(b"\n") or (whole == 0 and line.decode().strip() != made_from):
@@ -144,7 +157,7 @@ def tag_file(tagger, source: Path, results_path: Path, total: int, args: argpars
     """Tag the ``total`` questions of ``source`` that have no result yet, a chunk at a time."""
     from tqdm import tqdm
 
-    file, done = open_results(results_path, fingerprint(source, args.model, args.top_k))
+    file, done = open_results(results_path, fingerprint(source, args.model, args.top_k), args.force)
     if done:
         print(f"going on after the {done} questions that an earlier run tagged", file=sys.stderr)
     questions = itertools.islice(read_questions(source), done, None)

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this folder's modules, whatever is installed
-from data.files import refuse_overwrite, require
+from data.files import ONNX_FILES, refuse_overwrite, remove_results, require
 from deployment.tagger import Tagger, encode, load_tokenizer, read_fields
 from training.backbones import short_name
 from training.questions import Part, check_fields, read_part
@@ -85,7 +85,7 @@ def main(argv: list[str] | None = None) -> None:
     folder = args.models_dir / short_name(args.model)
     require(folder / "run.json", training_command(args.model))
     output = folder / "onnx"
-    refuse_overwrite(output / "model.onnx", force=args.force)
+    refuse_overwrite(*(output / name for name in ONNX_FILES), force=args.force)
 
     os.environ["HF_HUB_OFFLINE"] = "1"  # everything is in the model's folder
     with tempfile.TemporaryDirectory(dir=folder, prefix=".onnx.") as temporary:
@@ -100,9 +100,10 @@ def main(argv: list[str] | None = None) -> None:
             sys.exit(f"cannot export {folder}: {reason}")
         if difference > MAX_ABSOLUTE_DIFFERENCE:
             sys.exit(f"{folder}: ONNX and PyTorch differ by {difference:.1e} in a logit; nothing was written")
-        if output.exists():  # with what was made from the old export
-            output.rename(Path(temporary) / "replaced")
-        exported.rename(output)
+        remove_results(output, ONNX_FILES)  # also what was made from the old export
+        output.mkdir(exist_ok=True)
+        for path in sorted(exported.iterdir(), key=lambda path: path.name == "model.onnx"):  # last: it says "whole"
+            path.replace(output / path.name)
 
     print(f"logits differ from PyTorch's by at most {difference:.1e} over {len(validation)} validation questions")
     print(f"written: {output / 'model.onnx'} ({(output / 'model.onnx').stat().st_size / 1e6:.1f} MB)")

@@ -63,7 +63,7 @@ class CsvStore:
     """
 
     def __init__(self, path: Path, columns: list[str], force: bool, whole: int | None = None) -> None:
-        """Open ``path``, empty it if ``force``, else cut off a torn end.
+        """Open ``path``; if ``force``, set aside what it holds until there are new rows, else cut off a torn end.
 
         Parameters
         ----------
@@ -85,9 +85,12 @@ class CsvStore:
                 held.enter_context(sole_writer(path))
             except BlockingIOError as error:
                 sys.exit(str(error))
+            target = path.resolve()  # of a link, the file
+            self._set_aside = target.with_name(f".{target.name}.replaced")
+            self._put_back()  # where a run was killed
+            if force and path.exists():
+                target.replace(self._set_aside)
             path.touch()
-            if force:
-                os.truncate(path, 0)
             self.urls = self._repair() if whole is None else []
             if whole is not None and not force:
                 os.truncate(path, whole)
@@ -97,6 +100,7 @@ class CsvStore:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._put_back()
         if self.path.exists() and not self.size():
             self.path.unlink()
         self._held.close()
@@ -120,8 +124,14 @@ class CsvStore:
         except OSError:
             os.truncate(self.path, size)
             raise
+        self._set_aside.unlink(missing_ok=True)
         if self._keeps_urls:
             self.urls += [row["url"] for row in rows]
+
+    def _put_back(self) -> None:
+        """Put what ``force`` set aside back in its place, if no row has come there."""
+        if self._set_aside.exists() and not (self.path.exists() and self.size()):
+            self._set_aside.replace(self.path.resolve())
 
     def size(self) -> int:
         """Return the number of bytes, all of them whole rows."""

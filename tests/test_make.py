@@ -53,6 +53,16 @@ def test_a_copied_folder_gets_an_environment_of_its_own(tmp_path):
     assert activated.stdout.strip() == str(second / ".venv/bin/python")
 
 
+@pytest.mark.parametrize("name", ["DATA", "MODELS", "REPORTS", "BENCH"])
+def test_neither_the_demo_nor_clean_touches_a_folder_of_the_users(name, tmp_path):
+    (tmp_path / "ques_details.csv").write_text("mine")
+    for target in ("clean", "demo"):
+        command = ["make", "--dry-run", target, f"{name}={tmp_path}"]
+        done = subprocess.run(command, capture_output=True, text=True, env=WITHOUT_OUTER_MAKE)
+        assert done.returncode != 0 and f"{name} is the demo's own folder" in done.stderr
+        assert str(tmp_path) not in done.stdout
+
+
 def test_serve_without_a_model_names_the_folder(tmp_path):
     done = subprocess.run(
         ["make", "serve", f"SERVED={tmp_path}"], capture_output=True, text=True, env=WITHOUT_OUTER_MAKE

@@ -2,6 +2,7 @@
 
 import json
 import random
+import re
 import subprocess
 import sys
 
@@ -90,6 +91,40 @@ def test_hostile_titles_stay_text(reports):
     assert any(ATTACK in link.text for link in page.find_all("a"))
     assert len(page.find_all("script")) == 1
     assert not page.tbody.find_all("b")
+
+
+FORMULAS = [
+    '=HYPERLINK("http://evil","x")',
+    "+1",
+    "-1 in NumPy",
+    "@SUM(A1)",
+    " \t=1+1",
+    "\ufeff=1",
+    "\uff1d1",
+    "a;=1",
+    "a\n=1",
+]
+TEXTS = ["What is x = 1?", "a-b", "C++; C", "1 - 2", "", "'=1"]
+
+
+def test_a_spreadsheet_runs_no_cell_of_the_list(tmp_path):
+    row = {"tags": ["-tag", "b"], "add": [("=tag", 0.9)], "remove": [], "score": 0.9, "is_link": True}
+    rows = [
+        row | {"url": f"https://site.example/{number}", "title": title} for number, title in enumerate(FORMULAS + TEXTS)
+    ]
+    rows[0] |= {"url": "=1+1", "is_link": False}
+    retag_worklist.write_csv(tmp_path / "list.csv", rows)
+    retag_worklist.write_page(tmp_path / "list.html", rows, len(rows))
+    cells = pd.read_csv(tmp_path / "list.csv", keep_default_na=False)
+    page = BeautifulSoup((tmp_path / "list.html").read_text(), "html.parser")
+    shown = [[cell.get_text() for cell in line.find_all("td")] for line in page.tbody.find_all("tr")]
+    for cell in [*cells.drop(columns="score").to_numpy().ravel(), *(cell for line in shown for cell in line)]:
+        assert not any(
+            part.strip().strip("\ufeff").startswith(tuple("=+-@\uff1d")) for part in re.split("[;\t\n]", cell)
+        )
+    assert cells["title"].tolist()[-len(TEXTS) :] == TEXTS
+    assert cells["title"].tolist()[2] == "'-1 in NumPy"
+    assert cells["score"].tolist() == [0.9] * len(rows)
 
 
 def test_the_page_sorts_and_filters(reports, browser):
@@ -216,7 +251,7 @@ def test_a_new_tag_that_many_ask_for_means_retrain(tmp_path, capsys):
     arguments = write_history(tmp_path, [["a"]] * 90 + [["a", "new"]] * 10, ("a", "b", "rare"))
     assert verdict(arguments) == 1
     report = (tmp_path / "tag_watch.md").read_text()
-    assert report in capsys.readouterr().out
+    assert report.partition("\n<!--")[0].strip() in capsys.readouterr().out
     assert "# Tag watch: retrain" in report
     assert "100 recent questions" in report
     assert "| recent questions with a new tag | 10.0% | below 5% |" in report
@@ -264,6 +299,21 @@ def test_the_window_reaches_back_from_the_newest_question(tmp_path):
     assert "50 recent questions" in (tmp_path / "tag_watch.md").read_text()
     verdict([*arguments, "--months", "12"])
     assert "50 recent questions" not in (tmp_path / "tag_watch.md").read_text()
+
+
+def test_the_watch_runs_again_and_again_and_replaces_its_own_report_only(tmp_path, capsys):
+    arguments = [part for part in write_history(tmp_path, [["a"]] * 100, ("a", "b", "rare")) if part != "--force"]
+    report = tmp_path / "tag_watch.md"
+    assert verdict(arguments) == 0
+    assert verdict([*arguments, "--months", "3"]) == 0
+    assert "of the 3 months" in report.read_text()
+    report.write_text("# Tag watch\n\nmy own notes\n")
+    capsys.readouterr()
+    assert verdict(arguments) == 2
+    assert "no report of training/tag_watch.py: name another place" in capsys.readouterr().err
+    assert "my own notes" in report.read_text()
+    assert verdict([*arguments, "--force"]) == 0
+    assert "my own notes" not in report.read_text()
 
 
 def test_bad_input_has_a_status_of_its_own(tmp_path, capsys):

@@ -321,11 +321,15 @@ def test_a_killed_run_goes_on_where_it_stopped(cut_run, predict, tagged, tmp_pat
     assert {path.name for path in tmp_path.iterdir()} == {"questions.csv", "tagged.csv"}
 
 
-def test_results_of_another_input_are_not_gone_on_with(cut_run, predict, tagged):
-    process, _ = cut_run
+def test_results_of_another_input_are_neither_gone_on_with_nor_dropped_unasked(cut_run, predict, tagged):
+    process, results = cut_run
     process.kill()
     process.wait()
-    result = predict("title\ncsv\n")
+    before = results.read_bytes()
+    for refused in (predict("title\ncsv\n"), predict(None, "--top-k", "3")):
+        assert "give those to go on with it, or --force to drop it" in refused.stderr
+        assert results.read_bytes() == before
+    result = predict(None, "--force")
     assert result.returncode == 0 and "going on" not in result.stderr
     assert [row["tags"] for row in read_csv(tagged)] == ['["pandas"]']
 

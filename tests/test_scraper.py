@@ -24,7 +24,7 @@ from data.sample_site.questions import make_questions
 from data.sample_site.server import Faults, SampleSite
 from deployment.html_text import html_to_text
 from scraper import data_dump, question_details_scraper, question_url_scraper, stack_exchange_api, tag_synonyms
-from scraper.csv_store import complete_length
+from scraper.csv_store import CsvStore, complete_length
 from scraper.pages import Page
 from scraper.plain import PlainClient
 from scraper.politeness import RetryLater, parse_retry_after
@@ -853,3 +853,33 @@ def test_another_kind_of_file_is_not_overwritten_by_the_failures(tmp_path):
         details = tmp_path / "ques_details.csv"
         question_details_scraper.main(["--input", str(tmp_path / "ques_urls.csv"), "--output", str(details)])
     assert (tmp_path / "ques_failed.csv").read_text() == "my,own\n1,2\n"
+
+
+def test_force_drops_what_is_there_only_for_what_takes_its_place(tmp_path):
+    path, columns = tmp_path / "urls.csv", ["title", "url"]
+    with CsvStore(path, columns, force=False) as store:
+        store.append([{"title": "old", "url": f"u{number}"} for number in range(9)])
+    before = path.read_bytes()
+    for whole in (None, 0):
+        with CsvStore(path, columns, force=True, whole=whole) as store:  # as where the site cannot be reached
+            assert (store.urls, store.size()) == ([], 0)
+        assert path.read_bytes() == before
+    CsvStore(path, columns, force=True)._held.close()  # killed
+    with CsvStore(path, columns, force=False) as store:
+        assert len(store.urls) == 9
+    with CsvStore(path, columns, force=True) as store:
+        store.append([{"title": "new", "url": "u1"}])
+        store.append([{"title": "newer", "url": "u2"}])
+        assert store.urls == ["u1", "u2"] and store.size() == path.stat().st_size
+    assert path.read_text() == "title,url\nnew,u1\nnewer,u2\n"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_force_keeps_the_old_list_where_the_site_is_away(tmp_path):
+    (tmp_path / "urls.csv").write_text("title,url\nold,https://site.example/questions/1\n")
+    code, _, _ = run(
+        "question_url_scraper", "--site", "http://127.0.0.1:9", "--engine", "requests", "--force",
+        "--output", tmp_path / "urls.csv",
+    )  # fmt: skip
+    assert code
+    assert "old" in (tmp_path / "urls.csv").read_text()

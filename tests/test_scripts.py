@@ -3,6 +3,7 @@
 import ast
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -11,12 +12,15 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from benchmarks import inference
-from data.files import write_questions
+from benchmarks import inference, tfidf
+from data import validate
+from data.files import ONNX_FILES, remove_results, write_questions
 from onnx_export import compare, export, quantize
 from tests.tiny_backbones import save_other
 from tests.tiny_model import build_model_folder
 from training import ablate, backbones, baseline, filter_tags, finetune
+from training.checkpoints import remove_checkpoints
+from training.questions import read_part
 
 ROOT = Path(__file__).parents[1]
 SCRIPTS = sorted(
@@ -113,6 +117,15 @@ def imported_names(node) -> list[str]:
     if isinstance(node, ast.ImportFrom):
         return [node.module or ""]
     return [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_options_are_those_that_contributing_promises(script):
+    text = (ROOT / script).read_text(encoding="utf-8")
+    if "args.data_dir" in text or "read_part(" in text:
+        assert '"--data-dir"' in text
+    if "refuse_overwrite(" in text or "CsvStore(" in text:
+        assert '"--force"' in text or re.search(r"add_(crawl|polite)_options\(parser\)", text)
 
 
 def stopped(stage, *arguments) -> str:
@@ -287,3 +300,71 @@ def test_corrupt_model_and_other_tags_stop_the_comparison(data_dir):
     (folder / "model_quantized.onnx").write_bytes(b"not a model")
     assert "not a readable ONNX model" in stopped(compare, *where)
     assert not (data_dir / "reports").exists()
+
+
+def test_only_the_comparison_reads_the_test_part(data_dir, monkeypatch):
+    read = []
+    monkeypatch.setattr(tfidf, "read_part", lambda folder, part: read.append(part) or read_part(folder, part))
+    monkeypatch.setattr(tfidf, "MOST_LOSS", 1)
+    tfidf.main(["--data-dir", str(data_dir), "--output", str(data_dir / "tfidf.md")])
+    assert set(read) == {"train", "validation"}
+    sources = {
+        path: path.read_text(encoding="utf-8") for path in ROOT.glob("*/*.*") if path.suffix in (".py", ".ipynb")
+    }
+    readers = {path.parent.name for path, text in sources.items() if re.search(r"""\bread_part\(.*\\?["']test""", text)}
+    assert readers == {"onnx_export", "tests"}
+
+
+def test_a_report_replaces_its_predecessor_and_nothing_else(data_dir, monkeypatch, capsys):
+    monkeypatch.setattr(tfidf, "MOST_LOSS", 1)
+    mine, reports = data_dir / "mine.md", data_dir / "reports"
+    mine.write_text("# TF-IDF, my notes\n")
+    for _ in range(2):
+        tfidf.main(["--data-dir", str(data_dir), "--output", str(data_dir / "tfidf.md")])
+        validate.main(["--data-dir", str(data_dir), "--reports-dir", str(reports)])
+    for taken in (mine, reports / "data.md"):
+        assert f"{taken} is there, and no report of benchmarks/tfidf.py" in stopped(
+            tfidf, "--data-dir", data_dir, "--output", taken
+        )
+    where = ["--data-dir", data_dir, "--reports-dir", reports]
+    shutil.copyfile(mine, reports / "data.md")
+    assert "no report of data/validate.py" in stopped(validate, *where)
+    shutil.copyfile(mine, reports / "ablation.md")
+    assert "no report of training/ablate.py" in stopped(ablate, *where, "--force")
+    assert {path.read_text() for path in (mine, reports / "data.md", reports / "ablation.md")} == {mine.read_text()}
+
+
+def test_a_backbone_and_models_from_elsewhere_are_not_replaced(data_dir):
+    (data_dir / "models" / "roberta-base" / "onnx").mkdir(parents=True)
+    backbone = data_dir / "models" / "mine"
+    backbone.mkdir()
+    for name in ("config.json", "model.safetensors", "tokenizer.json"):
+        (backbone / name).write_text("{}")
+        (data_dir / "models" / "roberta-base" / name).write_text("{}")
+    where = ["--data-dir", data_dir, "--models-dir", data_dir / "models"]
+    for force in ([], ["--force"]):
+        assert "would replace the backbone" in stopped(finetune, "--model", backbone, *where, *force)
+    assert "config.json" in stopped(finetune, "--model", "roberta-base", *where)
+    (data_dir / "models" / "roberta-base" / "run.json").write_text("{}")
+    (data_dir / "models" / "roberta-base" / "onnx" / "model_quantized.onnx").write_text("mine")
+    line = stopped(export, "--model", "roberta-base", *where)
+    assert "model_quantized.onnx already there: give --force" in line
+    assert (data_dir / "models" / "roberta-base" / "onnx" / "model_quantized.onnx").read_text() == "mine"
+
+
+def test_what_a_stage_did_not_make_stays_when_it_makes_way(tmp_path):
+    folder = tmp_path / "onnx"
+    folder.mkdir()
+    for name in ("model.onnx", "metrics.json", "notes.md"):
+        (folder / name).write_text(name)
+    remove_results(folder, ONNX_FILES)
+    assert [path.name for path in folder.iterdir()] == ["notes.md"]
+    checkpoints = tmp_path / "checkpoints"
+    (checkpoints / "seed-42").mkdir(parents=True)
+    (checkpoints / "run.json").write_text("{}")
+    (checkpoints / "mine").mkdir()
+    remove_checkpoints(checkpoints)
+    assert [path.name for path in checkpoints.iterdir()] == ["mine"]
+    (checkpoints / "mine").rmdir()
+    remove_checkpoints(checkpoints)
+    assert not checkpoints.exists()

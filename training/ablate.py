@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this folder's modules, whatever is installed
-from data.files import atomic_path, write_json
+from data.files import atomic_path, refuse_foreign, write_json, write_report
 from deployment.options import at_least_one, learning_rate, loss_weight, positive, seed_number, text_length
 from deployment.tagger import DecisionRule, read_json, sigmoid, suggest
 from training import finetune
@@ -234,6 +234,11 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
+def scores_file(kept: Path, name: str) -> Path:
+    """Return where the scores of a variant are kept."""
+    return kept / f"{re.sub('[^a-z0-9]+', '-', name)}.npy"
+
+
 def asked(args: argparse.Namespace, train: Part, validation: Part) -> list[str]:
     """Return the names of the variants to train, the recipe first.
 
@@ -260,7 +265,7 @@ def variants(
     """Train those of ``names`` that ``kept`` holds no scores of, and return {name: (probabilities, chosen tags)}."""
     answers = {}
     for name in names:
-        scores = kept / f"{re.sub('[^a-z0-9]+', '-', name)}.npy"
+        scores = scores_file(kept, name)
         if not scores.is_file():
             print(name)
             logits = train_variant(name, args, backbone, train, validation)
@@ -287,6 +292,7 @@ def without_training(logits: np.ndarray, train: Part, validation: Part) -> dict:
 def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
     kept = args.reports_dir / "ablation"
+    refuse_foreign(args.reports_dir / "ablation.md", "training/ablate.py")
     try:
         train, validation = read_part(args.data_dir, "train"), read_part(args.data_dir, "validation")
         names = asked(args, train, validation)
@@ -300,8 +306,8 @@ def main(argv: list[str] | None = None) -> None:
     if not args.force and (kept / "setting.json").is_file() and read_json(kept / "setting.json") != setting:
         sys.exit(f"{kept} holds scores of other options or data: give those, or --force to start anew")
     if args.force:
-        for scores in kept.glob("*.npy"):
-            scores.unlink()
+        for name in VARIANTS:
+            scores_file(kept, name).unlink(missing_ok=True)
     write_json(kept / "setting.json", setting)
 
     try:
@@ -310,8 +316,7 @@ def main(argv: list[str] | None = None) -> None:
         sys.exit(str(error))
     answers |= without_training(np.load(kept / "the-recipe.npy"), train, validation)
     text = markdown(validation, answers, ", ".join(f"{name} {getattr(args, name)}" for name in ("model", *OPTIONS)))
-    with atomic_path(args.reports_dir / "ablation.md") as temporary:
-        temporary.write_text(text, encoding="utf-8", newline="\n")
+    write_report(args.reports_dir / "ablation.md", text, "training/ablate.py")
     print(text)
     print(f"written: {args.reports_dir / 'ablation.md'}")
 

@@ -5,6 +5,8 @@ import shutil
 import zipfile
 from pathlib import Path
 
+from data.files import remove_results
+
 NEEDED = ("model.safetensors", "optimizer.pt", "scheduler.pt", "trainer_state.json")
 
 
@@ -26,6 +28,13 @@ def remove_half_written(folder: Path) -> list[str]:
     for path in half:
         shutil.rmtree(path)
     return [path.name for path in half]
+
+
+def remove_checkpoints(folder: Path) -> None:
+    """Remove what finetune.py keeps in ``folder`` while it trains, and the folder, if nothing else is in it."""
+    for path in folder.glob("seed-*"):
+        shutil.rmtree(path)
+    remove_results(folder, ["run.json"])
 
 
 def _states(folder: Path) -> dict[Path, dict]:

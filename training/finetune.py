@@ -25,7 +25,7 @@ from pathlib import Path
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this folder's modules, whatever is installed
-from data.files import refuse_overwrite, write_json
+from data.files import ONNX_FILES, refuse_overwrite, remove_results, write_json
 from deployment.cpus import usable_cpus
 from deployment.options import (
     at_least_one,
@@ -40,7 +40,7 @@ from deployment.options import (
 from deployment.tagger import ModelFolderError, encode, read_json, sigmoid, suggest
 from training.backbones import BackboneError, find_backbone, short_name
 from training.calibration import expected_calibration_error, fit_platt, shown_pairs
-from training.checkpoints import newest_checkpoint, remove_half_written
+from training.checkpoints import newest_checkpoint, remove_checkpoints, remove_half_written
 from training.metrics import tagging_metrics
 from training.processor import cpu_flags
 from training.provenance import commit, describe_backbone
@@ -298,7 +298,7 @@ def train_runs(args: argparse.Namespace, checkpoints: Path, run: dict, backbone:
     def forget_an_earlier_run(trainer) -> None:
         nonlocal fresh
         if fresh and trainer.is_world_process_zero():
-            shutil.rmtree(checkpoints, ignore_errors=True)
+            remove_checkpoints(checkpoints)
             write_json(checkpoints / "run.json", run)
         fresh = False
 
@@ -392,10 +392,11 @@ def save_result(
     write_json(finished / "run.json", run)
     # run.json says "whole": it goes first and comes last.
     (folder / "run.json").unlink(missing_ok=True)
-    shutil.rmtree(folder / "onnx", ignore_errors=True)  # made from the weights that are replaced now
+    remove_results(folder / "onnx", ONNX_FILES)  # made from the weights that are replaced now
     for path in sorted(finished.iterdir(), key=lambda path: path.name == "run.json"):
         path.replace(folder / path.name)
-    shutil.rmtree(checkpoints)
+    finished.rmdir()
+    remove_checkpoints(checkpoints)
 
 
 def describe_run(args: argparse.Namespace, backbone: Path) -> dict:
@@ -440,6 +441,14 @@ def check_resume(args: argparse.Namespace, run: dict, checkpoints: Path) -> None
         )
     if "commit" in before and "commit" in run and before["commit"] != run["commit"]:
         run["commit"] = f"{before['commit']}, then {run['commit']}"
+
+
+def check_place(model: str, folder: Path, force: bool) -> None:
+    """Stop with one line if the result would replace the backbone, or without ``force`` a model from elsewhere."""
+    if folder.exists() and Path(model).is_dir() and folder.samefile(model):
+        sys.exit(f"the result would replace the backbone {model} itself: name another --models-dir")
+    outputs = [folder / name for name in ("config.json", "model.safetensors", "tokenizer.json")]
+    refuse_overwrite(*outputs, *(folder / "onnx" / name for name in ONNX_FILES), force=force)
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
@@ -515,6 +524,7 @@ def main(argv: list[str] | None = None) -> None:
     checkpoints = folder / "checkpoints"
     args.resume = args.resume and is_interrupted(checkpoints)
     refuse_overwrite(folder / "run.json", force=args.force or args.resume)  # what goes on was started with --force
+    check_place(args.model, folder, args.force or is_interrupted(checkpoints))
     try:
         train, validation = read_part(args.data_dir, "train"), read_part(args.data_dir, "validation")
         for part in (train, validation):

@@ -4,6 +4,7 @@
 
     python training/tag_watch.py --model-tags deployment/model/tag_types_encoded.json
 
+Each run replaces the report of the one before, as a scheduler such as cron needs it, and no other file.
 Exit status: 0 "still good", 1 "retrain", 2 bad input. The verdict is "retrain" if
 
     at least 5 % of the recent questions carry a new tag: one that is now above the limit of training/filter_tags.py,
@@ -22,11 +23,12 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this folder's modules, whatever is installed
-from data.files import DATE_COLUMN, atomic_path, read_questions, refuse_overwrite, require
+from data.files import DATE_COLUMN, read_questions, refuse_foreign, require, write_report
 from deployment.options import at_least_one, share
 from deployment.tagger import default_model_folder, read_tags
 from training.filter_tags import frequent_tags
 
+SCRIPT = "training/tag_watch.py"
 MAX_SHARE_OF_QUESTIONS = 0.05
 MAX_SHARE_OF_TAGS = 0.05
 MIN_EXPECTED = 3
@@ -145,7 +147,9 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--min-frequency", type=share, default=0.001, help="the limit: as for filter_tags.py")
     parser.add_argument("--reports-dir", type=Path, default=Path("reports"), help="folder of the result")
-    parser.add_argument("--force", action="store_true", help="replace an existing result")
+    parser.add_argument(
+        "--force", action="store_true", help="replace tag_watch.md even if it is no report of this script"
+    )
     args = parser.parse_args(argv)
     if args.months < 1:
         parser.error(f"--months is {args.months}; it must be at least 1")
@@ -159,7 +163,7 @@ def main(argv: list[str] | None = None) -> None:
     output = args.reports_dir / "tag_watch.md"
     try:
         details = require(args.data_dir / "ques_details.csv", "python scraper/question_details_scraper.py")
-        refuse_overwrite(output, force=args.force)
+        refuse_foreign(output, SCRIPT, args.force)
         if not args.model_tags.is_file():
             raise ValueError(f"{args.model_tags} not found: name the model's tag_types_encoded.json with --model-tags")
         known = read_tags(args.model_tags)
@@ -175,8 +179,7 @@ def main(argv: list[str] | None = None) -> None:
         f"{len(older)} older ones, against the {len(known)} tags of {args.model_tags}."
     )
     text = report(figures, where)
-    with atomic_path(output) as temporary:
-        temporary.write_text(text, encoding="utf-8", newline="\n")
+    write_report(output, text, SCRIPT)
     print(f"{text}\nwritten: {output}")
     sys.exit(int(must_retrain(figures)))
 
