@@ -104,6 +104,7 @@ def main(argv: list[str] | None = None) -> None:
             )
         write_json(staging / "thresholds.json", exported | thresholds)
         write_json(staging / "quantization.json", report)
+        (folder / "model_quantized.onnx").unlink(missing_ok=True)  # it says "whole": it goes first and comes last
         for name in ("thresholds.json", "quantization.json", "model_quantized.onnx"):
             (staging / name).replace(folder / name)
 

@@ -419,6 +419,23 @@ def test_a_kill_while_a_model_is_replaced_leaves_no_record_of_the_old_one(data_d
     assert not (folder / "checkpoints").exists()
 
 
+@pytest.mark.parametrize(("stage", "whole"), [(filter_tags, "split.csv"), (baseline, "tfidf-baseline/model.npz")])
+def test_a_kill_while_results_are_replaced_leaves_none_that_look_whole(stage, whole, easy_data_dir, monkeypatch):
+    command = ["--data-dir", str(easy_data_dir), "--force"]
+    if stage is baseline:
+        command = [*where(easy_data_dir, easy_data_dir), "--force"]
+        baseline.main(command)
+    assert (easy_data_dir / whole).is_file()
+
+    def killed(path, content):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(stage, "write_json", killed)
+        stage.main(command)
+    assert not (easy_data_dir / whole).exists()
+
+
 def test_runs_are_averaged(data_dir, backbones, tmp_path):
     weights = {}
     for name, options in {"both": ["--runs", "2"], "first": [], "second": ["--seed", "43"]}.items():

@@ -106,11 +106,13 @@ def main(argv: list[str] | None = None) -> None:
         sys.exit(str(error))
 
     arrays = fit(train)
+    probabilities = TfidfTagger(arrays).raw_probabilities(validation.titles, validation.descriptions)
+    thresholds = tune_thresholds(validation.targets, probabilities, train.tags)
+    (folder / "model.npz").unlink(missing_ok=True)  # it says "whole": it goes first and comes last
     write_json(folder / "tag_types_encoded.json", {tag: index for index, tag in enumerate(train.tags)})
+    write_json(folder / "thresholds.json", thresholds)
     with atomic_path(folder / "model.npz") as temporary, temporary.open("wb") as file:
         np.savez_compressed(file, allow_pickle=False, **arrays)
-    probabilities = TfidfTagger(arrays).raw_probabilities(validation.titles, validation.descriptions)
-    write_json(folder / "thresholds.json", tune_thresholds(validation.targets, probabilities, train.tags))
     print(f"written: {folder}")
 
 

@@ -189,6 +189,7 @@ def main(argv: list[str] | None = None) -> None:
     except ValueError as error:
         sys.exit(str(error))
 
+    outputs[2].unlink(missing_ok=True)  # no stage reads the others without it: it goes first and comes after them
     write_questions(outputs[0], filtered)
     write_json(outputs[1], {tag: index for index, tag in enumerate(tags)})
     with atomic_path(outputs[2]) as temporary:
