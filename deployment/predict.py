@@ -62,7 +62,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         metavar="ADDRESS",
         help="tag the Parquet files of the folder --input into the folder --output on this Ray cluster; local: here",
     )
-    parser.add_argument("--force", action="store_true", help="replace an existing output file")
+    parser.add_argument("--force", action="store_true", help="replace existing output files")
     args = parser.parse_args(argv)
     from_file, single = bool(args.input and args.output), bool(args.title or args.description)
     if from_file == single or bool(args.input) != bool(args.output):
@@ -74,6 +74,8 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
 
 def check_places(source: Path, target: Path, force: bool) -> None:
     """Stop with one line if the output would overwrite the input, or an existing result without ``--force``."""
+    if source.is_dir():
+        sys.exit(f"{source} is a folder: name a file in it, or give --ray local to tag all its Parquet files")
     if not source.is_file():
         sys.exit(f"{source} not found: give --input a CSV or Parquet file with the columns title, description")
     if is_parquet(source) != is_parquet(target):
@@ -186,7 +188,7 @@ def main(argv: list[str] | None = None) -> None:
         if args.ray:
             from shards import tag_folder
 
-            files, total = tag_folder(args.input, args.output, args.model, args.top_k, args.ray)
+            files, total = tag_folder(args.input, args.output, args.model, args.top_k, args.ray, args.force)
             print(f"{total} questions of {files} files tagged -> {args.output}")
             return
         total = sum(1 for _ in read_questions(args.input))

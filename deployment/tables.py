@@ -89,7 +89,9 @@ def read_batches(path: Path) -> Iterator:
                 if not holds_text(kind):
                     raise ValueError(f"{path}: the column {column!r} holds {kind}; it must hold strings")
             yield from file.iter_batches(ROWS)
-    except pyarrow.ArrowException as error:
+    except (pyarrow.ArrowException, OSError) as error:
+        if isinstance(error, OSError) and error.errno:  # of the disk; Arrow's own are of the file
+            raise
         raise ValueError(f"{path}: not readable as Parquet ({str(error).splitlines()[0]})") from error
 
 

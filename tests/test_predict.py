@@ -185,6 +185,12 @@ def test_broken_input_is_named_in_one_line_and_leaves_no_result(predict, tmp_pat
     assert {path.name for path in tmp_path.iterdir()} <= {"questions.csv"}
 
 
+def test_a_folder_as_input_says_what_to_do(predict, tmp_path):
+    result = predict(None, "--input", ".")
+    assert result.returncode == 1 and result.stderr.count("\n") == 1
+    assert ". is a folder: name a file in it, or give --ray local to tag all its Parquet files" in result.stderr
+
+
 def test_a_missing_model_is_named_in_one_line(predict, tmp_path):
     result = predict("title\npython\n", "--model", "nowhere")
     assert result.returncode != 0

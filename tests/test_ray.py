@@ -1,11 +1,15 @@
 """predict.py --ray: a folder of Parquet files on a local cluster, with a worker killed in mid run."""
 
+import importlib
+import os
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pandas as pd
 import psutil
+import pyarrow.parquet
 import pytest
 
 from tests.tiny_model import build_model_folder
@@ -77,9 +81,92 @@ def test_what_is_tagged_is_not_tagged_again(folders):
     assert out == f"0 questions of 0 files tagged -> {folder / 'tagged'}\n", err
 
 
+@pytest.fixture
+def data_set(tmp_path):
+    """A data set as the Hub's cache keeps it, beside links to folders, names of every kind, and what is no shard."""
+    source = tmp_path / "cache" / "snapshots" / "1a2b"
+    (source / "data").mkdir(parents=True)
+    (tmp_path / "cache" / "blobs").mkdir()
+    for number, name in enumerate(["data/train-0.parquet", "2020.parquet", "2021.PARQUET", "test.pq"]):
+        blob = tmp_path / "cache" / "blobs" / f"{number}e5f"
+        pd.DataFrame({"title": ["python"] * (number + 1)}).to_parquet(blob)
+        (source / name).symlink_to(os.path.relpath(blob, (source / name).parent))
+    (tmp_path / "elsewhere" / "2022").mkdir(parents=True)
+    pd.DataFrame({"title": ["csv"]}).to_parquet(tmp_path / "elsewhere" / "2022" / "data.parquet")
+    (source / "2022").symlink_to(tmp_path / "elsewhere" / "2022")
+    (source / "data" / "up").symlink_to("..")
+    (source / "README.md").write_text("no shard")
+    (source / "._test.pq").write_bytes(b"a Mac's")
+    return source
+
+
+@pytest.fixture
+def shards(monkeypatch):
+    """deployment/shards.py, which imports its neighbours as the Space does."""
+    monkeypatch.syspath_prepend(Path(__file__).parents[1] / "deployment")
+    return importlib.import_module("shards")
+
+
+def test_every_shard_is_found_by_its_own_name(data_set, shards):
+    found, left_out = shards.find_shards(data_set)
+    assert [str(shard) for shard in found] == [
+        "2020.parquet",
+        "2021.PARQUET",
+        "2022/data.parquet",
+        "data/train-0.parquet",
+        "test.pq",
+    ]
+    assert left_out == ["._test.pq", "README.md", "data/up/"]
+
+
+def test_outputs_bear_the_names_of_their_inputs_and_one_damaged_file_stops_no_other(data_set, tmp_path):
+    model = build_model_folder(tmp_path / "model")
+    path = data_set / "z.parquet"
+    pd.DataFrame({"title": ["python"] * 3000}).to_parquet(path, row_group_size=1500)
+    damaged = bytearray(path.read_bytes())
+    start = pyarrow.parquet.read_metadata(path).row_group(1).column(0).data_page_offset
+    damaged[start : start + 20] = b"\xff" * 20
+    path.write_bytes(damaged)
+    out, err = predict(tmp_path, model, data_set, "tagged", "--ray", "local").communicate()
+    assert f"5 of 6 files tagged; {path}: not readable as Parquet (" in err and "Traceback" not in err and not out
+    assert f"left out of {data_set}: ._test.pq, README.md, data/up/; taken are" in err
+    found = sorted(str(path.relative_to(tmp_path / "tagged")) for path in (tmp_path / "tagged").rglob("*.*"))
+    assert found == ["2020.parquet", "2021.PARQUET", "2022/data.parquet", "data/train-0.parquet", "test.pq"]
+    assert pd.read_parquet(tmp_path / "tagged/2022/data.parquet")["tags"][0].tolist() == ["pandas"]
+    assert len(pd.read_parquet(tmp_path / "tagged/test.pq")) == 4
+
+
+def test_outputs_that_would_lose_something_are_refused(data_set, shards, tmp_path):
+    found, _ = shards.find_shards(data_set)
+    shards.check_targets(found, data_set, tmp_path / "tagged")
+    for target, complaint in ((data_set, "lies within --input"), (data_set / "tagged", "lies within --input")):
+        with pytest.raises(ValueError, match=complaint):
+            shards.check_targets(found, data_set, target)
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(ValueError, match="is a file: with --ray it must be a folder"):
+        shards.check_targets(found, data_set, tmp_path / "file")
+    with pytest.raises(ValueError, match=r"the outputs of Test\.pq and test\.pq would be one file"):
+        shards.check_targets([Path("Test.pq"), Path("test.pq")], data_set, tmp_path / "tagged")
+    (tmp_path / "tagged").mkdir()
+    (tmp_path / "tagged" / "test.pq").symlink_to(data_set / "test.pq")
+    with pytest.raises(ValueError, match="is the input itself"):
+        shards.check_targets(found, data_set, tmp_path / "tagged")
+
+
+def test_force_tags_anew(data_set, shards, tmp_path, capsys):
+    (tmp_path / "tagged").mkdir()
+    (tmp_path / "tagged" / "test.pq").write_bytes(b"done")
+    assert len(shards.shards_to_tag(data_set, tmp_path / "tagged", force=False)) == 4
+    assert "1 files are in" in capsys.readouterr().err
+    assert len(shards.shards_to_tag(data_set, tmp_path / "tagged", force=True)) == 5
+
+
 @pytest.mark.parametrize(
     ("name", "content", "complaint"),
-    [("notes.txt", "text", "no .parquet file in this folder"), ("a.parquet", "no parquet", "a.parquet")],
+    [
+        ("notes.txt", "text", "no .parquet or .pq file in this folder; found notes.txt"),
+        ("a.parquet", "no parquet", "a.parquet"),
+    ],
 )
 def test_a_folder_that_holds_no_questions_gets_one_line(folders, name, content, complaint):
     folder, model = folders
