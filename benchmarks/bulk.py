@@ -18,6 +18,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this folder's modules, whatever is installed
 from benchmarks.measure import peak_memory, report_of, seconds, write_report
 from data.files import read_questions
+from deployment.console import run_script
 from deployment.cpus import usable_cpus
 from deployment.options import at_least_one
 from deployment.tagger import Tagger, default_model_folder, encode
@@ -120,4 +121,4 @@ def main(argv: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

@@ -15,6 +15,7 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this folder's modules, whatever is installed
 from benchmarks.measure import fastest, report_of, write_report
 from data.files import read_questions
+from deployment.console import run_script
 from deployment.tagger import Tagger, default_model_folder
 from webapp.questions import EXPLANATION, Question, explanation_cost
 
@@ -65,4 +66,4 @@ def main(argv: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

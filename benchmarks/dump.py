@@ -17,6 +17,7 @@ from lxml import etree
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this folder's modules, whatever is installed
 from benchmarks.measure import peak_memory, proportional, report_of, seconds, write_report
 from data.sample_site.questions import make_questions
+from deployment.console import run_script
 from deployment.options import at_least_one
 from scraper.archives import open_posts
 from scraper.posts_xml import raw_questions
@@ -102,4 +103,4 @@ def main(argv: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

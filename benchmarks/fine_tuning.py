@@ -19,6 +19,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this folder's modules, whatever is installed
 from benchmarks.measure import report_of, seconds, write_report
+from deployment.console import run_script
 from deployment.options import at_least_one, text_length
 from deployment.tagger import FIELDS
 from training import finetune
@@ -155,4 +156,4 @@ def main(argv: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

@@ -23,6 +23,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this folder's mo
 from benchmarks.measure import peak_memory, proportional, report_of, resident, write_report
 from data.files import atomic_path, read_questions, write_questions
 from data.sample_site.server import SampleSite
+from deployment.console import run_script
 from deployment.cpus import usable_cpus
 from deployment.options import at_least_one
 from deployment.tagger import default_model_folder
@@ -208,4 +209,4 @@ def main(argv: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

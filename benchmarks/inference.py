@@ -26,6 +26,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this folder's mo
 from benchmarks.matrix_rates import gigaflops
 from benchmarks.measure import fastest, report_of, seconds, write_report
 from data.files import require
+from deployment.console import run_script
 from deployment.options import at_least_one
 from deployment.tagger import Tagger, encode, import_onnxruntime, sigmoid
 from onnx_export.export import pytorch_scorer
@@ -243,4 +244,4 @@ def main(argv: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

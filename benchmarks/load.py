@@ -27,6 +27,7 @@ import psutil
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this folder's modules, whatever is installed
 from benchmarks.measure import report_of, write_report
+from deployment.console import run_script
 from deployment.cpus import usable_cpus
 from deployment.options import at_least_one, positive
 from deployment.tagger import Tagger, default_model_folder
@@ -202,4 +203,4 @@ def main(argv: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

@@ -18,6 +18,7 @@ from benchmarks.dump import write_dump
 from benchmarks.measure import peak_memory, report_of, write_report
 from data.files import iter_rows
 from data.sample_site.server import SampleSite
+from deployment.console import run_script
 from deployment.options import at_least_one
 
 SCRAPER = Path(__file__).parents[1] / "scraper"
@@ -114,4 +115,4 @@ def main(argv: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

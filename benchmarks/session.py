@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this folder's modules, whatever is installed
 from benchmarks.measure import fastest, report_of, seconds, write_report
 from data.files import read_questions
+from deployment.console import run_script
 from deployment.tagger import Tagger, default_model_folder, encode, import_onnxruntime
 
 if TYPE_CHECKING:
@@ -110,4 +111,4 @@ def main(argv: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

@@ -14,6 +14,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this folder's modules, whatever is installed
 from benchmarks.measure import report_of, write_report
+from deployment.console import run_script
 from training.ablate import choose
 from training.baseline import TfidfTagger, fit
 from training.metrics import tagging_metrics
@@ -72,4 +73,4 @@ def main(argv: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

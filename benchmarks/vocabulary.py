@@ -16,6 +16,7 @@ from tqdm import tqdm
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this folder's modules, whatever is installed
 from benchmarks.measure import report_of, write_report
 from data.files import read_questions
+from deployment.console import run_script
 from deployment.tagger import Tagger, default_model_folder, encode, sigmoid, suggest
 from training.metrics import tagging_metrics
 from training.questions import Part, as_part, read_part
@@ -95,4 +96,4 @@ def main(argv: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

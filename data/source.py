@@ -1,6 +1,7 @@
 """Where the questions of a data set come from, and on what terms: SOURCE.json beside ques_details.csv."""
 
 import hashlib
+import json
 from bisect import bisect_right
 from collections import Counter
 from datetime import UTC, datetime
@@ -8,6 +9,9 @@ from pathlib import Path
 
 from data.files import DATE_COLUMN, iter_rows, write_json
 
+NAME = "SOURCE.json"
+TOLD = ("site", "source", "retrieved", "licence")
+MEND = "remove it, or run the script of scraper/ that made it again"
 # From which day on what is posted is under which licence (https://stackoverflow.com/help/licensing). An edit after that
 # day moves a text to the later one.
 LICENCES = {"": "CC BY-SA 2.5", "2011-04-08": "CC BY-SA 3.0", "2018-05-02": "CC BY-SA 4.0"}
@@ -48,4 +52,21 @@ def write_source(details: Path, site: str, source: str) -> None:
         "file": details.name,
         "sha256": digest,
     }
-    write_json(details.with_name("SOURCE.json"), content)
+    write_json(details.with_name(NAME), content)
+
+
+def read_source(path: Path) -> dict[str, str]:
+    """Read what a SOURCE.json tells a reader: site, source, retrieved and licence.
+
+    Raises
+    ------
+    ValueError : it cannot be read, or lacks one of them
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path}: not readable as JSON ({error}); {MEND}") from error
+    told = content if isinstance(content, dict) else {}
+    if lacking := [key for key in TOLD if not isinstance(told.get(key), str)]:
+        raise ValueError(f"{path}: {', '.join(lacking)} missing; {MEND}")
+    return {key: told[key] for key in TOLD}

@@ -7,7 +7,6 @@ with file, row and column if something in a file is not as data/README.md says.
 """
 
 import argparse
-import json
 import sys
 from collections import Counter
 from pathlib import Path
@@ -26,6 +25,8 @@ from data.files import (
     refuse_foreign,
     write_report,
 )
+from data.source import NAME, read_source
+from deployment.console import run_script
 from deployment.tagger import read_tags
 from training.splits import FRACTIONS, REPOST, duplicate_groups
 
@@ -155,13 +156,13 @@ def main(argv: list[str] | None = None) -> None:
         found = check_folder(args.data_dir)
         if not found:
             raise ValueError(f"{args.data_dir} holds none of the files: run a script of scraper/ first")
+        source = args.data_dir / NAME
+        told = read_source(source) if source.is_file() else None
     except ValueError as error:
         sys.exit(str(error))
     lines = [f"# The data in {args.data_dir}", "", f"Sound: {', '.join(found)}", ""]
-    source = args.data_dir / "SOURCE.json"
-    if source.is_file():
-        content = json.loads(source.read_text(encoding="utf-8"))
-        lines += [f"From {content['site']}, {content['source']}, {content['retrieved']}; {content['licence']}.", ""]
+    if told:
+        lines += ["From {site}, {source}, {retrieved}; {licence}.".format(**told), ""]
     for name in QUESTION_FILES:
         if name in found:
             questions = read_questions(args.data_dir / name)
@@ -172,4 +173,4 @@ def main(argv: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

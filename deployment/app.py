@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from console import run_script
 from html_text import question_text
 from options import port
 from tagger import ModelFolderError, Tagger, default_model_folder
@@ -345,4 +346,4 @@ def main(argv: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

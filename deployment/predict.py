@@ -28,6 +28,7 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
+from console import run_script
 from cpus import usable_cpus
 from html_text import question_text
 from locks import sole_writer
@@ -211,4 +212,4 @@ def main(argv: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

@@ -20,6 +20,7 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this folder's modules, whatever is installed
 from data.files import atomic_path, refuse_overwrite, write_json
 from data.spreadsheet import spreadsheet_text
+from deployment.console import run_script
 from deployment.tagger import ModelFolderError, Tagger, suggest
 from onnx_export.best_shipped import file_hashes, write_decisions
 from onnx_export.decisions import describe_decisions
@@ -181,4 +182,4 @@ def main(argv: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

@@ -17,6 +17,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this folder's modules, whatever is installed
 from data.files import ONNX_FILES, refuse_overwrite, remove_results, require
+from deployment.console import run_script
 from deployment.tagger import Tagger, encode, load_tokenizer, read_fields
 from training.backbones import short_name
 from training.questions import Part, check_fields, read_part
@@ -110,4 +111,4 @@ def main(argv: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

@@ -15,6 +15,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this folder's modules, whatever is installed
 from data.files import require
+from deployment.console import run_script
 from onnx_export.best_shipped import BEST_SHIPPED, best_shipped, served_decisions
 from onnx_export.decisions import FIGURES, paired_difference
 from training.backbones import short_name
@@ -58,4 +59,4 @@ def main(argv: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

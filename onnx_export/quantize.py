@@ -19,6 +19,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this folder's modules, whatever is installed
 from data.files import refuse_overwrite, require, write_json
+from deployment.console import run_script
 from deployment.tagger import DecisionRule, Tagger, encode, read_fields, read_json, suggest
 from training.backbones import short_name
 from training.metrics import tagging_metrics
@@ -117,4 +118,4 @@ def main(argv: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

@@ -16,6 +16,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this folder's modules, whatever is installed
 from data.files import read_questions, read_table, refuse_overwrite, require
+from deployment.console import run_script
 from deployment.tagger import Tagger, read_json
 from onnx_export.best_shipped import BEST_SHIPPED, best_shipped, raise_bar, served_decisions
 from onnx_export.card import describe_data, model_card
@@ -124,4 +125,4 @@ def main(argv: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

@@ -25,6 +25,7 @@ from tqdm import tqdm
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this folder's modules, whatever is installed
 from data.files import DETAILS_COLUMNS, iter_rows, write_json
 from data.source import write_source
+from deployment.console import run_script
 from deployment.cpus import usable_cpus
 from deployment.html_text import html_to_text
 from deployment.options import at_least_one
@@ -232,4 +233,4 @@ def main(argv: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

@@ -17,6 +17,7 @@ from tqdm import tqdm
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this folder's modules, whatever is installed
 from data.files import DETAILS_COLUMNS, iter_rows, require
 from data.source import write_source
+from deployment.console import run_script
 from scraper.addresses import web_address
 from scraper.crawl import Crawler, add_crawl_options, crawl_options, orderly_end
 from scraper.csv_store import CsvStore
@@ -179,4 +180,4 @@ def main(argv: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

@@ -19,6 +19,7 @@ from tqdm import tqdm
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this folder's modules, whatever is installed
 from data.files import URL_COLUMNS, atomic_path, iter_rows
+from deployment.console import run_script
 from deployment.options import at_least_one
 from scraper.addresses import is_of_site
 from scraper.crawl import Crawler, add_crawl_options, crawl_options, orderly_end, site_address
@@ -225,4 +226,4 @@ def main(argv: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

@@ -24,6 +24,7 @@ from tqdm import tqdm
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this folder's modules, whatever is installed
 from data.files import DETAILS_COLUMNS, iter_rows, write_json
 from data.source import write_source
+from deployment.console import run_script
 from scraper.api_answers import LARGEST_ID, AnswerError, api_time, iso_time, parse_question_item, question_id
 from scraper.api_client import ADDRESS, KEYLESS_PAGES, PAGE_SIZE, Api
 from scraper.crawl import add_polite_options, api_address, orderly_end, site_address
@@ -262,4 +263,4 @@ def main(argv: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

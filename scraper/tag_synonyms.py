@@ -11,6 +11,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this folder's modules, whatever is installed
 from data.files import SYNONYM_COLUMNS, atomic_path, refuse_overwrite
+from deployment.console import run_script
 from scraper.api_client import ADDRESS, Api
 from scraper.crawl import add_polite_options, api_address, orderly_end, site_address
 from scraper.csv_store import to_csv
@@ -57,4 +58,4 @@ def main(argv: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

@@ -14,6 +14,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this folder's modules, whatever is installed
 from data.files import refuse_overwrite, write_json
+from deployment.console import run_script
 from deployment.tagger import Tagger
 
 SHIPPED = Path("deployment/model")
@@ -74,4 +75,4 @@ def main(argv: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

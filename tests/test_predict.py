@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -358,6 +359,24 @@ def test_a_second_run_on_one_output_is_refused(cut_run, predict, tagged):
 def test_a_single_question_is_tagged_on_the_screen(model, options, output):
     result = subprocess.run([sys.executable, SCRIPT, "--model", model, *options], capture_output=True, text=True)
     assert (result.returncode, result.stdout) == (0, output)
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "cp1252", "cp1252:strict", "utf-8"])
+def test_no_tag_is_lost_to_the_consoles_encoding(model, tmp_path, encoding):
+    folder = shutil.copytree(model, tmp_path / "модель")
+    for name in ("tag_types_encoded.json", "thresholds.json"):
+        text = (folder / name).read_text(encoding="utf-8")
+        (folder / name).write_text(text.replace('"python"', '"питон-ü"'), encoding="utf-8")
+    (tmp_path / "questions.csv").write_text("title\npython\n")
+    for options in (["--title", "python"], ["--input", tmp_path / "questions.csv", "--output", folder / "tagged.csv"]):
+        result = subprocess.run(
+            [sys.executable, SCRIPT, "--model", folder, *options],
+            capture_output=True,
+            env=os.environ | {"PYTHONIOENCODING": encoding},
+        )
+        assert result.returncode == 0, result.stderr
+        expected = "питон-ü" if "--title" in options else "модель"
+        assert expected.encode(encoding.partition(":")[0], "backslashreplace") in result.stdout
 
 
 @pytest.mark.parametrize(

@@ -52,6 +52,7 @@ try:
     runpy.run_path(script, run_name="__main__")
 except SystemExit as stop:
     assert not stop.code, stop.code
+assert sys.stdout.errors == "backslashreplace"  # what the console cannot show is not lost
 files = {{name: getattr(module, "__file__", None) for name, module in sys.modules.items()}}
 print("imported:", json.dumps(files))
 """

@@ -6,6 +6,7 @@ import pytest
 from data import validate
 from data.files import write_questions
 from data.sample_site.questions import make_questions
+from data.source import write_source
 from deployment.html_text import html_to_text
 from training import filter_tags
 
@@ -93,6 +94,26 @@ def test_headers_as_people_write_them_are_read_and_said(folder, capsys):
     path.write_text(f"{header.replace('creation_date', 'asked')}\n{rows}")
     run(folder)
     assert "no column creation_date; not read: asked" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("content", "complaint"),
+    [
+        (b"", "SOURCE.json: not readable as JSON"),
+        (b'{"site": "https://site.example", ', "SOURCE.json: not readable as JSON"),
+        (b"\xff", "SOURCE.json: not readable as JSON"),
+        (b"[1]", "SOURCE.json: site, source, retrieved, licence missing"),
+        (b'{"site": "a", "source": "b", "retrieved": 1, "licence": "c"}', "SOURCE.json: retrieved missing"),
+    ],
+)
+def test_a_broken_source_is_named(folder, content, complaint):
+    (folder / "SOURCE.json").write_bytes(content)
+    assert complaint in stopped(folder)
+
+
+def test_the_source_is_told(folder):
+    write_source(folder / "ques_details.csv", "https://site.example", "question pages")
+    assert "From https://site.example, question pages, 2" in run(folder)
 
 
 def test_an_empty_folder_says_what_to_run(tmp_path):

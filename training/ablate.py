@@ -21,6 +21,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this folder's modules, whatever is installed
 from data.files import atomic_path, refuse_foreign, write_json, write_report
+from deployment.console import run_script
 from deployment.options import at_least_one, learning_rate, loss_weight, positive, seed_number, text_length
 from deployment.tagger import DecisionRule, read_json, sigmoid, suggest
 from training import finetune
@@ -322,4 +323,4 @@ def main(argv: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

@@ -16,6 +16,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this folder's modules, whatever is installed
 from data.files import atomic_path, refuse_overwrite, write_json
+from deployment.console import run_script
 from deployment.tagger import DecisionRule, read_rule, read_tags, sigmoid
 from training.questions import Part, read_part
 from training.thresholds import tune_thresholds
@@ -117,4 +118,4 @@ def main(argv: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

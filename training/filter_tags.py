@@ -37,6 +37,7 @@ from data.files import (
     write_json,
     write_questions,
 )
+from deployment.console import run_script
 from deployment.options import seed_number, share
 from deployment.tagger import read_tags
 from training.questions import FILES, RECORD, data_hash
@@ -204,4 +205,4 @@ def main(argv: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

@@ -26,6 +26,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this folder's modules, whatever is installed
 from data.files import ONNX_FILES, refuse_overwrite, remove_results, write_json
+from deployment.console import run_script
 from deployment.cpus import usable_cpus
 from deployment.options import (
     at_least_one,
@@ -560,4 +561,4 @@ def main(argv: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

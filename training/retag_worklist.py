@@ -30,6 +30,7 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this folder's modules, whatever is installed
 from data.files import atomic_path, read_questions, refuse_overwrite, require
 from data.spreadsheet import spreadsheet_text
+from deployment.console import run_script
 from deployment.options import at_least_one, share
 from deployment.tagger import MAX_TAGS, read_tags
 from training.baseline import TfidfTagger, fit
@@ -189,4 +190,4 @@ def main(argv: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

@@ -24,6 +24,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this folder's modules, whatever is installed
 from data.files import DATE_COLUMN, read_questions, refuse_foreign, require, write_report
+from deployment.console import run_script
 from deployment.options import at_least_one, share
 from deployment.tagger import default_model_folder, read_tags
 from training.filter_tags import frequent_tags
@@ -185,4 +186,4 @@ def main(argv: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

@@ -27,6 +27,7 @@ from pathlib import Path
 from flask import Flask
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this folder's modules, whatever is installed
+from deployment.console import run_script
 from deployment.options import port
 from webapp.questions import QUESTION_BYTES
 
@@ -122,4 +123,4 @@ def main(argv: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

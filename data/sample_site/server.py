@@ -23,6 +23,7 @@ from data.files import atomic_path
 from data.sample_site.app import create_app
 from data.sample_site.faults import Faults
 from data.sample_site.questions import make_questions
+from deployment.console import run_script
 from deployment.options import at_least_one, number_from, port, seed_number, whole_number
 
 HOST = "127.0.0.1"
@@ -157,4 +158,4 @@ def main(argv: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)
