@@ -123,6 +123,20 @@ def tag_folder(
     ValueError : as shards_to_tag, the model cannot be loaded, ray is not installed, or a file turned out to be damaged
         when the others had been tagged
     """
+    Tagger(model)  # says what is wrong with it before a cluster is asked for
+    missing = shards_to_tag(source, target, force)
+    if not missing:
+        return 0, 0
+    target.mkdir(parents=True, exist_ok=True)
+    outcomes = on_cluster(missing, (model.resolve(), source.absolute(), target.absolute(), top_k), address)
+    faults = [outcome["fault"] for outcome in outcomes if outcome["fault"]]
+    if faults:
+        raise ValueError(f"{len(missing) - len(faults)} of {len(missing)} files tagged; {'; '.join(faults[:NAMED])}")
+    return len(missing), sum(outcome["questions"] for outcome in outcomes)
+
+
+def on_cluster(shards: list[Path], tagger_args: tuple, address: str) -> list[dict]:
+    """Return what ShardTaggers, made from ``tagger_args``, tell of each shard."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # read when ray starts a cluster
     try:
         import ray
@@ -130,31 +144,22 @@ def tag_folder(
     except ImportError:
         raise ValueError("--ray needs the package ray:  pip install -r requirements-ray.txt") from None
 
-    Tagger(model)  # says what is wrong with it before a cluster is asked for
-    missing = shards_to_tag(source, target, force)
-    if not missing:
-        return 0, 0
     logging.getLogger("ray.data").setLevel(logging.ERROR)
     code = {"working_dir": str(Path(__file__).parent), "excludes": ["model"]}
-    target.mkdir(parents=True, exist_ok=True)
     own = {"num_cpus": usable_cpus()} if address == "local" else {}
     ray.init(address=address, runtime_env=code, log_to_driver=False, logging_level=logging.ERROR, **own)
     try:
         ray.data.DataContext.get_current().enable_progress_bars = False
-        workers = min(len(missing), int(ray.cluster_resources()["CPU"]))
+        workers = min(len(shards), int(ray.cluster_resources()["CPU"]))
         tagged = ray.data.from_items(
-            [{"path": str(path)} for path in missing], override_num_blocks=len(missing)
+            [{"path": str(path)} for path in shards], override_num_blocks=len(shards)
         ).map_batches(
             ShardTagger,
-            fn_constructor_args=(model.resolve(), source.absolute(), target.absolute(), top_k),
+            fn_constructor_args=tagger_args,
             batch_size=1,
             compute=ray.data.ActorPoolStrategy(size=workers),
             num_cpus=0.9,  # leaves a little of each core for Ray's own tasks, which would wait for ever otherwise
         )
-        outcomes = list(tqdm(tagged.iter_rows(), total=len(missing), unit="file", desc="Tagging"))
+        return list(tqdm(tagged.iter_rows(), total=len(shards), unit="file", desc="Tagging"))
     finally:
         ray.shutdown()
-    faults = [outcome["fault"] for outcome in outcomes if outcome["fault"]]
-    if faults:
-        raise ValueError(f"{len(missing) - len(faults)} of {len(missing)} files tagged; {'; '.join(faults[:NAMED])}")
-    return len(missing), sum(outcome["questions"] for outcome in outcomes)

@@ -162,14 +162,13 @@ def _unpack(file: BinaryIO, path: Path) -> Iterator[BinaryIO]:
     try:
         with os.fdopen(end, "rb") as posts:
             yield posts
-    except DumpError as error:
+    except DumpError:
         thread.join()
         if not failures:
             raise
-        raise DamagedArchive(f"{path}: the archive is damaged ({failures[0]})") from error
     thread.join()
     if failures:
-        raise DamagedArchive(f"{path}: the archive is damaged ({failures[0]})")
+        raise DamagedArchive(f"{path}: the archive is damaged ({failures[0]})") from failures[0]
 
 
 def _to(pipe: BinaryIO):
