@@ -131,7 +131,7 @@ $(MODELS)/tfidf-baseline/thresholds.json: $(DATA)/split.csv training/baseline.py
 TRAINING := $(addprefix training/,finetune.py model.py questions.py checkpoints.py thresholds.py backbones.py)
 COMPARING := $(addprefix onnx_export/,compare.py evaluation.py model_report.py report.py)
 COMPARING += $(addprefix training/,metrics.py calibration.py)
-$(MODELS)/$(MODEL)/run.json: $(DATA)/split.csv $(TRAINING) deployment/tagger.py
+$(MODELS)/$(MODEL)/run.json: $(DATA)/split.csv $(TRAINING) $(wildcard deployment/tagging/*.py)
 	$(PY) training/finetune.py --model $(MODEL) $(WHERE) --force \
 		--max-length 128 --epochs 8 --batch-size 16 --learning-rate 3e-4 --consistency 0
 

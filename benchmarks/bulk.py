@@ -15,13 +15,17 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "deployment"))  # where the package tagging is
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this folder's modules, whatever is installed
+from tagging.console import run_script
+from tagging.cpus import usable_cpus
+from tagging.encoding import encode
+from tagging.model_folder import default_model_folder
+from tagging.options import at_least_one
+from tagging.tagger import Tagger
+
 from benchmarks.measure import peak_memory, report_of, seconds, write_report
 from data.files import read_questions
-from deployment.console import run_script
-from deployment.cpus import usable_cpus
-from deployment.options import at_least_one
-from deployment.tagger import Tagger, default_model_folder, encode
 
 PREDICT = Path(__file__).parents[1] / "deployment/predict.py"
 NAIVE_BATCH = 32
@@ -45,7 +49,7 @@ def one_by_one(tagger: Tagger, questions: list[tuple[str, str]]) -> None:
 def raw_model(tagger: Tagger, questions: list[tuple[str, str]]) -> Callable[[], None]:
     """Return a function that runs the model alone over questions tokenized before, one per core at a time."""
     titles, descriptions = zip(*questions, strict=True)
-    encodings = encode(tagger.tokenizer, titles, descriptions, tagger.fields)
+    encodings = encode(tagger.model.tokenizer, titles, descriptions, tagger.fields)
 
     def run() -> None:
         with ThreadPoolExecutor(usable_cpus()) as pool:

@@ -12,11 +12,14 @@ from pathlib import Path
 
 import numpy as np
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "deployment"))  # where the package tagging is
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this folder's modules, whatever is installed
+from tagging.console import run_script
+from tagging.model_folder import default_model_folder
+from tagging.tagger import Tagger
+
 from benchmarks.measure import fastest, report_of, write_report
 from data.files import read_questions
-from deployment.console import run_script
-from deployment.tagger import Tagger, default_model_folder
 from webapp.questions import EXPLANATION, Question, explanation_cost
 
 QUESTIONS, SEED, REPETITIONS = 30, 0, 3

@@ -13,11 +13,14 @@ from pathlib import Path
 
 import numpy as np
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "deployment"))  # where the package tagging is
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this folder's modules, whatever is installed
+from tagging.console import run_script
+from tagging.model_folder import default_model_folder
+from tagging.tagger import Tagger
+
 from benchmarks.measure import report_of, write_report
 from data.files import read_questions
-from deployment.console import run_script
-from deployment.tagger import Tagger, default_model_folder
 
 QUESTIONS = 400  # of each kind at most
 SEED = 0
@@ -39,7 +42,9 @@ LANGUAGES = (
 def made_up_titles(tagger: Tagger) -> dict[str, list[str]]:
     """Return titles of English words in any order, titles of random letters, and questions in other languages."""
     rng = random.Random(SEED)
-    words = sorted(word for word in tagger.tokenizer.get_vocab() if word.isascii() and word.isalpha() and len(word) > 2)
+    words = sorted(
+        word for word in tagger.model.tokenizer.get_vocab() if word.isascii() and word.isalpha() and len(word) > 2
+    )
 
     def letters() -> str:
         return "".join(rng.choices(string.ascii_lowercase, k=rng.randint(3, 9)))

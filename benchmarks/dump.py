@@ -14,11 +14,13 @@ from xml.sax.saxutils import quoteattr
 
 from lxml import etree
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "deployment"))  # where the package tagging is
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this folder's modules, whatever is installed
+from tagging.console import run_script
+from tagging.options import at_least_one
+
 from benchmarks.measure import peak_memory, proportional, report_of, seconds, write_report
 from data.sample_site.questions import make_questions
-from deployment.console import run_script
-from deployment.options import at_least_one
 from scraper.archives import open_posts
 from scraper.posts_xml import raw_questions
 

@@ -17,11 +17,13 @@ from pathlib import Path
 
 import numpy as np
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "deployment"))  # where the package tagging is
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this folder's modules, whatever is installed
+from tagging.console import run_script
+from tagging.encoding import FIELDS
+from tagging.options import at_least_one, text_length
+
 from benchmarks.measure import report_of, seconds, write_report
-from deployment.console import run_script
-from deployment.options import at_least_one, text_length
-from deployment.tagger import FIELDS
 from training import finetune
 from training.backbones import find_backbone
 from training.questions import Part, read_part

@@ -19,14 +19,17 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "deployment"))  # where the package tagging is
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this folder's modules, whatever is installed
+from tagging.console import run_script
+from tagging.cpus import usable_cpus
+from tagging.files import atomic_path
+from tagging.model_folder import default_model_folder
+from tagging.options import at_least_one
+
 from benchmarks.measure import peak_memory, proportional, report_of, resident, write_report
-from data.files import atomic_path, read_questions, write_questions
+from data.files import read_questions, write_questions
 from data.sample_site.server import SampleSite
-from deployment.console import run_script
-from deployment.cpus import usable_cpus
-from deployment.options import at_least_one
-from deployment.tagger import default_model_folder
 
 if TYPE_CHECKING:
     import pandas as pd

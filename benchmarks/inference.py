@@ -22,13 +22,17 @@ from pathlib import Path
 
 import numpy as np
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "deployment"))  # where the package tagging is
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this folder's modules, whatever is installed
+from tagging.console import run_script
+from tagging.decision import sigmoid
+from tagging.encoding import encode
+from tagging.options import at_least_one
+from tagging.tagger import Tagger, import_onnxruntime
+
 from benchmarks.matrix_rates import gigaflops
 from benchmarks.measure import fastest, report_of, seconds, write_report
 from data.files import require
-from deployment.console import run_script
-from deployment.options import at_least_one
-from deployment.tagger import Tagger, encode, import_onnxruntime, sigmoid
 from onnx_export.export import pytorch_scorer
 from training.backbones import short_name
 from training.questions import read_part
@@ -117,7 +121,7 @@ def time_by_operator(model: Path, feed: dict[str, np.ndarray], repetitions: int 
 
 def feed_of(tagger: Tagger, length: int, rows: int) -> dict[str, np.ndarray]:
     """Return a batch of made-up tokens, all read."""
-    ids = np.random.default_rng(0).integers(1000, tagger.tokenizer.get_vocab_size(), (rows, length))
+    ids = np.random.default_rng(0).integers(1000, tagger.model.tokenizer.get_vocab_size(), (rows, length))
     feed = {"input_ids": ids, "attention_mask": np.ones_like(ids), "token_type_ids": np.zeros_like(ids)}
     return {name: feed[name] for name in tagger.input_names}
 

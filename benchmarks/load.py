@@ -25,12 +25,15 @@ from pathlib import Path
 import httpx
 import psutil
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "deployment"))  # where the package tagging is
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this folder's modules, whatever is installed
+from tagging.console import run_script
+from tagging.cpus import usable_cpus
+from tagging.model_folder import default_model_folder
+from tagging.options import at_least_one, positive
+from tagging.tagger import Tagger
+
 from benchmarks.measure import report_of, write_report
-from deployment.console import run_script
-from deployment.cpus import usable_cpus
-from deployment.options import at_least_one, positive
-from deployment.tagger import Tagger, default_model_folder
 
 ROOT = Path(__file__).parents[1]
 SPACE_PORT, FORM_PORT = 7871, 8071

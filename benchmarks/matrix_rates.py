@@ -1,9 +1,9 @@
 """The rates at which this machine's onnxruntime multiplies matrices: the limit that a model is held against."""
 
 import numpy as np
+from tagging.tagger import import_onnxruntime
 
 from benchmarks.measure import fastest
-from deployment.tagger import import_onnxruntime
 
 SIZE = 1024  # fits into the caches of today's processors, large enough to fill their units
 

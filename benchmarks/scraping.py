@@ -13,13 +13,15 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "deployment"))  # where the package tagging is
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this folder's modules, whatever is installed
+from tagging.console import run_script
+from tagging.options import at_least_one
+
 from benchmarks.dump import write_dump
 from benchmarks.measure import peak_memory, report_of, write_report
 from data.files import iter_rows
 from data.sample_site.server import SampleSite
-from deployment.console import run_script
-from deployment.options import at_least_one
 
 SCRAPER = Path(__file__).parents[1] / "scraper"
 PAGES = (SCRAPER / "question_url_scraper.py", SCRAPER / "question_details_scraper.py")

@@ -15,11 +15,15 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "deployment"))  # where the package tagging is
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this folder's modules, whatever is installed
+from tagging.console import run_script
+from tagging.encoding import encode
+from tagging.model_folder import default_model_folder
+from tagging.tagger import Tagger, import_onnxruntime
+
 from benchmarks.measure import fastest, report_of, seconds, write_report
 from data.files import read_questions
-from deployment.console import run_script
-from deployment.tagger import Tagger, default_model_folder, encode, import_onnxruntime
 
 if TYPE_CHECKING:
     import onnxruntime
@@ -99,7 +103,9 @@ def main(argv: list[str] | None = None) -> None:
         tagger = Tagger(args.model)
     except (ValueError, OSError) as error:
         sys.exit(str(error))
-    encodings = encode(tagger.tokenizer, questions["title"].tolist(), questions["description"].tolist(), tagger.fields)
+    encodings = encode(
+        tagger.model.tokenizer, questions["title"].tolist(), questions["description"].tolist(), tagger.fields
+    )
     feeds = [tagger.inputs([encoding]) for encoding in encodings]
     model = args.model / "model_quantized.onnx"
     with tempfile.TemporaryDirectory() as folder:

@@ -12,9 +12,11 @@ import sys
 import time
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "deployment"))  # where the package tagging is
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this folder's modules, whatever is installed
+from tagging.console import run_script
+
 from benchmarks.measure import report_of, write_report
-from deployment.console import run_script
 from training.ablate import choose
 from training.baseline import TfidfTagger, fit
 from training.metrics import tagging_metrics

@@ -13,11 +13,16 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "deployment"))  # where the package tagging is
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this folder's modules, whatever is installed
+from tagging.console import run_script
+from tagging.decision import sigmoid, suggest
+from tagging.encoding import encode
+from tagging.model_folder import default_model_folder
+from tagging.tagger import Tagger
+
 from benchmarks.measure import report_of, write_report
 from data.files import read_questions
-from deployment.console import run_script
-from deployment.tagger import Tagger, default_model_folder, encode, sigmoid, suggest
 from training.metrics import tagging_metrics
 from training.questions import Part, as_part, read_part
 
@@ -26,8 +31,8 @@ SHOWN = ("f1_micro", "f1_macro", "precision_at_1", "recall_at_5")
 
 def read_tokens(tagger: Tagger, train: Part) -> np.ndarray:
     """Return which tokens the questions of ``train`` hold, a bool array of shape (vocabulary,)."""
-    read = np.zeros(tagger.tokenizer.get_vocab_size(), dtype=bool)
-    for encoding in encode(tagger.tokenizer, train.titles, train.descriptions, tagger.fields):
+    read = np.zeros(tagger.model.tokenizer.get_vocab_size(), dtype=bool)
+    for encoding in encode(tagger.model.tokenizer, train.titles, train.descriptions, tagger.fields):
         read[encoding.ids] = True
     return read
 
@@ -43,7 +48,9 @@ def share_of_file(model: Path, kept: np.ndarray) -> float:
 def probabilities(tagger: Tagger, part: Part, kept: np.ndarray, unknown: int) -> np.ndarray:
     """Return the tags' probabilities, shape (n, num_labels), where every token not ``kept`` reads as ``unknown``."""
     rows = []
-    for encoding in tqdm(encode(tagger.tokenizer, part.titles, part.descriptions, tagger.fields), unit="question"):
+    for encoding in tqdm(
+        encode(tagger.model.tokenizer, part.titles, part.descriptions, tagger.fields), unit="question"
+    ):
         feed = tagger.inputs([encoding])
         feed["input_ids"] = np.where(kept[feed["input_ids"]], feed["input_ids"], unknown)
         rows.append(tagger.rule.probabilities(sigmoid(tagger.run(feed)[0])))
@@ -83,7 +90,7 @@ def main(argv: list[str] | None = None) -> None:
     except (ValueError, OSError) as error:
         sys.exit(str(error))
     kept = read_tokens(tagger, train)
-    unknown = next(filter(None, map(tagger.tokenizer.token_to_id, ("[UNK]", "<unk>"))))
+    unknown = next(filter(None, map(tagger.model.tokenizer.token_to_id, ("[UNK]", "<unk>"))))
     share = share_of_file(args.model / "model_quantized.onnx", kept)
     lines = [
         f"# A vocabulary of the {kept.mean():.0%} of the tokens that {len(train)} training questions hold\n",

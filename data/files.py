@@ -9,14 +9,13 @@ tag_types_encoded.json   {tag: index}
 """
 
 import json
-import os
 import re
 import sys
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 
-from deployment.tables import match_columns, read_header, read_rows
+from tagging.files import atomic_path
+from tagging.tables import match_columns, read_header, read_rows
 
 URL_COLUMNS = ["title", "url"]
 QUESTION_COLUMNS = ["title", "description", "tags", "url"]
@@ -31,22 +30,6 @@ TAG_ENDS = re.compile(r"[\s,;|<>]")  # what separates tags on the sites, in the 
 ONNX_FILES = ("model.onnx", "model.onnx_data", "config.json", "tokenizer.json", "tag_types_encoded.json",
               "thresholds.json", "model_quantized.onnx", "quantization.json", "metrics.json", "per_tag.tsv",
               "worst_errors.md", "test_decisions.json")  # fmt: skip
-
-
-@contextmanager
-def atomic_path(path: str | Path) -> Iterator[Path]:
-    """Yield a temporary path beside ``path`` that becomes ``path`` when the block succeeds, and vanishes otherwise."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        yield temporary
-        try:
-            temporary.replace(path)
-        except PermissionError as error:  # Windows replaces no file that is open
-            sys.exit(f"{path} cannot be replaced ({error.strerror}): close it in other programs, then run this again")
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def write_json(path: str | Path, content: object) -> None:
@@ -104,7 +87,7 @@ def iter_rows(path: str | Path, columns: Sequence[str] = DETAILS_COLUMNS) -> Ite
 
     Raises
     ------
-    ValueError : as :func:`deployment.tables.read_rows` and :func:`deployment.tables.match_columns`
+    ValueError : as :func:`tagging.tables.read_rows` and :func:`tagging.tables.match_columns`
     """
     path = Path(path)
     found = match_columns(read_header(path), columns, path)

@@ -13,11 +13,15 @@ from pathlib import Path
 
 import numpy as np
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "deployment"))  # where the package tagging is
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this folder's modules, whatever is installed
+from tagging.console import run_script
+from tagging.files import atomic_path
+from tagging.model_folder import read_tags
+
 from data.files import (
     DATE_COLUMN,
     URL_COLUMNS,
-    atomic_path,
     check_urls,
     read_questions,
     read_synonyms,
@@ -26,8 +30,6 @@ from data.files import (
     write_report,
 )
 from data.source import NAME, read_source
-from deployment.console import run_script
-from deployment.tagger import read_tags
 from training.splits import FRACTIONS, REPOST, duplicate_groups
 
 SCRIPT = "data/validate.py"

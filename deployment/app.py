@@ -15,10 +15,12 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from console import run_script
-from html_text import question_text
-from options import port
-from tagger import ModelFolderError, Tagger, default_model_folder
+from tagging.console import run_script
+from tagging.explain import explain_tags
+from tagging.html_text import question_text
+from tagging.model_folder import ModelFolderError, default_model_folder
+from tagging.options import port
+from tagging.tagger import Tagger
 
 SITE = "https://datascience.stackexchange.com"  # its tag pages are linked to; TAGGER_SITE names another
 MAX_BATCH = 64  # questions of one call of /predict_batch
@@ -110,7 +112,7 @@ def check_text(tagger, title: Any, description: Any, which: str = "the question"
             raise gr.Error("title and description must be strings", print_exception=False)
         if len(text) > longest:
             raise gr.Error(f"the {name} has {len(text)} characters; at most {longest} are read", print_exception=False)
-    texts = question_text(title, description, tagger.max_tokens)
+    texts = question_text(title, description, tagger.model.max_length)
     if not any(text.strip() for text in texts):
         raise gr.Error(f"{which} is empty: give it a title or a description", print_exception=False)
     return texts
@@ -149,7 +151,7 @@ def add_api(tagger) -> None:
         Returns {"title": [{"text": ..., "tag": ... or null, "weight": 0 to 1}, ...], "description": [...]}: the texts
         in pieces, each with the tag that it carried.
         """
-        return tagger.explain(*check_text(tagger, title, description))
+        return explain_tags(tagger, *check_text(tagger, title, description))
 
     def tags() -> list:
         """List the tags that the model knows, with the probability from which each is suggested."""
@@ -183,7 +185,7 @@ def make_handlers(tagger) -> tuple:
     def show_words(title: str, description: str) -> str:
         if not title.strip() and not description.strip():
             return BLANK
-        words = tagger.explain(*check_text(tagger, title, description))
+        words = explain_tags(tagger, *check_text(tagger, title, description))
         return str(render.module.words(words))  # type: ignore[attr-defined]
 
     return show, show_words

@@ -13,11 +13,13 @@ import os
 import sys
 import unicodedata
 from pathlib import Path
+from typing import Any
 
-from cpus import usable_cpus
-from predict import atomic_path, tag_question
-from tables import is_parquet, read_questions, write_tagged
-from tagger import Tagger
+from tagging.bulk import tag_question
+from tagging.cpus import usable_cpus
+from tagging.files import atomic_path
+from tagging.tables import is_parquet, read_questions, write_tagged
+from tagging.tagger import Tagger
 
 NAMED = 5  # files that one line names
 
@@ -146,7 +148,7 @@ def on_cluster(shards: list[Path], tagger_args: tuple, address: str) -> list[dic
 
     logging.getLogger("ray.data").setLevel(logging.ERROR)
     code = {"working_dir": str(Path(__file__).parent), "excludes": ["model"]}
-    own = {"num_cpus": usable_cpus()} if address == "local" else {}
+    own: dict[str, Any] = {"num_cpus": usable_cpus()} if address == "local" else {}
     ray.init(address=address, runtime_env=code, log_to_driver=False, logging_level=logging.ERROR, **own)
     try:
         ray.data.DataContext.get_current().enable_progress_bars = False

@@ -8,8 +8,9 @@ import hashlib
 import json
 from pathlib import Path
 
-from data.files import atomic_path
-from deployment.tagger import read_json
+from tagging.files import atomic_path
+from tagging.model_folder import read_json
+
 from onnx_export.decisions import FIGURES, as_arrays, part_id
 
 BEST_SHIPPED = Path("assets/best_shipped")

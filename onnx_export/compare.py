@@ -17,11 +17,16 @@ from pathlib import Path
 
 import numpy as np
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "deployment"))  # where the package tagging is
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this folder's modules, whatever is installed
-from data.files import atomic_path, refuse_overwrite, write_json
+from tagging.console import run_script
+from tagging.decision import suggest
+from tagging.files import atomic_path
+from tagging.model_folder import ModelFolderError
+from tagging.tagger import Tagger
+
+from data.files import refuse_overwrite, write_json
 from data.spreadsheet import spreadsheet_text
-from deployment.console import run_script
-from deployment.tagger import ModelFolderError, Tagger, suggest
 from onnx_export.best_shipped import file_hashes, write_decisions
 from onnx_export.decisions import describe_decisions
 from onnx_export.evaluation import Evaluation, differences, evaluate, most_frequent_tags, no_tags

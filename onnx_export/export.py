@@ -15,10 +15,14 @@ from pathlib import Path
 
 import numpy as np
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "deployment"))  # where the package tagging is
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this folder's modules, whatever is installed
+from tagging.console import run_script
+from tagging.encoding import encode, load_tokenizer
+from tagging.model_folder import read_fields
+from tagging.tagger import Tagger
+
 from data.files import ONNX_FILES, refuse_overwrite, remove_results, require
-from deployment.console import run_script
-from deployment.tagger import Tagger, encode, load_tokenizer, read_fields
 from training.backbones import short_name
 from training.questions import Part, check_fields, read_part
 from training.recipes import training_command

@@ -13,9 +13,11 @@ import argparse
 import sys
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "deployment"))  # where the package tagging is
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this folder's modules, whatever is installed
+from tagging.console import run_script
+
 from data.files import require
-from deployment.console import run_script
 from onnx_export.best_shipped import BEST_SHIPPED, best_shipped, served_decisions
 from onnx_export.decisions import FIGURES, paired_difference
 from training.backbones import short_name

@@ -17,10 +17,15 @@ from pathlib import Path
 
 import numpy as np
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "deployment"))  # where the package tagging is
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this folder's modules, whatever is installed
+from tagging.console import run_script
+from tagging.decision import DecisionRule, suggest
+from tagging.encoding import encode
+from tagging.model_folder import read_fields, read_json
+from tagging.tagger import Tagger
+
 from data.files import refuse_overwrite, require, write_json
-from deployment.console import run_script
-from deployment.tagger import DecisionRule, Tagger, encode, read_fields, read_json, suggest
 from training.backbones import short_name
 from training.metrics import tagging_metrics
 from training.questions import Part, check_fields, read_part
@@ -37,7 +42,7 @@ def quantize(folder: Path, output: Path, calibration: Part) -> None:
     from onnx_export.int8 import OPSET, quantize_matrices, quantize_tables
 
     tagger = Tagger(folder, "model.onnx")
-    encodings = encode(tagger.tokenizer, calibration.titles, calibration.descriptions, tagger.fields)
+    encodings = encode(tagger.model.tokenizer, calibration.titles, calibration.descriptions, tagger.fields)
     model = onnx.version_converter.convert_version(onnx.load(folder / "model.onnx"), OPSET)
     quantize_matrices(model, (tagger.inputs([encoding]) for encoding in encodings))
     quantize_tables(model)

@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from data.files import atomic_path
+from tagging.files import atomic_path
+
 from onnx_export.evaluation import Evaluation
 from training.calibration import NUM_BINS, SHOWN, reliability_bins, shown_pairs
 

@@ -14,10 +14,13 @@ import shutil
 import sys
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "deployment"))  # where the package tagging is
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this folder's modules, whatever is installed
+from tagging.console import run_script
+from tagging.model_folder import read_json
+from tagging.tagger import Tagger
+
 from data.files import read_questions, read_table, refuse_overwrite, require
-from deployment.console import run_script
-from deployment.tagger import Tagger, read_json
 from onnx_export.best_shipped import BEST_SHIPPED, best_shipped, raise_bar, served_decisions
 from onnx_export.card import describe_data, model_card
 from training.backbones import short_name

@@ -8,7 +8,8 @@ import json
 import re
 from datetime import UTC, datetime
 
-from deployment.html_text import html_to_text
+from tagging.html_text import html_to_text
+
 from scraper.details import details_row
 from scraper.pages import canonical_url, clean_title
 from scraper.politeness import YEAR_S, RetryLater, StopRun

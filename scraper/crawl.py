@@ -12,7 +12,8 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import urlsplit
 
-from deployment.options import at_least_one, number_from
+from tagging.options import at_least_one, number_from
+
 from scraper.addresses import host_of, web_address
 from scraper.pages import ElsewhereError, Page, PageError, is_challenge
 from scraper.politeness import (

@@ -10,7 +10,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Self
 
-from deployment.locks import sole_writer
+from tagging.locks import sole_writer
 
 # A field, quoted or not, and what ends it: a comma or the record's end (RFC 4180).
 FIELD = re.compile(rb'(?:"[^"]*+(?:""[^"]*+)*+"[^,\r\n]*+|[^",\r\n][^,\r\n]*+|)(,|\r\n|\n|\r)')

@@ -22,13 +22,15 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "deployment"))  # where the package tagging is
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this folder's modules, whatever is installed
+from tagging.console import run_script
+from tagging.cpus import usable_cpus
+from tagging.html_text import html_to_text
+from tagging.options import at_least_one
+
 from data.files import DETAILS_COLUMNS, iter_rows, write_json
 from data.source import write_source
-from deployment.console import run_script
-from deployment.cpus import usable_cpus
-from deployment.html_text import html_to_text
-from deployment.options import at_least_one
 from scraper.archives import DamagedArchive, open_posts, volumes
 from scraper.crawl import orderly_end, site_address
 from scraper.csv_store import CsvStore

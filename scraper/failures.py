@@ -5,7 +5,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
-from data.files import atomic_path
+from tagging.files import atomic_path
+
 from scraper.csv_store import complete_length, parse_table, to_csv
 from scraper.pages import question_key
 

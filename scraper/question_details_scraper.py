@@ -14,10 +14,12 @@ from urllib.parse import urlsplit
 
 from tqdm import tqdm
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "deployment"))  # where the package tagging is
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this folder's modules, whatever is installed
+from tagging.console import run_script
+
 from data.files import DETAILS_COLUMNS, iter_rows, require
 from data.source import write_source
-from deployment.console import run_script
 from scraper.addresses import web_address
 from scraper.crawl import Crawler, add_crawl_options, crawl_options, orderly_end
 from scraper.csv_store import CsvStore

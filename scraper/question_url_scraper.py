@@ -17,10 +17,13 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "deployment"))  # where the package tagging is
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this folder's modules, whatever is installed
-from data.files import URL_COLUMNS, atomic_path, iter_rows
-from deployment.console import run_script
-from deployment.options import at_least_one
+from tagging.console import run_script
+from tagging.files import atomic_path
+from tagging.options import at_least_one
+
+from data.files import URL_COLUMNS, iter_rows
 from scraper.addresses import is_of_site
 from scraper.crawl import Crawler, add_crawl_options, crawl_options, orderly_end, site_address
 from scraper.csv_store import CsvStore, to_csv

@@ -21,10 +21,12 @@ from typing import Any
 
 from tqdm import tqdm
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "deployment"))  # where the package tagging is
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this folder's modules, whatever is installed
+from tagging.console import run_script
+
 from data.files import DETAILS_COLUMNS, iter_rows, write_json
 from data.source import write_source
-from deployment.console import run_script
 from scraper.api_answers import LARGEST_ID, AnswerError, api_time, iso_time, parse_question_item, question_id
 from scraper.api_client import ADDRESS, KEYLESS_PAGES, PAGE_SIZE, Api
 from scraper.crawl import add_polite_options, api_address, orderly_end, site_address

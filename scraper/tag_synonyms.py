@@ -9,9 +9,12 @@ import argparse
 import sys
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "deployment"))  # where the package tagging is
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this folder's modules, whatever is installed
-from data.files import SYNONYM_COLUMNS, atomic_path, refuse_overwrite
-from deployment.console import run_script
+from tagging.console import run_script
+from tagging.files import atomic_path
+
+from data.files import SYNONYM_COLUMNS, refuse_overwrite
 from scraper.api_client import ADDRESS, Api
 from scraper.crawl import add_polite_options, api_address, orderly_end, site_address
 from scraper.csv_store import to_csv

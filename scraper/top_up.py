@@ -5,7 +5,9 @@ import hashlib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from data.files import DETAILS_COLUMNS, atomic_path, iter_rows
+from tagging.files import atomic_path
+
+from data.files import DETAILS_COLUMNS, iter_rows
 from scraper.pages import question_key
 
 OVERLAP_S = 3600  # of a top-up with the run before: clocks differ, and what a site shows may be some minutes old

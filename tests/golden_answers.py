@@ -12,10 +12,12 @@ from pathlib import Path
 
 import numpy as np
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "deployment"))  # where the package tagging is
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this folder's modules, whatever is installed
+from tagging.console import run_script
+from tagging.tagger import Tagger
+
 from data.files import refuse_overwrite, write_json
-from deployment.console import run_script
-from deployment.tagger import Tagger
 
 SHIPPED = Path("deployment/model")
 ANSWERS = Path("tests/golden_answers.json")

@@ -12,9 +12,9 @@ from xml.sax.saxutils import quoteattr
 
 import py7zr
 import pytest
+from tagging.html_text import html_to_text
 
 from data.sample_site.questions import make_questions
-from deployment.html_text import html_to_text
 from scraper import posts_xml
 from scraper.archives import DamagedArchive, open_posts
 from scraper.posts_xml import DumpError, PostsXml, raw_questions

@@ -13,10 +13,10 @@ import pandas as pd
 import psutil
 import pytest
 from selenium.webdriver.chrome.service import Service
+from tagging.cpus import usable_cpus
+from tagging.locks import sole_writer
 
 from data.files import write_json
-from deployment.cpus import usable_cpus
-from deployment.locks import sole_writer
 from scraper import processes
 from scraper.csv_store import CsvStore
 from tests.tiny_model import build_model_folder
@@ -66,8 +66,8 @@ def test_a_containers_quota_bounds_the_cpus(tmp_path, monkeypatch, groups, files
 ON_ONE_CORE = """
 import os, sys
 os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
-from deployment.tagger import Tagger, import_onnxruntime
 from scraper.data_dump import parse_args
+from tagging.tagger import Tagger, import_onnxruntime
 import_onnxruntime()
 before = len(os.listdir("/proc/self/task"))
 Tagger(sys.argv[1])

@@ -1,8 +1,8 @@
 """The parsers of scraped pages, on pages written for this test in the markups of several years."""
 
 import pytest
+from tagging.html_text import html_to_text
 
-from deployment.html_text import html_to_text
 from scraper.pages import (
     PageError,
     canonical_url,

@@ -15,10 +15,11 @@ import numpy as np
 import pyarrow
 import pyarrow.parquet
 import pytest
+from tagging.decision import suggest
+from tagging.html_text import html_to_text
+from tagging.tagger import Tagger
 
 from data.sample_site.questions import make_questions
-from deployment.html_text import html_to_text
-from deployment.tagger import Tagger, suggest
 from tests.tiny_model import build_model_folder
 
 SCRIPT = Path(__file__).parents[1] / "deployment" / "predict.py"
@@ -322,7 +323,7 @@ def test_a_killed_run_goes_on_where_it_stopped(cut_run, predict, tagged, tmp_pat
         file.write(b'[["pyth')  # a line that the kill tore
     resumed = predict(None)
     assert resumed.returncode == 0, resumed.stderr
-    assert "going on after the" in resumed.stderr
+    assert "resuming after the" in resumed.stderr
     expected = ['["python"]', '["deep-learning"]', read_csv(tagged)[2]["tags"], '["pandas"]'] * 1000
     assert [row["tags"] for row in read_csv(tagged)] == expected
     assert {path.name for path in tmp_path.iterdir()} == {"questions.csv", "tagged.csv"}

@@ -19,10 +19,10 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
+from tagging.html_text import html_to_text
 
 from data.sample_site.questions import make_questions
 from data.sample_site.server import Faults, SampleSite
-from deployment.html_text import html_to_text
 from scraper import data_dump, question_details_scraper, question_url_scraper, stack_exchange_api, tag_synonyms
 from scraper.csv_store import CsvStore, complete_length
 from scraper.pages import Page

@@ -63,15 +63,15 @@ def copy(tmp_path_factory):
     """A copy of the repository's folders of scripts."""
     copy = tmp_path_factory.mktemp("copied") / "folder"
     no_code = shutil.ignore_patterns("__pycache__", "model", "demo", "*.csv", "*.json")
-    for package in ROOT.glob("*/__init__.py"):
-        shutil.copytree(package.parent, copy / package.parent.name, ignore=no_code)
+    for folder in {package.parent for package in ROOT.glob("*/__init__.py")} | {ROOT / "deployment"}:
+        shutil.copytree(folder, copy / folder.name, ignore=no_code)
     return copy
 
 
 @pytest.mark.parametrize("script", SCRIPTS)
 def test_help_shows_defaults_and_loads_nothing_heavy_or_foreign(script, copy):
     """Run in a copy, where the first folder's modules are the installed ones, and those of POSIX alone are absent."""
-    installed = os.environ | {"PYTHONPATH": str(ROOT)}
+    installed = os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "deployment")])}
     command = [sys.executable, "-c", SHOW_HELP, script]
     shown = subprocess.run(command, capture_output=True, text=True, cwd=copy, env=installed)
     assert shown.returncode == 0, shown.stderr
@@ -80,7 +80,7 @@ def test_help_shows_defaults_and_loads_nothing_heavy_or_foreign(script, copy):
     assert "(default:" in text
     files = json.loads(imported)
     assert not HEAVY & {name.partition(".")[0] for name in files}
-    packages = {path.parent.name for path in ROOT.glob("*/__init__.py")}
+    packages = {path.parent.name for place in ("*", "deployment/*") for path in ROOT.glob(f"{place}/__init__.py")}
     own = [path for name, path in files.items() if name.partition(".")[0] in packages and path]
     assert [path for path in own if not path.startswith(str(copy))] == []
 

@@ -6,9 +6,9 @@ import shutil
 
 import pandas as pd
 import pytest
+from tagging.tagger import Tagger
 
 from data.files import write_json, write_questions
-from deployment.tagger import Tagger
 from onnx_export import compare, quality_gate, ship
 from onnx_export.decisions import FIGURES
 from tests.tiny_model import TAGS, build_model_folder

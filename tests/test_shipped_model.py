@@ -8,8 +8,8 @@ import onnx
 import pandas as pd
 import pytest
 from onnx import numpy_helper
+from tagging.tagger import Tagger
 
-from deployment.tagger import Tagger
 from onnx_export.best_shipped import BEST_SHIPPED, best_shipped, served_decisions
 from onnx_export.decisions import as_arrays
 from onnx_export.ship import SHIPPED as FILES

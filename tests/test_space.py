@@ -208,7 +208,7 @@ def test_a_stand_in_that_cannot_answer_is_no_error_of_the_server(tmp_path, capfd
         def fail(*args, error=error):
             raise error
 
-        plain_network.setattr("deployment.tagger.Tagger.answer", fail)
+        plain_network.setattr("tagging.tagger.Tagger.answer", fail)
         assert_told(client, told, status)
 
 

@@ -11,8 +11,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tagging.decision import suggest
+from tagging.explain import explain_tags
+from tagging.model_folder import ModelFolderError
+from tagging.tagger import Tagger
 
-from deployment.tagger import ModelFolderError, Tagger, suggest
 from tests.tiny_model import MAX_LENGTH, TAGS, THRESHOLDS, WORDS, build_model_folder, write_json
 
 
@@ -199,7 +202,7 @@ def test_a_model_less_sure_than_it_must_be_says_that_no_tag_fits(tagger, folder)
     [("python", ""), ("", "  gradient\n\nin layers "), ("my python", "word " * 200), ("\u202e \U0001f600", "x")],
 )
 def test_an_explanation_gives_the_texts_back_with_a_weight_for_each_word_that_carried(tagger, title, description):
-    explanation = tagger.explain(title, description)
+    explanation = explain_tags(tagger, title, description)
     assert "".join(piece["text"] for piece in explanation["title"]) == title.strip()
     assert "".join(piece["text"] for piece in explanation["description"]) == description.strip()
     suggested = names(tagger.tag(title, description))
@@ -214,7 +217,7 @@ def carried(pieces):
 
 
 def test_an_explanation_names_the_words_that_carried_each_tag(tagger):
-    explanation = tagger.explain("my python", "gradient in a csv")
+    explanation = explain_tags(tagger, "my python", "gradient in a csv")
     assert carried(explanation["title"]) == [("my ", None, 0), ("python", "python", 1)]
     assert carried(explanation["description"]) == [
         ("gradient", "deep-learning", 1),
@@ -224,7 +227,7 @@ def test_an_explanation_names_the_words_that_carried_each_tag(tagger):
 
 
 def test_the_weightier_words_are_found_in_a_long_text_too(tagger):
-    explanation = tagger.explain("python", "and so on " * 8 + "gradient")
+    explanation = explain_tags(tagger, "python", "and so on " * 8 + "gradient")
     assert carried(explanation["title"]) == [("python", "python", 1)]
     assert carried(explanation["description"])[-1] == ("gradient", "deep-learning", 1)
 
@@ -242,7 +245,7 @@ def test_no_tag_fits_a_question_without_what_the_model_reads(folder):
 
 def test_what_the_model_does_not_read_carries_nothing(folder):
     read_descriptions_only(folder)
-    explanation = Tagger(folder).explain("python", "gradient")
+    explanation = explain_tags(Tagger(folder), "python", "gradient")
     assert carried(explanation["title"]) == [("python", None, 0)]
     assert carried(explanation["description"]) == [("gradient", "deep-learning", 1)]
 
@@ -251,8 +254,8 @@ def test_what_the_model_does_not_read_carries_nothing(folder):
 
 ROOT = Path(__file__).parents[1]
 STARTS = {
-    "tagger": "from deployment.tagger import Tagger; Tagger({model!r}).answer('python', '')",
-    "form": "from webapp.tagging import LocalTagger; from pathlib import Path; LocalTagger(Path({model!r})).tags()",
+    "tagger": "from tagging.tagger import Tagger; Tagger({model!r}).answer('python', '')",
+    "form": "from webapp.answers import LocalTagger; from pathlib import Path; LocalTagger(Path({model!r})).tags()",
     "quantize": "import onnx; from onnx_export.int8 import observe; "
     "observe(onnx.load({model!r} + '/model_quantized.onnx'), [], [])",
     "benchmark": "from benchmarks.matrix_rates import gigaflops; gigaflops('fp32', 1)",
@@ -271,7 +274,7 @@ def test_onnxruntime_leaves_nothing_in_the_home_folder(start, folder, tmp_path):
 
 def test_a_users_own_setting_of_the_telemetry_is_left_alone(tmp_path):
     code = (
-        "import os; from deployment.tagger import import_onnxruntime; import_onnxruntime(); "
+        "import os; from tagging.tagger import import_onnxruntime; import_onnxruntime(); "
         "print(os.environ['ORT_DISABLE_TELEMETRY'])"
     )
     environment = clean_environment(tmp_path) | {"ORT_DISABLE_TELEMETRY": "0"}
@@ -282,7 +285,11 @@ def test_a_users_own_setting_of_the_telemetry_is_left_alone(tmp_path):
 def clean_environment(home: Path) -> dict[str, str]:
     """Return the environment with a home folder of its own and without settings of caches and telemetry."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("XDG_", "HF_", "ORT_"))}
-    return kept | {"HOME": str(home), "USERPROFILE": str(home), "PYTHONPATH": str(ROOT)}
+    return kept | {
+        "HOME": str(home),
+        "USERPROFILE": str(home),
+        "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "deployment")]),
+    }
 
 
 def test_onnxruntime_is_imported_in_one_place():
@@ -290,6 +297,6 @@ def test_onnxruntime_is_imported_in_one_place():
     imports = re.compile(r"^\s*(?:import|from) onnxruntime\b", re.MULTILINE)
     sources = [path for path in ROOT.glob("*/*.py") if not path.parent.name.startswith(".")]
     found = [path for path in sources if imports.search(path.read_text(encoding="utf-8"))]
-    assert {str(path.relative_to(ROOT)) for path in found} <= {"deployment/tagger.py", "benchmarks/session.py"}
+    assert {str(path.relative_to(ROOT)) for path in found} <= {"deployment/tagging/tagger.py", "benchmarks/session.py"}
     session = (ROOT / "benchmarks" / "session.py").read_text(encoding="utf-8")
     assert len(imports.findall(session)) == 1, "only for the type checker"

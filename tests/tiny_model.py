@@ -33,7 +33,7 @@ SPECIAL_TOKENS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]"]
 
 
 def build_model_folder(folder: Path, min_confidence: float = 0.0) -> Path:
-    """Write a model folder (see deployment/tagger.py) and return it."""
+    """Write a model folder (see deployment/tagging/model_folder.py) and return it."""
     folder.mkdir(parents=True, exist_ok=True)
     vocabulary = SPECIAL_TOKENS + list(WORDS)
     build_tokenizer(vocabulary).save(str(folder / "tokenizer.json"))

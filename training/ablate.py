@@ -19,11 +19,15 @@ from pathlib import Path
 
 import numpy as np
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "deployment"))  # where the package tagging is
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this folder's modules, whatever is installed
-from data.files import atomic_path, refuse_foreign, write_json, write_report
-from deployment.console import run_script
-from deployment.options import at_least_one, learning_rate, loss_weight, positive, seed_number, text_length
-from deployment.tagger import DecisionRule, read_json, sigmoid, suggest
+from tagging.console import run_script
+from tagging.decision import DecisionRule, sigmoid, suggest
+from tagging.files import atomic_path
+from tagging.model_folder import read_json
+from tagging.options import at_least_one, learning_rate, loss_weight, positive, seed_number, text_length
+
+from data.files import refuse_foreign, write_json, write_report
 from training import finetune
 from training.backbones import BackboneError, find_backbone
 from training.baseline import TfidfTagger, fit

@@ -14,10 +14,14 @@ from pathlib import Path
 
 import numpy as np
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "deployment"))  # where the package tagging is
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this folder's modules, whatever is installed
-from data.files import atomic_path, refuse_overwrite, write_json
-from deployment.console import run_script
-from deployment.tagger import DecisionRule, read_rule, read_tags, sigmoid
+from tagging.console import run_script
+from tagging.decision import DecisionRule, sigmoid
+from tagging.files import atomic_path
+from tagging.model_folder import read_rule, read_tags
+
+from data.files import refuse_overwrite, write_json
 from training.questions import Part, read_part
 from training.thresholds import tune_thresholds
 
@@ -29,7 +33,7 @@ CLASSIFIER = {"C": 10, "solver": "liblinear", "dual": True, "tol": 0.1, "max_ite
 
 
 class TfidfTagger:
-    """The baseline, made of the arrays that :func:`fit` returns. It has the face of deployment.tagger.Tagger."""
+    """The baseline, made of the arrays that :func:`fit` returns. It has the face of tagging.tagger.Tagger."""
 
     tags: list[str]
     rule: DecisionRule

@@ -26,10 +26,15 @@ from pathlib import Path
 
 import numpy as np
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "deployment"))  # where the package tagging is
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this folder's modules, whatever is installed
+from tagging.console import run_script
+from tagging.files import atomic_path
+from tagging.model_folder import read_tags
+from tagging.options import seed_number, share
+
 from data.files import (
     DATE_COLUMN,
-    atomic_path,
     read_questions,
     read_synonyms,
     refuse_overwrite,
@@ -37,9 +42,6 @@ from data.files import (
     write_json,
     write_questions,
 )
-from deployment.console import run_script
-from deployment.options import seed_number, share
-from deployment.tagger import read_tags
 from training.questions import FILES, RECORD, data_hash
 from training.splits import (
     FRACTIONS,

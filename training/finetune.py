@@ -24,11 +24,14 @@ from pathlib import Path
 
 import numpy as np
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "deployment"))  # where the package tagging is
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this folder's modules, whatever is installed
-from data.files import ONNX_FILES, refuse_overwrite, remove_results, write_json
-from deployment.console import run_script
-from deployment.cpus import usable_cpus
-from deployment.options import (
+from tagging.console import run_script
+from tagging.cpus import usable_cpus
+from tagging.decision import sigmoid, suggest
+from tagging.encoding import encode
+from tagging.model_folder import ModelFolderError, read_json
+from tagging.options import (
     at_least_one,
     learning_rate,
     loss_weight,
@@ -38,7 +41,8 @@ from deployment.options import (
     text_length,
     whole_number,
 )
-from deployment.tagger import ModelFolderError, encode, read_json, sigmoid, suggest
+
+from data.files import ONNX_FILES, refuse_overwrite, remove_results, write_json
 from training.backbones import BackboneError, find_backbone, short_name
 from training.calibration import expected_calibration_error, fit_platt, shown_pairs
 from training.checkpoints import newest_checkpoint, remove_checkpoints, remove_half_written

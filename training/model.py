@@ -6,11 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from tagging.encoding import encode
 from torch import nn
 from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassification, PretrainedConfig, PreTrainedModel
 from transformers.modeling_outputs import SequenceClassifierOutput
 
-from deployment.tagger import encode
 from training.backbones import BackboneError
 from training.questions import Part
 

@@ -27,12 +27,16 @@ from pathlib import Path
 
 import numpy as np
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "deployment"))  # where the package tagging is
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this folder's modules, whatever is installed
-from data.files import atomic_path, read_questions, refuse_overwrite, require
+from tagging.console import run_script
+from tagging.decision import MAX_TAGS
+from tagging.files import atomic_path
+from tagging.model_folder import read_tags
+from tagging.options import at_least_one, share
+
+from data.files import read_questions, refuse_overwrite, require
 from data.spreadsheet import spreadsheet_text
-from deployment.console import run_script
-from deployment.options import at_least_one, share
-from deployment.tagger import MAX_TAGS, read_tags
 from training.baseline import TfidfTagger, fit
 from training.questions import Part, as_part
 from training.splits import duplicate_groups

@@ -22,11 +22,13 @@ import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "deployment"))  # where the package tagging is
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this folder's modules, whatever is installed
+from tagging.console import run_script
+from tagging.model_folder import default_model_folder, read_tags
+from tagging.options import at_least_one, share
+
 from data.files import DATE_COLUMN, read_questions, refuse_foreign, require, write_report
-from deployment.console import run_script
-from deployment.options import at_least_one, share
-from deployment.tagger import default_model_folder, read_tags
 from training.filter_tags import frequent_tags
 
 SCRIPT = "training/tag_watch.py"

@@ -3,8 +3,8 @@
 from collections.abc import Callable, Sequence
 
 import numpy as np
+from tagging.decision import log_odds, sigmoid
 
-from deployment.tagger import log_odds, sigmoid
 from training.calibration import fit_platt
 
 # A tag's own best cut counts as much as the global one when the tag has this many validation questions.
@@ -51,7 +51,7 @@ def tune_thresholds(targets: np.ndarray, probabilities: np.ndarray, tags: Sequen
     Returns
     -------
     {"global": threshold, "per_tag": {tag: threshold}, "calibration": {...}, "min_confidence": probability}, as
-    thresholds.json holds it: the line of :class:`deployment.tagger.DecisionRule`; and a question whose most probable
+    thresholds.json holds it: the line of :class:`tagging.tagger.DecisionRule`; and a question whose most probable
     tag lies below ``min_confidence`` is told that no tag clearly fits
     """
     global_threshold = max(best_f1_threshold(targets, probabilities)[0], LEAST_THRESHOLD)

@@ -26,9 +26,11 @@ from pathlib import Path
 
 from flask import Flask
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "deployment"))  # where the package tagging is
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this folder's modules, whatever is installed
-from deployment.console import run_script
-from deployment.options import port
+from tagging.console import run_script
+from tagging.options import port
+
 from webapp.questions import QUESTION_BYTES
 
 DEFAULTS = {
@@ -54,8 +56,8 @@ def create_app(config: Mapping[str, object] | None = None) -> Flask:
     from werkzeug.middleware.proxy_fix import ProxyFix
 
     from webapp import guards, views
+    from webapp.answers import LocalTagger, Tagging
     from webapp.space import Space
-    from webapp.tagging import LocalTagger, Tagging
 
     app = Flask("webapp")
     configure(app, config)

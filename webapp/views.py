@@ -39,7 +39,7 @@ api = Blueprint("api", __name__, url_prefix="/api")
 
 
 def ask(method: str, *arguments):
-    """Call a method of :class:`webapp.tagging.Tagging`, or raise a 503, or a 400 where the request is at fault."""
+    """Call a method of :class:`webapp.answers.Tagging`, or raise a 503, or a 400 where the request is at fault."""
     try:
         return getattr(current_app.extensions["tagging"], method)(*arguments)
     except RequestRefused as error:

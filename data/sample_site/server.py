@@ -18,13 +18,15 @@ from typing import Any, Self
 from flask import Response, g, request
 from werkzeug.serving import WSGIRequestHandler, make_server
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "deployment"))  # where the package tagging is
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # this folder's modules, whatever is installed
-from data.files import atomic_path
+from tagging.console import run_script
+from tagging.files import atomic_path
+from tagging.options import at_least_one, number_from, port, seed_number, whole_number
+
 from data.sample_site.app import create_app
 from data.sample_site.faults import Faults
 from data.sample_site.questions import make_questions
-from deployment.console import run_script
-from deployment.options import at_least_one, number_from, port, seed_number, whole_number
 
 HOST = "127.0.0.1"
 STOP_CHECK_S = 0.05

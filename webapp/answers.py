@@ -56,7 +56,7 @@ class LocalTagger:
 
     @cached_property
     def _tagger(self):
-        from deployment.tagger import Tagger
+        from tagging.tagger import Tagger
 
         return Tagger(self._folder)
 
@@ -64,7 +64,9 @@ class LocalTagger:
         return self._ask(lambda tagger: [tagger.answer(*as_read(tagger, question)) for question in questions])
 
     def explain(self, question: Question) -> dict[str, list[dict]]:
-        return self._ask(lambda tagger: tagger.explain(*as_read(tagger, question)))
+        from tagging.explain import explain_tags
+
+        return self._ask(lambda tagger: explain_tags(tagger, *as_read(tagger, question)))
 
     def tags(self) -> list[dict]:
         return self._ask(lambda tagger: [{"tag": tag, "threshold": tagger.rule.threshold} for tag in tagger.tags])
@@ -139,9 +141,9 @@ class Tagging:
 
 def as_read(tagger, question: Question) -> tuple[str, str]:
     """Return title and description as ``tagger`` reads them, and as the Space does."""
-    from deployment.html_text import question_text
+    from tagging.html_text import question_text
 
-    return question_text(question.title, question.description, tagger.max_tokens)
+    return question_text(question.title, question.description, tagger.model.max_length)
 
 
 def check_answer(answer: dict) -> dict:

@@ -1,0 +1,93 @@
+"""Tag a file of questions, resumable. ``predict.py`` and its Ray workers use this."""
+
+import hashlib
+import itertools
+import json
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+
+from tagging.cpus import usable_cpus
+from tagging.encoding import is_blank
+from tagging.html_text import question_text
+from tagging.tables import read_questions
+from tagging.tagger import Tagger
+
+CHUNK = 256  # questions between two writes; a kill loses at most as many
+
+
+def digest_of_inputs(source: Path, model: Path, top_k: int | None) -> str:
+    """Return the SHA-256 of everything that the results depend on; only results with the same one are resumed."""
+    digest = hashlib.sha256(repr(top_k).encode())
+    for path in (source, model / "model_quantized.onnx", model / "tokenizer.json", model / "thresholds.json"):
+        with path.open("rb") as file:
+            digest.update(hashlib.file_digest(file, "sha256").digest())
+    return digest.hexdigest()
+
+
+def open_results(path: Path, made_from: str, force: bool) -> tuple:
+    """Open the file of the results so far, one JSON line per question, and return it with their number.
+
+    The first line is ``made_from``, a digest of the inputs. An incomplete last line is dropped, and with ``force`` also
+    the results of other inputs.
+
+    Raises
+    ------
+    ValueError
+        If the results are of another input, model or --top-k.
+    """
+    whole, count = 0, 0
+    file = path.open("a+b")
+    file.seek(0)
+    started = file.readline()
+    if file.read(1) and started.decode().strip() != made_from and not force:
+        file.close()
+        raise ValueError(
+            f"{path} holds the results of an interrupted run with another input, model or --top-k: give those to "
+            "resume it, or --force to drop it"
+        )
+    file.seek(0)
+    for line in file:
+        if not line.endswith(b"\n") or (whole == 0 and line.decode().strip() != made_from):
+            break
+        whole += len(line)
+        count += 1
+    file.truncate(whole)
+    if whole == 0:
+        file.write(f"{made_from}\n".encode())
+    return file, max(count - 1, 0)
+
+
+def read_results(path: Path) -> Iterator[list[tuple[str, float]]]:
+    """Yield the (tag, probability) pairs of each question in a file of results."""
+    with path.open(encoding="utf-8") as file:
+        next(file)
+        yield from map(json.loads, file)
+
+
+def tag_question(tagger: Tagger, top_k: int | None, question: tuple[str, str]) -> list[tuple[str, float]]:
+    """Return the (tag, probability) pairs of a question; none if it is blank in every field that the model reads."""
+    title, description = question_text(*question, tagger.model.max_length)
+    if is_blank(title, description, tagger.model.fields):
+        return []
+    return [(tag, round(probability, 4)) for tag, probability in tagger.tag(title, description, top_k)]
+
+
+def tag_file(tagger: Tagger, source: Path, results: Path, total: int, top_k: int | None, force: bool) -> None:
+    """Tag those of the ``total`` questions of ``source`` that have no result in the file ``results`` yet."""
+    from tqdm import tqdm
+
+    file, done = open_results(results, digest_of_inputs(source, tagger.model.path, top_k), force)
+    if done:
+        print(f"resuming after the {done} questions that an earlier run tagged", file=sys.stderr)
+    questions = itertools.islice(read_questions(source), done, None)
+    tag = partial(tag_question, tagger, top_k)
+    progress = tqdm(total=total, initial=done, unit="question", desc="Tagging")
+    with file, progress, ThreadPoolExecutor(usable_cpus()) as pool:
+        while chunk := list(itertools.islice(questions, CHUNK)):
+            for result in pool.map(tag, chunk):
+                file.write((json.dumps(result, ensure_ascii=False) + "\n").encode())
+                progress.update()
+            file.flush()  # results so far survive a kill

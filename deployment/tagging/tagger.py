@@ -1,0 +1,185 @@
+"""The tagger: the ONNX model of a model folder, run on questions."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+
+from tagging.cpus import usable_cpus
+from tagging.decision import sigmoid, suggest
+from tagging.encoding import check_question, encode, is_blank, is_fragmented
+from tagging.model_folder import INT8_MODEL, ModelFolder, ModelFolderError
+
+NUM_OTHERS = 5  # tags of an answer beside the suggested ones
+
+
+def import_onnxruntime() -> ModuleType:
+    """Return the module onnxruntime, with its telemetry off unless the user has set ORT_DISABLE_TELEMETRY.
+
+    Since version 1.29 the import writes a persistent device id and a store of events into the home folder. The variable
+    has an effect only if it is set before the import.
+    """
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+    import onnxruntime
+
+    return onnxruntime
+
+
+def session_threads() -> int:
+    """Return the number of threads for onnxruntime, 0 (its default) if this process may use the whole machine.
+
+    The default is one thread per physical core of the machine, whatever the quota of the container.
+    """
+    cpus = usable_cpus()
+    return cpus if cpus < (os.cpu_count() or 1) else 0
+
+
+def open_session(path: Path, num_threads: int):
+    """Return an ``onnxruntime.InferenceSession`` of an ONNX file, or raise :class:`ModelFolderError`."""
+    onnxruntime = import_onnxruntime()
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = num_threads or session_threads()
+    try:
+        return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # onnxruntime's exceptions share no public base class
+        raise ModelFolderError(f"{path}: not a readable ONNX model ({str(error).splitlines()[0]})") from error
+
+
+class Tagger:
+    """Suggests tags for questions.
+
+    Parameters
+    ----------
+    folder : str or Path
+        The model folder, see :mod:`tagging.model_folder`.
+    model_file : str
+        "model_quantized.onnx" (int8, the one that is served) or "model.onnx" (fp32).
+    num_threads : int
+        Threads of one inference; 0 uses every core that this process may use.
+
+    Attributes
+    ----------
+    model : ModelFolder
+        The files of the folder: tags, decision rule, settings and tokenizer.
+    tags, rule, fields : list of str, DecisionRule, list of str
+        Those of ``model``.
+    input_names : set of str
+        The inputs of the ONNX model: some of input_ids, attention_mask and token_type_ids.
+
+    Raises
+    ------
+    ModelFolderError
+        If a file is missing or damaged, or model, tags and thresholds do not match.
+    """
+
+    def __init__(self, folder: str | Path, model_file: str = INT8_MODEL, num_threads: int = 0):
+        self.model = ModelFolder.read(folder, model_file)
+        self.tags, self.rule, self.fields = self.model.tags, self.model.rule, self.model.fields
+        self._session = open_session(self.model.path / model_file, num_threads)
+        self.input_names = {model_input.name for model_input in self._session.get_inputs()}
+        num_labels = self._session.get_outputs()[0].shape[-1]
+        if num_labels != len(self.tags):
+            raise ModelFolderError(
+                f"{folder}: the model gives {num_labels} labels, but tag_types_encoded.json names {len(self.tags)} tags"
+            )
+
+    def probabilities(self, titles: Sequence[str], descriptions: Sequence[str], batch_size: int = 1) -> np.ndarray:
+        """Return the tags' probabilities as they are shown, a float array of shape (n, num_labels).
+
+        ``batch_size=1`` is what the apps serve and what the figures are measured with; larger batches are sorted by
+        length and padded, and sum in another order, so that the last digits of their scores differ.
+        """
+        return self.rule.probabilities(self.raw_probabilities(titles, descriptions, batch_size))
+
+    def raw_probabilities(self, titles: Sequence[str], descriptions: Sequence[str], batch_size: int = 1) -> np.ndarray:
+        """Return the model's own probabilities, for tuning thresholds. Shape and batches as in probabilities."""
+        return sigmoid(self.logits(titles, descriptions, batch_size))
+
+    def logits(self, titles: Sequence[str], descriptions: Sequence[str], batch_size: int = 1) -> np.ndarray:
+        """Return the model's raw outputs, a float32 array of shape (n, num_labels). Batches as in probabilities."""
+        encodings = encode(self.model.tokenizer, titles, descriptions, self.model.fields)
+        logits = np.empty((len(encodings), len(self.tags)), dtype=np.float32)
+        by_length = np.argsort([len(encoding.ids) for encoding in encodings], kind="stable")
+        for start in range(0, len(encodings), batch_size):
+            rows = by_length[start : start + batch_size]
+            logits[rows] = self.run(self.inputs([encodings[row] for row in rows]))
+        return logits
+
+    def inputs(self, encodings: list) -> dict[str, np.ndarray]:
+        """Return what the model takes for encodings, padded to the longest: int64 arrays of shape (n, length)."""
+        shape = len(encodings), max(len(encoding.ids) for encoding in encodings)
+        ids, types = np.full(shape, self.model.pad_id, dtype=np.int64), np.zeros(shape, dtype=np.int64)
+        mask = np.zeros(shape, dtype=np.int64)
+        for row, encoding in enumerate(encodings):
+            ids[row, : len(encoding.ids)] = encoding.ids
+            types[row, : len(encoding.ids)] = encoding.type_ids
+            mask[row, : len(encoding.ids)] = 1
+        feed = {"input_ids": ids, "attention_mask": mask, "token_type_ids": types}
+        return {name: feed[name] for name in self.input_names}
+
+    def run(self, feed: dict[str, np.ndarray]) -> np.ndarray:
+        """Run the bare model over its inputs, int64 arrays of shape (n, length), and return its logits."""
+        return self._session.run(None, feed)[0]
+
+    def tag(self, title: str, description: str, top_k: int | None = None) -> list[tuple[str, float]]:
+        """Return (tag, probability) pairs of one question, the most probable first.
+
+        ``top_k=None`` gives the one to five suggested tags (see :func:`suggest`); a number gives that many of the most
+        probable tags whether they reach the threshold or not.
+
+        Raises
+        ------
+        ValueError : title and description are both blank, or ``top_k`` is not positive
+        """
+        return self.tag_batch([title], [description], top_k)[0]
+
+    def tag_batch(
+        self, titles: Sequence[str], descriptions: Sequence[str], top_k: int | None = None, batch_size: int = 1
+    ) -> list[list[tuple[str, float]]]:
+        """Tag many questions: :meth:`tag` for each, in order. Raises as it does, naming the row of a blank question."""
+        if top_k is not None and top_k < 1:
+            raise ValueError(f"top_k is {top_k}; it must be 1 or more")
+        for row, (title, description) in enumerate(zip(titles, descriptions, strict=True)):
+            check_question(title, description, f"question {row}" if len(titles) > 1 else "the question")
+        probabilities = self.probabilities(titles, descriptions, batch_size)
+        chosen = np.ones(probabilities.shape, dtype=bool)
+        if top_k is None:
+            chosen = suggest(probabilities, self.rule.threshold)
+        tagged = []
+        for row_probabilities, row_chosen in zip(probabilities, chosen, strict=True):
+            ranked = [index for index in np.argsort(-row_probabilities, kind="stable") if row_chosen[index]]
+            tagged.append([(self.tags[index], float(row_probabilities[index])) for index in ranked[:top_k]])
+        return tagged
+
+    def answer(self, title: str, description: str) -> dict:
+        """Return what the apps show of one question.
+
+        {"suggested": [{"tag": str, "probability": float}, ...]   one to five tags (see :func:`suggest`)
+         "others":    [...]                                       the most probable of the rest, at most NUM_OTHERS
+         "fits":      bool}     False: no tag clearly fits, or the text is no English, or not in a field that is read
+
+        No probability of "others" is above one of "suggested".
+
+        Raises
+        ------
+        ValueError : title and description are both blank
+        """
+        check_question(title, description)
+        encoding = encode(self.model.tokenizer, [title], [description], self.model.fields)[0]
+        raw = sigmoid(self.run(self.inputs([encoding])))
+        probabilities = self.rule.probabilities(raw)
+        chosen = suggest(probabilities, self.rule.threshold)[0]
+        ranked = np.argsort(-probabilities[0], kind="stable")
+
+        def rows(indices) -> list[dict]:
+            return [{"tag": self.tags[i], "probability": round(float(probabilities[0, i]), 4)} for i in indices]
+
+        read = not is_blank(title, description, self.model.fields) and not is_fragmented(encoding)
+        fits = read and float(raw.max()) >= self.model.min_confidence
+        return {
+            "suggested": rows(ranked[chosen[ranked]]),
+            "others": rows(ranked[~chosen[ranked]][:NUM_OTHERS]),
+            "fits": fits,
+        }
