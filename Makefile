@@ -122,7 +122,7 @@ $(DATA)/ques_details.csv: $(SITE_SOURCES) $(wildcard scraper/*.py) | .venv/insta
 	$(PY) scraper/question_url_scraper.py --site $$site --workers 2 --delay 0 --output $(DATA)/ques_urls.csv --force; \
 	$(PY) scraper/question_details_scraper.py --workers 2 --delay 0 --input $(DATA)/ques_urls.csv --output $@ --force
 
-$(DATA)/split.csv: $(DATA)/ques_details.csv training/filter_tags.py training/splits.py
+$(DATA)/split.csv: $(DATA)/ques_details.csv training/filter_tags.py training/splits.py data/duplicates.py
 	$(PY) training/filter_tags.py --data-dir $(DATA) --min-frequency 0.02 --force
 
 $(MODELS)/tfidf-baseline/thresholds.json: $(DATA)/split.csv training/baseline.py training/thresholds.py

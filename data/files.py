@@ -23,6 +23,10 @@ SYNONYM_COLUMNS = ["from", "to"]
 DATE_COLUMN = "creation_date"  # what the scrapers write; a file of your own may lack it
 DETAILS_COLUMNS = [*QUESTION_COLUMNS, DATE_COLUMN]
 
+# The values of the column ``split`` of split.csv, and the share of the questions in each part.
+FRACTIONS = {"train": 0.8, "validation": 0.1, "test": 0.1}
+REPOST = "repost"  # a copy, or nearly one, of a question of another part, used by no stage
+
 TAG_ENDS = re.compile(r"[\s,;|<>]")  # what separates tags on the sites, in the API and in the dumps
 
 

@@ -19,8 +19,11 @@ from tagging.console import run_script
 from tagging.files import atomic_path
 from tagging.model_folder import read_tags
 
+from data.duplicates import duplicate_groups
 from data.files import (
     DATE_COLUMN,
+    FRACTIONS,
+    REPOST,
     URL_COLUMNS,
     check_urls,
     read_questions,
@@ -30,7 +33,6 @@ from data.files import (
     write_report,
 )
 from data.source import NAME, read_source
-from training.splits import FRACTIONS, REPOST, duplicate_groups
 
 SCRIPT = "data/validate.py"
 QUESTION_FILES = ("ques_details.csv", "ques_filtered.csv")

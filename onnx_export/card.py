@@ -6,10 +6,10 @@ from pathlib import Path
 
 import numpy as np
 
-from data.files import DATE_COLUMN
+from data.duplicates import duplicate_groups
+from data.files import DATE_COLUMN, FRACTIONS, REPOST
 from onnx_export.quantize import MAX_DROP
 from training.backbones import HUB_IDS, short_name
-from training.splits import FRACTIONS, REPOST, duplicate_groups
 
 LICENCES = {
     "distilroberta-base": "Apache-2.0",
@@ -92,7 +92,7 @@ def describe_data(questions, splits, record: dict | None) -> dict[str, object]:
 def describe_split(splits: np.ndarray, groups: np.ndarray, record: dict | None) -> str:
     """Return the parts' sizes, how they came about, and on which sides nearly equal questions lie: all as counted.
 
-    ``splits`` and ``groups``, from :func:`training.splits.duplicate_groups`, are arrays of shape (n,).
+    ``splits`` and ``groups``, from :func:`data.duplicates.duplicate_groups`, are arrays of shape (n,).
     """
     text = ", ".join(f"{(splits == part).sum()} {part}" for part in FRACTIONS)
     if record:

@@ -7,18 +7,18 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from data.files import QUESTION_COLUMNS, read_questions, write_questions
-from training import filter_tags
-from training.filter_tags import frequent_tags, keep_tags
-from training.questions import FILES, read_part
-from training.splits import (
+from data.duplicates import (
     MIN_WORDS,
     duplicate_groups,
     long_duplicate_groups,
     near_duplicates,
-    random_split,
     short_near_duplicates,
 )
+from data.files import QUESTION_COLUMNS, read_questions, write_questions
+from training import filter_tags
+from training.filter_tags import frequent_tags, keep_tags
+from training.questions import FILES, read_part
+from training.splits import random_split
 
 
 def test_rare_tags_are_those_below_the_whole_part_of_the_share():

@@ -33,8 +33,11 @@ from tagging.files import atomic_path
 from tagging.model_folder import read_tags
 from tagging.options import seed_number, share
 
+from data.duplicates import join_groups, long_duplicate_groups, short_near_duplicates
 from data.files import (
     DATE_COLUMN,
+    FRACTIONS,
+    REPOST,
     read_questions,
     read_synonyms,
     refuse_overwrite,
@@ -43,17 +46,7 @@ from data.files import (
     write_questions,
 )
 from training.questions import FILES, RECORD, data_hash
-from training.splits import (
-    FRACTIONS,
-    REPOST,
-    check_parts,
-    join_groups,
-    keep_apart,
-    long_duplicate_groups,
-    random_split,
-    short_near_duplicates,
-    time_split,
-)
+from training.splits import check_parts, keep_apart, random_split, time_split
 
 SYNONYMS = "tag_synonyms.csv"
 

@@ -9,9 +9,8 @@ from pathlib import Path
 import numpy as np
 from tagging.model_folder import ModelFolderError, read_tags
 
-from data.files import read_questions, read_table
+from data.files import FRACTIONS, read_questions, read_table
 from training.metrics import multi_hot
-from training.splits import FRACTIONS
 
 FILES = ("ques_filtered.csv", "tag_types_encoded.json", "split.csv")
 MAX_BLANK = 0.05

@@ -35,11 +35,11 @@ from tagging.files import atomic_path
 from tagging.model_folder import read_tags
 from tagging.options import at_least_one, share
 
+from data.duplicates import duplicate_groups
 from data.files import read_questions, refuse_overwrite, require
 from data.spreadsheet import spreadsheet_text
 from training.baseline import TfidfTagger, fit
 from training.questions import Part, as_part
-from training.splits import duplicate_groups
 
 FOLDS = 5
 
