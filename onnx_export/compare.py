@@ -27,11 +27,11 @@ from tagging.tagger import Tagger
 
 from data.files import refuse_overwrite, write_json
 from data.spreadsheet import spreadsheet_text
-from onnx_export.best_shipped import file_hashes, write_decisions
-from onnx_export.decisions import describe_decisions
-from onnx_export.evaluation import Evaluation, differences, evaluate, most_frequent_tags, no_tags
-from onnx_export.model_report import per_tag_table, worst_errors
-from onnx_export.report import REFERENCE, markdown, save_plots
+from onnx_export.evaluation.best_shipped import file_hashes, write_decisions
+from onnx_export.evaluation.comparison_report import REFERENCE, markdown, save_plots
+from onnx_export.evaluation.decisions import describe_decisions
+from onnx_export.evaluation.evaluate import Evaluation, differences, evaluate, most_frequent_tags, no_tags
+from onnx_export.evaluation.model_report import per_tag_table, worst_errors
 from training.baseline import NAME as BASELINE
 from training.baseline import TfidfTagger
 from training.metrics import frequency_thirds

@@ -18,8 +18,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this folder's mo
 from tagging.console import run_script
 
 from data.files import require
-from onnx_export.best_shipped import BEST_SHIPPED, best_shipped, served_decisions
-from onnx_export.decisions import FIGURES, paired_difference
+from onnx_export.evaluation.best_shipped import BEST_SHIPPED, best_shipped, served_decisions
+from onnx_export.evaluation.decisions import FIGURES, paired_difference
 from training.backbones import short_name
 
 

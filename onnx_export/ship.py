@@ -21,8 +21,8 @@ from tagging.model_folder import read_json
 from tagging.tagger import Tagger
 
 from data.files import read_questions, read_table, refuse_overwrite, require
-from onnx_export.best_shipped import BEST_SHIPPED, best_shipped, raise_bar, served_decisions
-from onnx_export.card import describe_data, model_card
+from onnx_export.evaluation.best_shipped import BEST_SHIPPED, best_shipped, raise_bar, served_decisions
+from onnx_export.evaluation.model_card import describe_data, model_card
 from training.backbones import short_name
 from training.questions import RECORD, data_hash
 

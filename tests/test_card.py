@@ -6,7 +6,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from onnx_export.card import commands, describe_backbone, describe_data, describe_split, describe_weak_side
+from onnx_export.evaluation.model_card import (
+    commands,
+    describe_backbone,
+    describe_data,
+    describe_split,
+    describe_weak_side,
+)
 
 RUN = {"arguments": {"model": "owner/encoder", "epochs": 4.0, "patience": 3, "unused": None}}
 RECORD = {"arguments": {"split": "random", "seed": 7}, "published_tags": True, "synonyms": True}

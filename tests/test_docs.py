@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-PAGES = ["README.md", "CONTRIBUTING.md", "data/README.md", "deployment/README.md", "onnx_export/model_card.md"]
+CARD = "onnx_export/evaluation/model_card.md"
+PAGES = ["README.md", "CONTRIBUTING.md", "data/README.md", "deployment/README.md", CARD]
 # `python folder/script.py options`, up to a comment, an arrow, the end of code or of the line
 COMMAND = re.compile(r"(?:python|torchrun [^`\n]*?|accelerate launch [^`\n]*?) ?((?:\w+/)+\w+\.py)([^`#\n]*)")
 LINK = re.compile(r"\]\((?!https?:|#)([^)#\s]+)")

@@ -11,8 +11,8 @@ from sklearn.metrics import f1_score, ndcg_score
 
 from data.files import write_questions
 from onnx_export import compare
-from onnx_export.evaluation import differences, evaluate, loss_by_question, most_frequent_tags, no_tags
-from onnx_export.model_report import worst_errors
+from onnx_export.evaluation.evaluate import differences, evaluate, loss_by_question, most_frequent_tags, no_tags
+from onnx_export.evaluation.model_report import worst_errors
 from tests.tiny_model import TAGS, build_model_folder
 from training import baseline
 from training.calibration import (

@@ -10,8 +10,8 @@ import pytest
 from onnx import numpy_helper
 from tagging.tagger import Tagger
 
-from onnx_export.best_shipped import BEST_SHIPPED, best_shipped, served_decisions
-from onnx_export.decisions import as_arrays
+from onnx_export.evaluation.best_shipped import BEST_SHIPPED, best_shipped, served_decisions
+from onnx_export.evaluation.decisions import as_arrays
 from onnx_export.ship import SHIPPED as FILES
 from tests.golden_answers import ANSWERS, SHIPPED, answers
 

@@ -54,6 +54,13 @@ def _recalls_at(targets: np.ndarray, probabilities: np.ndarray, k: int) -> np.nd
     return _hits_by_rank(targets, probabilities, k).sum(axis=1) / np.maximum(targets.sum(axis=1), 1)
 
 
+# Figures of the ranking: name -> function of targets, probabilities and k, and k. They do not depend on the threshold.
+RANKING_FIGURES = {f"precision_at_{k}": (precision_at, k) for k in (1, 3, 5)} | {
+    "recall_at_5": (recall_at, 5),
+    "ndcg_at_5": (ndcg_at, 5),
+}
+
+
 def tagging_metrics(targets: np.ndarray, chosen: np.ndarray, probabilities: np.ndarray) -> dict[str, float]:
     """Return the figures that the comparison shows, each in [0, 1].
 
@@ -65,7 +72,7 @@ def tagging_metrics(targets: np.ndarray, chosen: np.ndarray, probabilities: np.n
     Parameters
     ----------
     targets, chosen : bool arrays of shape (n, num_labels): the questions' tags, and the suggested ones
-    probabilities : float array of shape (n, num_labels), for the figures at a rank
+    probabilities : float array of shape (n, num_labels), for RANKING_FIGURES
     """
     from sklearn.metrics import f1_score, precision_recall_fscore_support
 
@@ -76,9 +83,7 @@ def tagging_metrics(targets: np.ndarray, chosen: np.ndarray, probabilities: np.n
     figures["f1_samples"] = f1_score(targets, chosen, average="samples", zero_division=0)
     figures["exact_match"] = (targets == chosen).all(axis=1).mean()
     figures["empty_answers"] = (~chosen.any(axis=1)).mean()
-    figures |= {f"precision_at_{k}": precision_at(targets, probabilities, k) for k in (1, 3, 5)}
-    figures["recall_at_5"] = recall_at(targets, probabilities, 5)
-    figures["ndcg_at_5"] = ndcg_at(targets, probabilities, 5)
+    figures |= {name: measure(targets, probabilities, k) for name, (measure, k) in RANKING_FIGURES.items()}
     return {name: float(value) for name, value in figures.items()}
 
 

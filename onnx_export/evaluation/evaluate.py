@@ -1,12 +1,19 @@
 """The figures of one model's answers to the test questions, and of two models' against each other. No I/O."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from training.calibration import expected_calibration_error, shown_pairs
-from training.metrics import f1_by_frequency, interval, resample, tagging_metrics
+from training.metrics import RANKING_FIGURES, f1_by_frequency, interval, resample, tagging_metrics
 from training.questions import Part
+
+# Name of a calibration error -> the pairs of a question and a tag that it is measured over.
+CALIBRATION_FIGURES: dict[str, Callable] = {
+    "calibration_error_all": lambda targets, probabilities: (targets, probabilities),
+    "calibration_error_shown": shown_pairs,
+}
 
 
 @dataclass(frozen=True)
@@ -48,8 +55,8 @@ def evaluate(
     """Measure answers to the questions of ``test``; ``train`` says which tags are frequent."""
     figures = tagging_metrics(test.targets, chosen, probabilities)
     figures |= f1_by_frequency(test.targets, chosen, train.targets.sum(axis=0))
-    figures["calibration_error_all"] = expected_calibration_error(test.targets, probabilities)
-    figures["calibration_error_shown"] = expected_calibration_error(*shown_pairs(test.targets, probabilities))
+    for name, pairs in CALIBRATION_FIGURES.items():
+        figures[name] = expected_calibration_error(*pairs(test.targets, probabilities))
     resampled = resample(test.targets, chosen, probabilities)
     for name, values in resampled.items():
         figures[f"{name}_low"], figures[f"{name}_high"] = interval(figures[name], values)
@@ -59,15 +66,12 @@ def evaluate(
 def no_tags(train: Part, test: Part) -> Evaluation:
     """Evaluate the empty answer, the only row with a Hamming accuracy: the share of right (question, tag) decisions.
 
-    It ranks and weighs nothing, so that figures at a rank and calibration errors are left out.
+    It has no probabilities, so RANKING_FIGURES and CALIBRATION_FIGURES are left out.
     """
     empty = np.zeros_like(test.targets)
     evaluation = evaluate("no tags at all", "", train, test, empty.astype(float), empty)
-    figures = {
-        name: value
-        for name, value in evaluation.figures.items()
-        if "_at_" not in name and not name.startswith("calibration")
-    }
+    left_out = {f"{name}{end}" for name in (*RANKING_FIGURES, *CALIBRATION_FIGURES) for end in ("", "_low", "_high")}
+    figures = {name: value for name, value in evaluation.figures.items() if name not in left_out}
     return replace(evaluation, figures=figures | {"hamming_accuracy": float((test.targets == empty).mean())})
 
 

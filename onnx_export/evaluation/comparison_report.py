@@ -4,7 +4,7 @@ from pathlib import Path
 
 from tagging.files import atomic_path
 
-from onnx_export.evaluation import Evaluation
+from onnx_export.evaluation.evaluate import Evaluation
 from training.calibration import NUM_BINS, SHOWN, reliability_bins, shown_pairs
 
 # Published by the reference: 24,340 questions of datascience.stackexchange.com, description only, 299 tags,

@@ -18,7 +18,7 @@ import json
 
 import numpy as np
 
-from onnx_export.evaluation import Evaluation
+from onnx_export.evaluation.evaluate import Evaluation
 from training.metrics import interval, resample, tagging_metrics
 from training.questions import Part
 

@@ -1,6 +1,6 @@
 """The files of decisions: a compared model's own, and those of the best models that were ever shipped.
 
-models/NAME/onnx/test_decisions.json      what onnx_export/decisions.py describes
+models/NAME/onnx/test_decisions.json      what onnx_export/evaluation/decisions.py describes
 assets/best_shipped/PART/FIGURE.json      the same of the model with the highest FIGURE of all shipped for one test part
 """
 
@@ -11,7 +11,7 @@ from pathlib import Path
 from tagging.files import atomic_path
 from tagging.model_folder import read_json
 
-from onnx_export.decisions import FIGURES, as_arrays, part_id
+from onnx_export.evaluation.decisions import FIGURES, as_arrays, part_id
 
 BEST_SHIPPED = Path("assets/best_shipped")
 

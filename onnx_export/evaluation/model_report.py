@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from data.spreadsheet import spreadsheet_text
-from onnx_export.evaluation import Evaluation, loss_by_question
+from onnx_export.evaluation.evaluate import Evaluation, loss_by_question
 from training.questions import Part
 
 WORST = 100
