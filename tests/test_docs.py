@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-CARD = "onnx_export/evaluation/model_card.md"
-PAGES = ["README.md", "CONTRIBUTING.md", "data/README.md", "deployment/README.md", CARD]
+PAGES = ["README.md", "CONTRIBUTING.md"]
+PAGES += [f"{folder}/README.md" for folder in ("data", "training", "onnx_export", "deployment", "webapp")]
+PAGES += ["onnx_export/evaluation/model_card.md"]
 # `python folder/script.py options`, up to a comment, an arrow, the end of code or of the line
 COMMAND = re.compile(r"(?:python|torchrun [^`\n]*?|accelerate launch [^`\n]*?) ?((?:\w+/)+\w+\.py)([^`#\n]*)")
 LINK = re.compile(r"\]\((?!https?:|#)([^)#\s]+)")
@@ -81,10 +82,16 @@ def test_both_shells_are_given_the_same_commands():
 
 
 def test_the_pages_install_from_files_that_are_there():
-    files = [name for page in PAGES for name in re.findall(r"pip install ([^`\n#]*)", Path(page).read_text("utf-8"))]
-    named = {name for options in files for name in re.findall(r"-r (\S+)", options)}
-    assert {"requirements.txt", "deployment/requirements-ray.txt"} <= named
-    assert [name for name in named if not Path(name).is_file()] == []
+    named = {
+        (page, name)
+        for page in PAGES
+        for options in re.findall(r"pip install ([^`\n#]*)", Path(page).read_text("utf-8"))
+        for name in re.findall(r"-r (\S+)", options)
+    }
+    assert {("README.md", "requirements.txt"), ("webapp/README.md", "webapp/requirements.txt")} <= named
+    own_folder = "deployment/README.md"  # its commands are run in the copied folder
+    root = {page: Path(page).parent if page == own_folder else Path() for page in PAGES}
+    assert [file for page, name in named if not (file := root[page] / name).is_file()] == []
 
 
 def test_the_lock_holds_what_is_required_with_hashes():
