@@ -635,7 +635,10 @@ def test_the_form_recovers_with_its_space(space_folder, browser):
         assert ask("csv once more").status_code == 503
         assert ask("csv again").status_code == 200, "a known answer needs no Space"
         with space_server(space_folder, port):
-            assert tags(ask("csv at last").json()["suggested"]) == ["pandas"]
+            deadline = time.monotonic() + 60
+            while (answer := ask("csv at last")).status_code == 503:  # as long as a busy machine answers too slowly
+                assert time.monotonic() < deadline
+            assert tags(answer.json()["suggested"]) == ["pandas"]
 
 
 @pytest.mark.parametrize(

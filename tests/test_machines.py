@@ -193,7 +193,8 @@ POOL = """
 def test_the_processes_of_a_pool_end_with_a_killed_parent(tmp_path):
     script = tmp_path / "pool.py"
     script.write_text(textwrap.dedent(POOL))
-    with subprocess.Popen([sys.executable, script], stdout=subprocess.PIPE, text=True) as parent:
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([".", "deployment"])}
+    with subprocess.Popen([sys.executable, script], stdout=subprocess.PIPE, text=True, env=environment) as parent:
         worker = int(parent.stdout.readline())
         parent.kill()
     deadline = time.monotonic() + 20
