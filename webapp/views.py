@@ -26,6 +26,7 @@ from webapp.questions import (
     explanation_cost,
     read_question,
 )
+from webapp.settings import ANSWER_FILES
 from webapp.space import RequestRefused, SpaceUnavailable
 
 STATIC = Path(__file__).with_name("static")
@@ -75,8 +76,6 @@ def tag_question() -> str | tuple:
 
 @pages.get("/answer.css")
 def answer_css() -> Response:
-    from webapp.app import ANSWER_FILES
-
     return send_from_directory(ANSWER_FILES, "answer.css")
 
 
