@@ -128,7 +128,7 @@ $(DATA)/split.csv: $(DATA)/ques_details.csv training/filter_tags.py training/spl
 $(MODELS)/tfidf-baseline/thresholds.json: $(DATA)/split.csv training/baseline.py training/thresholds.py
 	$(PY) training/baseline.py $(WHERE) --force
 
-TRAINING := $(addprefix training/,finetune.py model.py questions.py checkpoints.py thresholds.py backbones.py)
+TRAINING := $(addprefix training/,finetune.py model.py losses.py questions.py checkpoints.py thresholds.py backbones.py)
 COMPARING := onnx_export/compare.py $(wildcard onnx_export/evaluation/*.py)
 COMPARING += $(addprefix training/,metrics.py calibration.py)
 $(MODELS)/$(MODEL)/run.json: $(DATA)/split.csv $(TRAINING) $(wildcard deployment/tagging/*.py)

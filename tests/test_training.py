@@ -15,8 +15,9 @@ from transformers import BertConfig, Trainer, TrainingArguments
 from training import finetune
 from training.calibration import expected_calibration_error
 from training.checkpoints import newest_checkpoint, remove_half_written
+from training.losses import LOSSES, divergence
 from training.metrics import tagging_metrics
-from training.model import QuestionTagger, divergence, layer_depths
+from training.model import QuestionTagger, layer_depths
 from training.provenance import commit, describe_backbone
 from training.questions import Part, check_fields
 from training.reference import OneCycleTrainer, rates_by_depth
@@ -114,6 +115,17 @@ def test_divergence_is_the_kullback_leibler_one_in_both_directions():
     assert divergence(first, second).item() == pytest.approx(expected.mean().item(), rel=1e-5)
 
 
+@pytest.mark.parametrize("name", LOSSES)
+def test_a_loss_is_lower_for_the_better_answer_and_trains_the_model(name, model):
+    labels = torch.eye(3)[[0, 1, 2, 0]]
+    answer = 3 * (2 * labels - 1)
+    assert 0 <= LOSSES[name](answer, labels) < LOSSES[name](0 * answer, labels) < LOSSES[name](-answer, labels)
+    model.loss_name = name
+    model.eval()
+    logits = model(torch.ones(4, 6, dtype=torch.long), torch.ones(4, 6, dtype=torch.long), labels=labels)
+    assert logits.loss == LOSSES[name](logits.logits, labels)
+
+
 def test_weights_decay_but_biases_and_normalizations_do_not(model, tmp_path):
     trainer = Trainer(model, TrainingArguments(str(tmp_path), weight_decay=0.3, report_to="none", use_cpu=True))
     transformers_own = trainer.create_optimizer()
@@ -169,14 +181,13 @@ def test_questions_without_what_is_read_are_refused_but_for_a_few(blank):
     check_fields(part(["a title"] * 100, [blank] * 2 + ["text"] * 98), ["description"], "the model")
 
 
-@pytest.mark.parametrize(
-    ("consistency", "trained_on"), [(0.5, "cross-entropy + 0.5 · divergence"), (0, "cross-entropy")]
-)
-def test_the_curve_names_the_loss_that_was_trained(consistency, trained_on):
+@pytest.mark.parametrize(("consistency", "trained_on"), [(0.5, "{} + 0.5 · divergence"), (0, "{}")])
+@pytest.mark.parametrize("loss", LOSSES)
+def test_the_curve_names_the_loss_that_was_trained(loss, consistency, trained_on):
     log = pd.DataFrame({"seed": 42, "epoch": [1, 2], "train_loss": [2, 1], "validation_loss": [3, 2], "f1_micro": 0.5})
-    axes = finetune.plot_log(log, consistency, "a model").axes[0]
+    axes = finetune.plot_log(log, loss, consistency, "a model").axes[0]
     shown = [text.get_text() for text in axes.get_legend().get_texts()]
-    assert shown[:2] == [f"training: {trained_on}", "validation: cross-entropy"]
+    assert shown[:2] == [f"training: {trained_on.format(loss)}", f"validation: {loss}"]
     assert axes.get_ylabel() == "loss"
 
 

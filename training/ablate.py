@@ -94,32 +94,13 @@ def no_consistency(trainer) -> None:
     trainer.model.consistency = 0.0
 
 
-def loss(weigh: Callable) -> Callable:
-    """Return a change of the loss to the mean of ``weigh(cross_entropies, probabilities, labels)``."""
+def with_loss(name: str) -> Callable:
+    """Return a change of the loss to LOSSES[name]."""
 
     def change(trainer) -> None:
-        from torch.nn.functional import binary_cross_entropy_with_logits as cross_entropy
-
-        trainer.model.criterion = lambda logits, labels: weigh(
-            cross_entropy(logits, labels, reduction="none"), logits.sigmoid(), labels
-        ).mean()
+        trainer.model.loss_name = name
 
     return change
-
-
-def focal(losses, probabilities, labels):
-    """Lin et al. 2017, "Focal loss for dense object detection", with gamma 2."""
-    return losses * (labels - probabilities).abs() ** 2
-
-
-def asymmetric(losses, probabilities, labels):
-    """Ridnik et al. 2021, "Asymmetric loss for multi-label classification", with gammas 0 and 4, and margin 0.05."""
-    shifted = (probabilities - 0.05).clamp(min=0)
-    return labels * losses - (1 - labels) * shifted**4 * (1 - shifted).clamp(min=1e-8).log()
-
-
-def weighted(losses, probabilities, labels):
-    return losses * (1 + 4 * labels)
 
 
 # name -> options of finetune.py where they differ, the field that is left out, the change of the Trainer
@@ -133,9 +114,9 @@ VARIANTS: dict[str, tuple[dict, str | None, Callable | None]] = {
     "first token, not the mean": ({}, None, first_token),
     "word vectors trained": ({}, None, trained_word_vectors),
     "slower lower layers": ({}, None, slower_lower_layers),
-    "focal loss": ({}, None, loss(focal)),
-    "asymmetric loss": ({}, None, loss(asymmetric)),
-    "a positive weighs as 5 negatives": ({}, None, loss(weighted)),
+    "focal loss": ({}, None, with_loss("focal loss")),
+    "asymmetric loss": ({}, None, with_loss("asymmetric loss")),
+    "a positive weighs as 5 negatives": ({}, None, with_loss("weighted cross-entropy")),
     "description left out": ({}, "descriptions", None),
     "title left out": ({}, "titles", None),
     "half the tokens": ({"max_length": 0.5}, None, None),

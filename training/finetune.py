@@ -46,6 +46,7 @@ from data.files import ONNX_FILES, refuse_overwrite, remove_results, write_json
 from training.backbones import BackboneError, find_backbone, short_name
 from training.calibration import expected_calibration_error, fit_platt, shown_pairs
 from training.checkpoints import newest_checkpoint, remove_checkpoints, remove_half_written
+from training.losses import CROSS_ENTROPY
 from training.metrics import tagging_metrics
 from training.processor import cpu_flags
 from training.provenance import commit, describe_backbone
@@ -350,7 +351,7 @@ def choose_thresholds(recipe: Recipe, targets: np.ndarray, probabilities: np.nda
     }
 
 
-def write_log(histories: dict[int, list[dict]], consistency: float, folder: Path) -> None:
+def write_log(histories: dict[int, list[dict]], loss_name: str, consistency: float, folder: Path) -> None:
     """Write training_log.csv, one row per run, named by its seed, and epoch, and its picture training_curve.png."""
     import pandas as pd
 
@@ -360,19 +361,19 @@ def write_log(histories: dict[int, list[dict]], consistency: float, folder: Path
     log = pd.concat(runs, names=["seed", "epoch"]).reset_index()
     log = log.reindex(columns=["seed", *columns]).rename(columns=columns).dropna(subset="f1_micro")
     log.to_csv(folder / "training_log.csv", index=False, lineterminator="\n")
-    plot_log(log, consistency, f"Fine-tuning {folder.name}").savefig(
+    plot_log(log, loss_name, consistency, f"Fine-tuning {folder.name}").savefig(
         folder / "training_curve.png", dpi=120, bbox_inches="tight"
     )
 
 
-def plot_log(log, consistency: float, title: str):
+def plot_log(log, loss_name: str, consistency: float, title: str):
     """Return a figure of the losses and the validation micro F1 by epoch, each the mean over the runs in ``log``."""
     import matplotlib
 
     matplotlib.use("agg")
     mean = log.drop(columns="seed").groupby("epoch").mean()
     term = f" + {consistency:g} · divergence" if consistency else ""
-    losses = {"train_loss": f"training: cross-entropy{term}", "validation_loss": "validation: cross-entropy"}
+    losses = {"train_loss": f"training: {loss_name}{term}", "validation_loss": f"validation: {loss_name}"}
     axes = mean[list(losses)].rename(columns=losses).plot(ylabel="loss", figsize=(7, 4))
     mean["f1_micro"].plot(ylabel="micro F1", label="validation: micro F1", secondary_y=True, style="k--", ax=axes)
     axes.set_title(title)
@@ -393,7 +394,8 @@ def save_result(
     tokenizer.save_pretrained(finished)
     write_json(finished / "tag_types_encoded.json", {tag: index for index, tag in enumerate(tags)})
     write_json(finished / "thresholds.json", thresholds)
-    write_log(histories, getattr(trainer.model, "consistency", 0.0), finished)
+    loss_name = getattr(trainer.model, "loss_name", CROSS_ENTROPY)  # the reference's model has no choice of its own
+    write_log(histories, loss_name, getattr(trainer.model, "consistency", 0.0), finished)
     write_json(finished / "run.json", run)
     # run.json says "whole": it goes first and comes last.
     (folder / "run.json").unlink(missing_ok=True)

@@ -12,6 +12,7 @@ from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassificati
 from transformers.modeling_outputs import SequenceClassifierOutput
 
 from training.backbones import BackboneError
+from training.losses import CROSS_ENTROPY, LOSSES, divergence
 from training.questions import Part
 
 
@@ -27,9 +28,10 @@ class QuestionTagger(PreTrainedModel):
     The mean over tokens, rather than the first token's vector, is what sentence encoders such as all-MiniLM-L6-v2 were
     trained with (Reimers & Gurevych 2019, "Sentence-BERT").
 
-    In training every question passes twice, with different dropout, and the distance between the two answers, weighted
-    by ``consistency``, is added to the loss (Liang et al. 2021, "R-Drop"): it keeps a small data set from being learnt
-    by heart. A weight of 0 saves the second pass, half of the time.
+    The loss is the one that ``loss_name`` gives in training/losses.py. In training every question passes twice, with
+    different dropout, and the distance between the two answers, weighted by ``consistency``, is added (Liang et al.
+    2021, "R-Drop"): it regularizes the training on a small data set. A weight of 0 saves the second pass, half of the
+    time.
     """
 
     config_class = PretrainedConfig  # type: ignore[assignment]
@@ -41,7 +43,7 @@ class QuestionTagger(PreTrainedModel):
         self.pool = mean_of_tokens
         self.dropout = nn.Dropout(0.1)
         self.classifier = nn.Linear(config.hidden_size, config.num_labels)
-        self.criterion = nn.functional.binary_cross_entropy_with_logits
+        self.loss_name = CROSS_ENTROPY
         self.consistency = 0.0
         self.post_init()
 
@@ -55,18 +57,12 @@ class QuestionTagger(PreTrainedModel):
             inputs = {name: torch.cat([values, values]) for name, values in inputs.items()}
         tokens = self.encoder(**inputs).last_hidden_state
         logits = self.classifier(self.dropout(self.pool(tokens, inputs["attention_mask"]))).float()
-        loss = None if labels is None else self.criterion(logits, labels.repeat(passes, 1))
+        loss = None if labels is None else LOSSES[self.loss_name](logits, labels.repeat(passes, 1))
         if loss is not None and passes == 2:
             first, second = logits.chunk(2)
             loss = loss + self.consistency * divergence(first, second)
             logits = first
         return SequenceClassifierOutput(loss=loss, logits=logits)  # type: ignore[arg-type]  # it asks for FloatTensor
-
-
-def divergence(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
-    """Return the mean Kullback-Leibler divergence, in nats and summed over both directions, between the yes-or-no
-    distributions that two arrays of logits stand for."""
-    return ((first.sigmoid() - second.sigmoid()) * (first - second)).mean()
 
 
 def without_pooler(encoder: PreTrainedModel) -> PreTrainedModel:
