@@ -264,7 +264,7 @@ def test_differences_are_those_of_the_figures():
         assert found[f"{figure}_minus_fp32_low"] < difference < found[f"{figure}_minus_fp32_high"] < 0
 
 
-def test_the_worst_errors_are_the_surest_mistakes():
+def test_the_worst_errors_are_the_most_confident_mistakes():
     targets = np.array([[True, False], [True, False], [False, True]])
     probabilities = np.array([[0.9, 0.1], [0.5, 0.5], [1.0, 0.01]])
     losses = loss_by_question(targets, probabilities)

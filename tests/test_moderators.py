@@ -14,6 +14,7 @@ from selenium.webdriver.common.by import By
 
 from data.files import write_questions
 from training import filter_tags, retag_worklist, tag_watch
+from training.moderation import worklist
 
 TOPICS = {
     "gardening": ["soil", "seed", "plant", "prune", "water", "compost", "leaf", "root"],
@@ -113,8 +114,7 @@ def test_a_spreadsheet_runs_no_cell_of_the_list(tmp_path):
         row | {"url": f"https://site.example/{number}", "title": title} for number, title in enumerate(FORMULAS + TEXTS)
     ]
     rows[0] |= {"url": "=1+1", "is_link": False}
-    retag_worklist.write_csv(tmp_path / "list.csv", rows)
-    retag_worklist.write_page(tmp_path / "list.html", rows, len(rows))
+    retag_worklist.write_list(tmp_path / "list.csv", tmp_path / "list.html", rows, len(rows))
     cells = pd.read_csv(tmp_path / "list.csv", keep_default_na=False)
     page = BeautifulSoup((tmp_path / "list.html").read_text(), "html.parser")
     shown = [[cell.get_text() for cell in line.find_all("td")] for line in page.tbody.find_all("tr")]
@@ -171,18 +171,18 @@ def test_a_tag_is_not_doubted_for_being_rare():
     targets = np.zeros((1000, 2), bool)
     targets[:10, 0] = targets[:500, 1] = True
     probabilities = np.full(targets.shape, 0.1)  # ten times the share of the first tag, a fifth of that of the second
-    confidence = retag_worklist.confidence_of_change(targets, probabilities)
+    confidence = worklist.confidence_of_change(targets, probabilities)
     assert confidence[0].tolist() == pytest.approx([0.09, 0.9], abs=0.01)
     assert confidence[-1].tolist() == pytest.approx([0.1, 0.1])
     few = np.array([[True, False], [True, False]])  # by Laplace's rule 3 in 4 carry the first tag
-    assert retag_worklist.confidence_of_change(few, np.full(few.shape, 0.5))[0].tolist() == pytest.approx([0.75, 0.5])
+    assert worklist.confidence_of_change(few, np.full(few.shape, 0.5))[0].tolist() == pytest.approx([0.75, 0.5])
 
 
 def test_a_removed_tag_makes_room_for_another():
     targets, confidence = np.array([True] * 5 + [False] * 2), np.array([0.9] + [0.1] * 4 + [0.8, 0.7])
-    changed = retag_worklist.changes(targets, confidence, list("abcdefg"), 0.5)
+    changed = worklist.changes(targets, confidence, list("abcdefg"), 0.5)
     assert (changed["remove"], changed["add"]) == ([("a", 0.9)], [("f", 0.8)])
-    assert not retag_worklist.changes(targets, np.where(targets, 0.1, 0.9), list("abcdefg"), 0.5)["add"]
+    assert not worklist.changes(targets, np.where(targets, 0.1, 0.9), list("abcdefg"), 0.5)["add"]
 
 
 def test_limit_and_confidence_shorten_the_list(data_dir, tmp_path):

@@ -1,0 +1,1 @@
+"""The library of retag_worklist.py and tag_watch.py."""
