@@ -33,12 +33,24 @@ BANDS_OF_WORDS = (30, 8)
 
 
 def normalize_text(text: str) -> str:
-    """Return ``text`` in one case and with single blanks, so that re-posted questions compare equal."""
+    """Return ``text`` in one case and with single blanks, so that re-posted questions compare equal.
+
+    Examples
+    --------
+    >>> normalize_text("Which  METRIC?\\n")
+    'which metric?'
+    """
     return " ".join(text.casefold().split())
 
 
 def duplicate_groups(titles: Sequence[str], descriptions: Sequence[str]) -> np.ndarray:
-    """Number the groups of equal and nearly equal texts, long and short ones: int array of shape (n,)."""
+    """Number the groups of equal and nearly equal texts, long and short ones: int array of shape (n,).
+
+    Examples
+    --------
+    >>> duplicate_groups(["What is a loss?", "Plot of two columns", "what is  a loss"], ["", "", ""]).tolist()
+    [1, 0, 1]
+    """
     return join_groups(long_duplicate_groups(titles, descriptions), short_near_duplicates(titles, descriptions))
 
 
@@ -133,7 +145,13 @@ def shingles(text: str) -> set[bytes]:
 
 
 def content_words(text: str) -> set[bytes]:
-    """Return the words of a normalized text without STOP_WORDS and the s of plurals; of stop words alone, all."""
+    """Return the words of a normalized text without STOP_WORDS and the s of plurals; of stop words alone, all.
+
+    Examples
+    --------
+    >>> sorted(content_words("what are the activation functions?"))
+    [b'activation', b'function']
+    """
     words = set(WORDS.findall(text))
     return {_singular(word).encode() for word in words - STOP_WORDS or words}
 
@@ -143,5 +161,11 @@ def _singular(word: str) -> str:
 
 
 def jaccard(one: set, other: set) -> float:
-    """Return the share of the elements of two sets, not both empty, that are in both."""
+    """Return the share of the elements of two sets, not both empty, that are in both.
+
+    Examples
+    --------
+    >>> jaccard({"a", "b"}, {"b", "c"}) == 1 / 3
+    True
+    """
     return len(one & other) / len(one | other)

@@ -18,7 +18,13 @@ LICENCES = {"": "CC BY-SA 2.5", "2011-04-08": "CC BY-SA 3.0", "2018-05-02": "CC 
 
 
 def licence_of(date: str) -> str:
-    """Return the licence under which a question of this ISO 8601 date was asked; without a date it is unknown."""
+    """Return the licence under which a question of this ISO 8601 date was asked; without a date it is unknown.
+
+    Examples
+    --------
+    >>> licence_of("2015-05-20T12:00:00")
+    'CC BY-SA 3.0'
+    """
     return list(LICENCES.values())[bisect_right(list(LICENCES), date[:10]) - 1] if date else "CC BY-SA, version unknown"
 
 

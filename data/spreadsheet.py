@@ -12,5 +12,10 @@ def spreadsheet_text(cell):
 
     Numbers and other cells that are no text stay what they are. It is for files that are made for people alone: the
     ones that a later stage reads again hold the text as it is.
+
+    Examples
+    --------
+    >>> spreadsheet_text("=1+1")
+    "'=1+1"
     """
     return FORMULA.sub("'", cell) if isinstance(cell, str) else cell

@@ -373,7 +373,8 @@ def test_the_space_is_declared_as_it_is_pinned():
     "code, folder, unwanted",
     [
         (
-            "import app; from tagging.tagger import Tagger; model = Tagger('model'); app.build_app(model); model.answer('python', '')",
+            "import app; from tagging.tagger import Tagger; "
+            "model = Tagger('model'); app.build_app(model); model.answer('python', '')",
             None,
             {"torch", "transformers"},
         ),

@@ -1,5 +1,6 @@
 """The documents: every command in them is one that its script takes, and every link leads to a file."""
 
+import doctest
 import importlib
 import os
 import re
@@ -15,6 +16,20 @@ PAGES += ["onnx_export/evaluation/model_card.md"]
 # `python folder/script.py options`, up to a comment, an arrow, the end of code or of the line
 COMMAND = re.compile(r"(?:python|torchrun [^`\n]*?|accelerate launch [^`\n]*?) ?((?:\w+/)+\w+\.py)([^`#\n]*)")
 LINK = re.compile(r"\]\((?!https?:|#)([^)#\s]+)")
+
+EXAMPLES = [  # modules with examples in their docstrings
+    path.with_suffix("").as_posix().removeprefix("deployment/").replace("/", ".")
+    for package in ("deployment/tagging", "data", "scraper", "training", "onnx_export", "webapp")
+    for path in sorted(Path(package).glob("**/*.py"))
+    if ">>>" in path.read_text(encoding="utf-8")
+]
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_the_examples_in_docstrings_print_what_they_say(name):
+    result = doctest.testmod(importlib.import_module(name))
+    assert result.attempted
+    assert not result.failed
 
 
 def commands():

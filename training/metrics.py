@@ -18,12 +18,24 @@ def multi_hot(tag_lists, tags) -> np.ndarray:
 
 
 def most_probable(probabilities: np.ndarray, k: int) -> np.ndarray:
-    """Return each row's ``k`` most probable tags, best first: int array of shape (n, min(k, num_labels))."""
+    """Return each row's ``k`` most probable tags, best first: int array of shape (n, min(k, num_labels)).
+
+    Examples
+    --------
+    >>> most_probable(np.array([[0.1, 0.7, 0.2]]), k=2).tolist()
+    [[1, 2]]
+    """
     return np.argsort(-probabilities, axis=1, kind="stable")[:, :k]
 
 
 def precision_at(targets: np.ndarray, probabilities: np.ndarray, k: int) -> float:
-    """Return the share of the ``k`` most probable tags that are right, averaged over questions."""
+    """Return the share of the ``k`` most probable tags that are right, averaged over questions.
+
+    Examples
+    --------
+    >>> precision_at(np.array([[False, True, True]]), np.array([[0.3, 0.9, 0.2]]), k=2)
+    0.5
+    """
     return float(_hits_by_rank(targets, probabilities, k).sum(axis=1).mean() / k)
 
 
