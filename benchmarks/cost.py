@@ -20,7 +20,7 @@ from tagging.tagger import Tagger
 
 from benchmarks.measure import fastest, report_of, write_report
 from data.files import read_questions
-from webapp.questions import EXPLANATION, Question, explanation_cost
+from webapp.questions import MAX_EXPLANATION_COST, Question, explanation_cost
 
 QUESTIONS, SEED, REPETITIONS = 30, 0, 3
 MOST_ABOVE = 1.25  # of the median cost against the charge: what other work on the machine may add
@@ -54,7 +54,7 @@ def main(argv: list[str] | None = None) -> None:
         "titles": [Question(title, "") for title in drawn["title"] if title],
         "title and description": [Question(*row) for row in zip(drawn["title"], drawn["description"], strict=True)],
     }
-    lines = [f"# What an explanation costs, in answers to the same text; at most {EXPLANATION} are charged\n"]
+    lines = [f"# What an explanation costs, in answers to the same text; at most {MAX_EXPLANATION_COST} are charged\n"]
     lines += ["| texts | number | cost, median | charge, median |", "|---|---:|---:|---:|"]
     missed = []
     for kind, asked in kinds.items():

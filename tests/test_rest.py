@@ -19,7 +19,7 @@ from schemathesis import GenerationMode
 
 from tests.tiny_model import TAGS, build_model_folder
 from webapp.app import create_app
-from webapp.questions import EXPLANATION, MAX_BATCH, MAX_DESCRIPTION, MAX_TITLE, QUESTION_BYTES
+from webapp.questions import MAX_BATCH, MAX_DESCRIPTION, MAX_EXPLANATION_COST, MAX_QUESTION_BYTES, MAX_TITLE
 
 FUZZ = hypothesis.settings(
     max_examples=100, deadline=None, derandomize=True, suppress_health_check=list(hypothesis.HealthCheck)
@@ -286,8 +286,8 @@ LONG_TEXT = "a model of many words, " * 100
 @pytest.mark.parametrize(
     "path, question, cost",
     [
-        ("/api/explain", {"title": "q", "description": LONG_TEXT}, EXPLANATION),
-        ("/api/explain", {"title": "q", "description": "<br>".join("words" * 30)}, EXPLANATION),
+        ("/api/explain", {"title": "q", "description": LONG_TEXT}, MAX_EXPLANATION_COST),
+        ("/api/explain", {"title": "q", "description": "<br>".join("words" * 30)}, MAX_EXPLANATION_COST),
         ("/api/explain", {"title": "three short words"}, 4),
         ("/", {"title": "three short words", "explain": "yes"}, 5),
     ],
@@ -334,10 +334,10 @@ def test_the_description_names_the_limits(client):
         path: described["paths"][path]["post"]["responses"]["413"]["description"]
         for path in ("/api/tags", "/api/explain", "/api/tags/batch")
     }
-    one = f"Longer than {QUESTION_BYTES // 1024:,} KiB"
-    many = f"Longer than {MAX_BATCH * QUESTION_BYTES // 1024:,} KiB"
+    one = f"Longer than {MAX_QUESTION_BYTES // 1024:,} KiB"
+    many = f"Longer than {MAX_BATCH * MAX_QUESTION_BYTES // 1024:,} KiB"
     assert limits == {"/api/tags": one, "/api/explain": one, "/api/tags/batch": many}
-    assert f"up to {EXPLANATION}" in described["info"]["description"]
+    assert f"up to {MAX_EXPLANATION_COST}" in described["info"]["description"]
     question = described["components"]["schemas"]["Question"]["properties"]
     assert [question[name]["maxLength"] for name in QUESTION] == [MAX_TITLE, MAX_DESCRIPTION]
 

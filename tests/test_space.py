@@ -91,7 +91,7 @@ class Choosy(StandInSpace):
     ],
 )
 def test_one_clients_errors_leave_the_space_to_the_others(path, body, status, told, plain_network):
-    plain_network.setattr("webapp.space.FAILURES", 2)
+    plain_network.setattr("webapp.space.MAX_FAILURES", 2)
     with stand_in_space(kind=Choosy) as space:
         client = client_of(url_of(space), TAGGER_TIMEOUT=1)
         for _ in range(3):
@@ -105,7 +105,7 @@ def test_one_clients_errors_leave_the_space_to_the_others(path, body, status, to
     [("/api/tags", {"title": "refuse"}), ("/api/tags/batch", {"questions": [{"title": "fail"}, QUESTION]})],
 )
 def test_a_space_that_is_back_is_found_by_a_request_that_it_cannot_answer(path, body, plain_network):
-    plain_network.setattr("webapp.space.REST", 0.1)
+    plain_network.setattr("webapp.space.RECOVERY_TIMEOUT", 0.1)
     port = free_port()
     client = client_of(f"http://127.0.0.1:{port}")
     for number in range(6):
@@ -117,7 +117,7 @@ def test_a_space_that_is_back_is_found_by_a_request_that_it_cannot_answer(path, 
 
 
 def test_a_slow_batch_does_not_keep_a_space_that_is_back_from_the_others(plain_network):
-    plain_network.setattr("webapp.space.REST", 0.1)
+    plain_network.setattr("webapp.space.RECOVERY_TIMEOUT", 0.1)
     port = free_port()
     client = client_of(f"http://127.0.0.1:{port}", TAGGER_TIMEOUT=1)
     for number in range(6):
@@ -153,7 +153,7 @@ def test_a_setting_of_the_network_that_cannot_be_used_is_said_in_the_log(name, v
     for _ in range(5):
         assert_told(client, NOT_SET_UP)
     assert space_threads() == threads, "a thread per request is left over"
-    assert "mend or unset ALL_PROXY" in capfd.readouterr().err
+    assert "fix or unset ALL_PROXY" in capfd.readouterr().err
 
 
 @pytest.mark.parametrize("name, value", BAD_SETTINGS)

@@ -1,6 +1,6 @@
-"""What the form and the REST API ask: the cache first, then the Space, then a model in this process where there is one.
+"""Where answers come from: the cache, then the Space, then a local model if one is configured.
 
-Nothing of a question's text is kept: the cache knows it by its hash.
+The text of a question is not stored. Cache keys are hashes.
 """
 
 import hashlib
@@ -15,12 +15,12 @@ from cachetools import TTLCache
 from webapp.questions import Question
 from webapp.space import RequestRefused, Space, SpaceUnavailable, describe
 
-CACHED, CACHE_SECONDS = 2048, 600  # answers, and for how long
+CACHE_SIZE, CACHE_SECONDS = 2048, 600  # maximum number of cached answers, and their lifetime
 FIELDS = ("title", "description")
 
 
 class SpaceTagger:
-    """The Space's endpoints, with answers that have the documented form or raise SpaceUnavailable."""
+    """Calls the endpoints of the Space. Answers that do not have the documented form raise SpaceUnavailable."""
 
     source = "space"
 
@@ -44,7 +44,17 @@ class SpaceTagger:
 
 
 class LocalTagger:
-    """The same answers from a model folder, loaded when it is first needed."""
+    """Answers from a model folder in this process. The model is loaded with the first question.
+
+    Parameters
+    ----------
+    folder : Path
+
+    Raises
+    ------
+    ValueError
+        If there is no such folder.
+    """
 
     source = "local"
 
@@ -71,15 +81,15 @@ class LocalTagger:
     def tags(self) -> list[dict]:
         return self._ask(lambda tagger: [{"tag": tag, "threshold": tagger.rule.threshold} for tag in tagger.tags])
 
-    def _ask(self, question: Callable):
-        """Return what ``question`` gives of the tagger; raise as :meth:`webapp.space.Space.call` does."""
+    def _ask(self, function: Callable):
+        """Return ``function(tagger)``. Raises what :meth:`webapp.space.Space.call` raises."""
         with self._one_at_a_time:
             try:
                 tagger = self._tagger
             except Exception as error:  # a damaged folder, or a library that is not installed
                 raise SpaceUnavailable(f"TAGGER_MODEL, {self._folder}: {describe(error)}") from None
             try:
-                return question(tagger)
+                return function(tagger)
             except ValueError as error:
                 raise RequestRefused(f"The tagger refused this: {error}") from None
             except Exception as error:
@@ -87,21 +97,33 @@ class LocalTagger:
 
 
 class Tagging:
-    """Answers questions from the Space or, while it is away, from ``local`` if that is given. Thread-safe.
+    """Answers questions from the Space or, while it is unavailable, from a local model. Thread-safe.
 
-    Every method raises SpaceUnavailable where neither gives an answer, and RequestRefused where it cannot be answered.
+    Every method raises SpaceUnavailable if neither gives an answer, and RequestRefused if the request is at fault.
+
+    Parameters
+    ----------
+    space : Space
+    local : LocalTagger or None
+        The fallback.
+    log : logging.Logger
+        Gets the reason of each failure as a warning.
     """
 
     def __init__(self, space: Space, local: LocalTagger | None, log: logging.Logger):
         self._taggers: list[SpaceTagger | LocalTagger] = [SpaceTagger(space), *([local] if local else [])]
         self._log = log
-        self._cache: TTLCache = TTLCache(CACHED, CACHE_SECONDS)
+        self._cache: TTLCache = TTLCache(CACHE_SIZE, CACHE_SECONDS)
         self._cache_lock = threading.Lock()
 
     def answers(self, questions: list[Question]) -> list[dict]:
-        """Return, for each question, {"suggested": [...], "others": [...], "fits": bool, "source": ...}.
+        """Answer questions.
 
-        ``source`` is "space" or "local". Only the Space's answers are remembered.
+        Returns
+        -------
+        list of dict
+            ``{"suggested": [...], "others": [...], "fits": bool, "source": "space" or "local"}`` for each question.
+            Only answers of the Space are cached.
         """
         keys = [hashlib.sha256(repr(tuple(question)).encode()).digest() for question in questions]
         with self._cache_lock:
@@ -116,19 +138,19 @@ class Tagging:
         return [known[key] for key in keys]
 
     def explain(self, question: Question) -> dict[str, list[dict]]:
-        """Return which words carried which tag, as deployment/tagger.py's Tagger.explain does."""
+        """Return which words led to which tag, as :func:`tagging.explain.explain_tags` does."""
         return self._first("explain", question)[0]
 
     def tags(self) -> list[dict]:
-        """Return [{"tag": str, "threshold": float}, ...], in the model's order."""
+        """Return ``[{"tag": str, "threshold": float}, ...]`` in the order of the model's labels."""
         return self._first("tags")[0]
 
     def ping(self) -> None:
-        """Return if the Space answers."""
+        """Raise SpaceUnavailable unless the Space answers; a local model does not count."""
         self._taggers[0].tags()
 
     def _first(self, method: str, *arguments) -> tuple:
-        """Return the first tagger's answer and its source, or raise what the Space raised."""
+        """Return the first answer that is available, and its source; if there is none, raise the error of the Space."""
         reasons = []
         for tagger in self._taggers:
             try:
@@ -140,14 +162,20 @@ class Tagging:
 
 
 def as_read(tagger, question: Question) -> tuple[str, str]:
-    """Return title and description as ``tagger`` reads them, and as the Space does."""
+    """Return title and description as ``tagger`` reads them, which is how the Space reads them."""
     from tagging.html_text import question_text
 
     return question_text(question.title, question.description, tagger.model.max_length)
 
 
 def check_answer(answer: dict) -> dict:
-    """Return an answer of the endpoint /predict, or raise TypeError, KeyError or ValueError."""
+    """Validate an answer of the endpoint /predict and drop unknown fields.
+
+    Raises
+    ------
+    TypeError, KeyError, ValueError
+        If it does not have the documented form.
+    """
     rows = {
         kind: [{"tag": str(row["tag"]), "probability": float(row["probability"])} for row in answer[kind]]
         for kind in ("suggested", "others")
@@ -156,7 +184,7 @@ def check_answer(answer: dict) -> dict:
 
 
 def check_explanation(explanation: dict) -> dict[str, list[dict]]:
-    """Return an answer of the endpoint /explain, or raise as :func:`check_answer` does."""
+    """Validate an answer of the endpoint /explain. Raises what :func:`check_answer` raises."""
     return {
         name: [
             {"text": str(piece["text"]), "tag": piece["tag"] and str(piece["tag"]), "weight": float(piece["weight"])}
@@ -167,5 +195,5 @@ def check_explanation(explanation: dict) -> dict[str, list[dict]]:
 
 
 def check_tags(tags: list) -> list[dict]:
-    """Return an answer of the endpoint /tags, or raise as :func:`check_answer` does."""
+    """Validate an answer of the endpoint /tags. Raises what :func:`check_answer` raises."""
     return [{"tag": str(row["tag"]), "threshold": float(row["threshold"])} for row in tags]

@@ -1,10 +1,10 @@
-"""The tagger as a form and a REST API, for people who need not know that there is a Space behind it.
+"""Serve suggested tags as a web form and a REST API, by calling the Gradio app in deployment/.
 
     python webapp/app.py --port 8000
     gunicorn --threads 16 "webapp.app:create_app()"
 
-The app starts without the Space, and works as soon as the Space does. Its settings are environment variables, see
-webapp/settings.py.
+The app starts without the Space, and works as soon as the Space does. The settings are environment variables:
+see webapp/settings.py and webapp/README.md.
 """
 
 import argparse
@@ -25,26 +25,32 @@ from tagging.options import port
 
 from webapp import guards, views
 from webapp.answers import LocalTagger, Tagging
-from webapp.questions import QUESTION_BYTES
+from webapp.questions import MAX_QUESTION_BYTES
 from webapp.settings import ANSWER_FILES, read_settings
 from webapp.space import Space
 
 
 def create_app(config: Mapping[str, object] | None = None) -> Flask:
-    """Return the WSGI application. ``config`` takes precedence over the environment, see webapp/settings.py.
+    """Create the WSGI application.
+
+    Parameters
+    ----------
+    config : mapping, optional
+        Settings by name, which take precedence over the environment: see :func:`webapp.settings.read_settings`.
 
     Raises
     ------
-    ValueError : a setting has a value that cannot be used
+    ValueError
+        If a setting has an invalid value.
     """
     settings = read_settings(config)
     app = Flask("webapp")
     app.config.from_mapping(
-        MAX_CONTENT_LENGTH=QUESTION_BYTES,  # webapp/views.py allows a batch more
-        MAX_FORM_MEMORY_SIZE=QUESTION_BYTES,
+        MAX_CONTENT_LENGTH=MAX_QUESTION_BYTES,  # webapp/views.py raises it for a batch
+        MAX_FORM_MEMORY_SIZE=MAX_QUESTION_BYTES,
     )
     app.config.from_mapping(settings)
-    app.json.sort_keys = False  # type: ignore[attr-defined]  # answers keep the Space's order: suggested tags first
+    app.json.sort_keys = False  # type: ignore[attr-defined]  # keep the order of the fields
     own, shared = app.jinja_loader, FileSystemLoader(ANSWER_FILES)
     app.jinja_loader = ChoiceLoader([own, shared])  # type: ignore[list-item]
     if proxies := settings["TAGGER_PROXIES"]:
@@ -79,7 +85,7 @@ def main(argv: list[str] | None = None) -> None:
         app = create_app()
     except ValueError as error:
         raise SystemExit(str(error)) from None
-    logging.getLogger("werkzeug").setLevel(logging.WARNING)  # webapp/guards.py writes the log of requests
+    logging.getLogger("werkzeug").setLevel(logging.WARNING)  # webapp/guards.py logs the requests
     print(f"listening on http://{args.host}:{args.port}", flush=True)
     app.run(args.host, args.port)
 

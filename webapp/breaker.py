@@ -1,7 +1,8 @@
-"""A circuit breaker: stops asking a service that fails, and lets one caller at a time find out whether it is back.
+"""A circuit breaker: stops calling a service that fails, and lets a single caller test whether it has recovered.
 
-pybreaker holds a lock during each call and so lets one caller through at a time even while all is well, and
-circuitbreaker lets every caller through as soon as its rest is over; both would have many askers wait for a hung Space.
+Two libraries were considered. pybreaker holds a lock during each call, which serializes all calls, also those to a
+healthy service. circuitbreaker lets every caller through once its recovery timeout is over. With either, many requests
+would wait for a Space that hangs.
 """
 
 import threading
@@ -13,31 +14,41 @@ class CircuitBreaker:
 
     Parameters
     ----------
-    failures : calls in a row that must fail before it opens
-    rest : seconds that it stays open before one probe may pass
+    failures : int
+        Number of consecutive failed calls after which the breaker opens.
+    recovery_timeout : float
+        Seconds for which it stays open before one call may probe the service.
     """
 
-    def __init__(self, failures: int, rest: float):
-        self._limit, self._rest = failures, rest
+    def __init__(self, failures: int, recovery_timeout: float):
+        self._max_failures, self._recovery_timeout = failures, recovery_timeout
         self._lock = threading.Lock()
         self._failed = 0
-        self._closed_until_probe = 0.0  # no call passes before this time while open
+        self._next_probe = 0.0  # while open, no call passes before this time
 
     def admit(self) -> str | None:
-        """Return "call" when closed, "probe" to the one caller who tries a rested service, None to all others."""
+        """Ask for permission to call the service.
+
+        Returns
+        -------
+        "call" while the breaker is closed. While it is open, "probe" for one caller after the recovery timeout, and
+        None for all others.
+        """
         with self._lock:
-            if self._failed < self._limit:
+            if self._failed < self._max_failures:
                 return "call"
-            if time.monotonic() < self._closed_until_probe:
+            if time.monotonic() < self._next_probe:
                 return None
-            self._closed_until_probe = float("inf")  # until the probe reports
+            self._next_probe = float("inf")  # until the probe has ended
             return "probe"
 
     def succeeded(self) -> None:
+        """Record a successful call, which closes the breaker."""
         with self._lock:
             self._failed = 0
 
     def failed(self) -> None:
+        """Record a failed call."""
         with self._lock:
             self._failed += 1
-            self._closed_until_probe = time.monotonic() + self._rest
+            self._next_probe = time.monotonic() + self._recovery_timeout

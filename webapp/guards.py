@@ -1,4 +1,4 @@
-"""What stands around every request: security headers, protection against forged ones, a rate limit, and the log."""
+"""What applies to every request: rate limit, protection against request forgery, security headers, and logging."""
 
 import logging
 import sys
@@ -25,15 +25,22 @@ SECURITY_HEADERS = {
 
 
 class RateLimit:
-    """How many questions an address may ask. Thread-safe.
+    """Limits the number of questions per client address. Thread-safe; counts are kept in memory, in fixed windows.
 
     Parameters
     ----------
-    limits : such as "240 per minute", or several with semicolons between them
+    limits : str
+        Such as "240 per minute", or several limits separated by semicolons.
+
+    Attributes
+    ----------
+    max_questions : int
+        Questions that a single request may count as: the smallest amount of all limits.
 
     Raises
     ------
-    ValueError : the limits are none
+    ValueError
+        If ``limits`` cannot be parsed.
     """
 
     def __init__(self, limits: str):
@@ -41,23 +48,32 @@ class RateLimit:
             self._limits = parse_many(limits)
         except ValueError:
             self._limits = []
-        self.most = min((limit.amount for limit in self._limits), default=0)  # questions at one time
-        if self.most < 1:
+        self.max_questions = min((limit.amount for limit in self._limits), default=0)
+        if self.max_questions < 1:
             raise ValueError(f'TAGGER_RATE_LIMIT is {limits!r}; it must be such as "240 per minute"')
         self._windows = FixedWindowRateLimiter(MemoryStorage())
         self._lock = threading.Lock()
 
     def charge(self, address: str, questions: int, charged: int = 0) -> None:
-        """Count a request of an address as ``questions``, of which some are ``charged`` already; all, or none more.
+        """Count a request, all of it or, if it exceeds a limit, none of it.
+
+        Parameters
+        ----------
+        address : str
+        questions : int
+            What the request counts as in total.
+        charged : int
+            How much of that has been counted already.
 
         Raises
         ------
-        TooManyRequests : they are more than it may ask now; says how long to wait, if waiting helps
+        TooManyRequests
+            If a limit is exceeded; with ``retry_after`` in seconds if waiting helps.
         """
-        if questions > self.most:
+        if questions > self.max_questions:
             raise TooManyRequests(
-                f"This server answers at most {self.most} questions of an address at one time, and this request counts "
-                f"as {questions}: send fewer at a time."
+                f"This server answers at most {self.max_questions} questions of an address at one time, and this "
+                f"request counts as {questions}: send fewer at a time."
             )
         cost = questions - charged
         with self._lock:
@@ -66,7 +82,7 @@ class RateLimit:
                     reset = self._windows.get_window_stats(limit, address).reset_time
                     raise TooManyRequests(
                         f"More than {limit} came from this address, where each question of a batch counts, and an "
-                        "explanation for as many as it costs. Please wait a little.",
+                        "explanation as one more than it has words. Please wait a little.",
                         retry_after=max(1, round(reset - time.time())),
                     )
             for limit in self._limits:
@@ -74,26 +90,27 @@ class RateLimit:
 
 
 def charge_entry() -> None:
-    """Count a request as one question before anything of it is read, or raise TooManyRequests."""
+    """Count a request as one question, before its body is read. Raises TooManyRequests."""
     current_app.extensions["rate_limit"].charge(request.remote_addr or "", 1)
 
 
 def charge_rest(questions: int) -> None:
-    """Count a request that :func:`charge_entry` let in as ``questions`` in all, or raise TooManyRequests."""
+    """Count a request as ``questions`` in total, after :func:`charge_entry`. Raises TooManyRequests."""
     current_app.extensions["rate_limit"].charge(request.remote_addr or "", questions, charged=1)
 
 
 def charge_explanation(cost: int) -> None:
-    """:func:`charge_rest` for an explanation; where the limit is below its cost, it takes the whole limit."""
-    charge_rest(min(cost, current_app.extensions["rate_limit"].most))
+    """Count an explanation as ``cost`` questions in total, but at most as the whole limit. Raises TooManyRequests."""
+    charge_rest(min(cost, current_app.extensions["rate_limit"].max_questions))
 
 
 def init_app(app: Flask) -> None:
-    """Put the guards around the app's requests.
+    """Register the guards with the app.
 
     Raises
     ------
-    ValueError : TAGGER_RATE_LIMIT is no limit
+    ValueError
+        If TAGGER_RATE_LIMIT cannot be parsed.
     """
     app.extensions["rate_limit"] = RateLimit(str(app.config["TAGGER_RATE_LIMIT"]))
     log_as_json(app)
@@ -104,7 +121,7 @@ def init_app(app: Flask) -> None:
 
 
 def log_as_json(app: Flask) -> None:
-    """Write one JSON object a line to stderr. Nothing here ever holds a question's text."""
+    """Log to stderr, one JSON object per line. The log never contains the text of a question."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(
         JsonFormatter("{asctime}{levelname}{message}", style="{", rename_fields={"levelname": "level"})
@@ -119,10 +136,10 @@ def start_clock() -> None:
 
 
 def refuse_forged() -> None:
-    """Refuse what another site's page has a browser send (OWASP's "Fetch Metadata" defence, with Origin as fallback).
+    """Reject cross-site requests by fetch metadata, with the Origin header as fallback (OWASP, CSRF prevention).
 
-    Browsers add both headers by themselves, and no page can change them; programs send neither, and need no protection.
-    So the form carries no token, and its visitors no cookie.
+    Browsers set both headers themselves, and no page can change them. Programs send neither, and need no protection.
+    So the form needs no token, and its visitors get no cookie.
     """
     if request.method in ("GET", "HEAD", "OPTIONS"):
         return
@@ -136,14 +153,14 @@ def refuse_forged() -> None:
 
 
 def add_security_headers(response: Response) -> Response:
-    """Forbid what the pages do not need: other hosts, inline scripts and styles, frames; keep no answer in a cache."""
+    """Disallow other hosts, inline scripts and styles, frames, and caching."""
     response.headers.update(SECURITY_HEADERS)
     response.headers.setdefault("Cache-Control", "no-store")
     return response
 
 
 def log_request(response: Response) -> Response:
-    """Log a request by its route, not by its address, which may hold anything."""
+    """Log a request by its route rather than its URL, which may contain anything."""
     current_app.logger.info(
         "request",
         extra={

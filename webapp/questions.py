@@ -1,4 +1,4 @@
-"""What the form and the JSON endpoint accept as a question."""
+"""The question that the form and the REST API accept, and its limits."""
 
 import re
 from collections.abc import Mapping
@@ -7,13 +7,13 @@ from typing import NamedTuple
 MAX_TITLE = 300  # characters
 MAX_DESCRIPTION = 30_000  # characters, the limit of a Stack Exchange question
 MAX_BATCH = 64  # questions of one request
-# Bytes of the longest question: each character escaped as a pair of \uXXXX in JSON, or as four percent signs in a form,
-# and what stands around the two texts.
-QUESTION_BYTES = 12 * (MAX_TITLE + MAX_DESCRIPTION) + 1024
-EXPLANATION = 45  # questions that explaining a long text costs as much as (benchmarks/cost.py)
-# A character that shows. As in openapi.json: \s of Python and \s of ECMAScript differ in the characters named here.
+# Maximum size of a question: each character escaped as a surrogate pair \uXXXX\uXXXX in JSON, or as four
+# percent-encoded bytes in a form, plus the rest of the body.
+MAX_QUESTION_BYTES = 12 * (MAX_TITLE + MAX_DESCRIPTION) + 1024
+MAX_EXPLANATION_COST = 45  # an explanation takes at most as long as this many answers (benchmarks/cost.py)
+# A visible character, as in openapi.json: \s of Python and of ECMAScript differ in the characters listed here.
 VISIBLE = re.compile(r"[^\s\x1c-\x1f\x85\ufeff]")
-WORD = re.compile(r"\w+|[^\w\s]+")  # at least as many as the words that are left when markup is gone
+WORD = re.compile(r"\w+|[^\w\s]+")  # at least as many as the words that remain without markup
 
 
 class Question(NamedTuple):
@@ -22,19 +22,20 @@ class Question(NamedTuple):
 
 
 def read_question(fields: Mapping[str, object]) -> Question:
-    """Return the question of a form or of a JSON object; a missing field counts as blank.
+    """Return the question in the fields of a form or a JSON object. A missing field counts as blank.
 
     Raises
     ------
-    ValueError : a field is no text or too long, or both are blank; the message is meant for the asker
+    ValueError
+        If a field is not a string or too long, or if both are blank. The message is meant for the user.
     """
     texts = []
-    for name, longest in (("title", MAX_TITLE), ("description", MAX_DESCRIPTION)):
+    for name, max_length in (("title", MAX_TITLE), ("description", MAX_DESCRIPTION)):
         text = fields.get(name, "")
         if not isinstance(text, str):
-            raise ValueError(f"The {name} must be a text.")
-        if len(text) > longest:
-            raise ValueError(f"The {name} has {len(text):,} characters; at most {longest:,} are possible.")
+            raise ValueError(f"The {name} must be a string.")
+        if len(text) > max_length:
+            raise ValueError(f"The {name} has {len(text):,} characters; at most {max_length:,} are allowed.")
         if any("\ud800" <= character <= "\udfff" for character in text):
             raise ValueError(f"The {name} holds half of a surrogate pair, which is no character.")
         texts.append(text)
@@ -45,6 +46,12 @@ def read_question(fields: Mapping[str, object]) -> Question:
 
 
 def explanation_cost(question: Question) -> int:
-    """Return the number of answers that an explanation costs as much as: one, and one for each word, hidden once."""
+    """Return the cost of an explanation, in answers: one, plus one for each word, which is hidden once.
+
+    Examples
+    --------
+    >>> explanation_cost(Question("Join two data frames", ""))
+    5
+    """
     words = sum(len(WORD.findall(text)) for text in question)
-    return min(1 + words, EXPLANATION)
+    return min(1 + words, MAX_EXPLANATION_COST)

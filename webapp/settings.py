@@ -1,15 +1,15 @@
-"""The settings of the app, from the environment.
+"""The settings of the app, read from environment variables.
 
-TAGGER_SPACE        Hub id or url of the Gradio app
-TAGGER_MODEL        a model folder to answer from, in this process, while the Space is away (default: none)
-TAGGER_SITE         url of the site whose tag pages the results link to
+TAGGER_SPACE        Hub id or URL of the Gradio app
+TAGGER_MODEL        model folder that answers, in this process, while the Space is unavailable (default: none)
+TAGGER_SITE         URL of the site whose tag pages are linked
 TAGGER_TIMEOUT      timeout of a call to the Space, in seconds
 TAGGER_IN_FLIGHT    maximum number of concurrent calls to the Space
 TAGGER_RATE_LIMIT   questions per client address, such as "240 per minute"; a batch counts as its questions, an
                     explanation as up to 45
-TAGGER_PROXIES      number of reverse proxies in front, whose X-Forwarded-For, -Proto, -Host, -Port and -Prefix are
-                    trusted: 1 on Render
-HF_TOKEN            a token of the Hub that may read the Space, if the Space is private and given by its id
+TAGGER_PROXIES      number of reverse proxies in front whose X-Forwarded-For, -Proto, -Host, -Port and -Prefix headers
+                    are trusted: 1 on Render
+HF_TOKEN            Hugging Face token with read access, for a private Space given by its Hub id
 """
 
 import os
@@ -31,17 +31,21 @@ NUMBERS: dict[str, tuple[Callable, str]] = {
     "TAGGER_IN_FLIGHT": (int, "a whole number"),
     "TAGGER_PROXIES": (int, "a whole number"),
 }
-ANSWER_FILES = Path(__file__).parents[1] / "deployment"  # answer.html and answer.css, which the Gradio app shows too
+ANSWER_FILES = Path(__file__).parents[1] / "deployment"  # of answer.html and answer.css, shared with the Gradio app
 
 
 def read_settings(config: Mapping[str, object] | None = None) -> dict[str, Any]:
-    """Return the settings: those of ``config`` first, then the environment's, then DEFAULTS.
+    """Read the settings. ``config`` takes precedence over environment variables, and these over DEFAULTS.
 
-    Numbers are converted; TAGGER_SITE has no slash at its end.
+    Returns
+    -------
+    dict
+        ``config`` and all settings by name, numbers converted, TAGGER_SITE without a trailing slash.
 
     Raises
     ------
-    ValueError : a number cannot be read as one
+    ValueError
+        If a setting is not a number where one is expected.
     """
     settings: dict[str, Any] = {name: os.environ.get(name) or default for name, default in DEFAULTS.items()}
     settings.update(config or {})

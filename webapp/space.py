@@ -1,9 +1,10 @@
-"""Asks the Space, and never waits for it longer than it may.
+"""A client of the Gradio app, with timeout and circuit breaker.
 
-What can go wrong with a Space does: it is down, asleep, being built, slow, restarted, private, or another app
-altogether. All of it ends in :class:`SpaceUnavailable` within the timeout. Each call is one POST, which gives the id of
-an event, and one GET, which streams the event's result (see deployment/README.md). They run on an event loop of their
-own, where a call that takes too long is cut at the second, whatever it waits for.
+A Space may be down, asleep, being built, slow, restarted, private, or another app altogether. All of this ends in
+:class:`SpaceUnavailable` within the timeout. A call is one POST, which returns the id of an event, and one GET, which
+streams the result of the event (see deployment/README.md). Both run on an event loop in a thread of its own, where the
+timeout can cancel a call whatever it waits for. gradio_client is not used for this reason: its Client waits without
+limit for a Space that is being built, and its timeouts do not bound a whole call.
 """
 
 import asyncio
@@ -22,10 +23,10 @@ from huggingface_hub.errors import HfHubHTTPError
 
 from webapp.breaker import CircuitBreaker
 
-FAILURES, REST = 5, 3.0  # failed calls in a row before the Space is left alone, and for how many seconds
-PROBE_TIMEOUT = 5.0  # seconds; with REST it bounds how long a Space that is back goes unnoticed
-LONG = {"predict_batch", "explain"}  # endpoints whose time is the request's doing rather than the Space's
-# Stages of a Space that answers, or that a request wakes; and those that end by themselves.
+MAX_FAILURES, RECOVERY_TIMEOUT = 5, 3.0  # of the circuit breaker: consecutive failed calls, and seconds
+PROBE_TIMEOUT = 5.0  # seconds; together with RECOVERY_TIMEOUT, the time until a recovered Space is noticed
+SLOW_ENDPOINTS = {"predict_batch", "explain"}  # their duration depends on the request; a timeout is no failure
+# Stages in which a Space answers or is woken by a request; and those that pass by themselves.
 ANSWERING = {"RUNNING", "RUNNING_BUILDING", "RUNNING_APP_STARTING", "SLEEPING"}
 STARTING = {"BUILDING", "APP_STARTING"}
 DENIED = (401, 403, 404)
@@ -35,50 +36,57 @@ TOKEN_ADVICE = (
 
 
 class SpaceUnavailable(RuntimeError):
-    """The Space gave no usable answer; the message says why, for the operator's log.
+    """The Space gave no usable answer. The message gives the reason, for the operator's log.
 
     Attributes
     ----------
-    told : what a visitor is told
-    passes : whether the same request may be answered later without anybody's doing
+    user_message : str
+    is_temporary : bool
+        Whether the same request may succeed later without any action of the operator.
     """
 
-    told = "The tagger cannot be reached just now. It may be waking up: please try again in a moment."
-    passes = True
+    user_message = "The tagger cannot be reached just now. It may be waking up: please try again in a moment."
+    is_temporary = True
 
 
 class SpaceMisconfigured(SpaceUnavailable):
-    """Waiting does not help: the operator must mend the address, the token, the Space or the network's settings."""
+    """Retrying does not help: the operator must fix the address, the token, the Space or the network settings."""
 
-    told = (
+    user_message = (
         "The tagger's address or access is not set up correctly on this server, so trying again will not help. "
-        "The server's log tells its operator why."
+        "The server's log gives the reason."
     )
-    passes = False
+    is_temporary = False
 
 
 class RequestFailed(SpaceUnavailable):
-    """The Space is there, but failed at this request or needed too long for it."""
+    """The Space is reachable, but failed to answer this request in time or at all."""
 
-    told = "The tagger is there, but could not answer this. Please ask for less at a time, or try again."
+    user_message = (
+        "The tagger could not answer this request. Please send a shorter text or fewer questions, or try again."
+    )
 
 
 class RequestRefused(RuntimeError):
-    """The request is one that the Space cannot answer; the message is meant for the asker."""
+    """The Space rejects the request. The message is meant for the user."""
 
 
 class Space:
-    """The tagger's Space. Thread-safe.
+    """Client of a Space. Thread-safe.
 
     Parameters
     ----------
-    name : a Hub id (owner/name) or the url of a Gradio app
-    timeout : seconds that a call may take, connecting included
-    in_flight : calls at one time; the next is refused at once
+    name : str
+        A Hub id (owner/name) or the URL of a Gradio app.
+    timeout : float
+        Seconds that a call may take, including the connection.
+    in_flight : int
+        Maximum number of concurrent calls; a further one fails at once.
 
     Raises
     ------
-    ValueError : the name is neither, or a number is not positive
+    ValueError
+        If the name is neither, or a number is not positive.
     """
 
     def __init__(self, name: str, timeout: float, in_flight: int):
@@ -91,7 +99,7 @@ class Space:
         self.name = name
         self.timeout = timeout
         self._slots = threading.BoundedSemaphore(in_flight)
-        self._breaker = CircuitBreaker(FAILURES, REST)
+        self._breaker = CircuitBreaker(MAX_FAILURES, RECOVERY_TIMEOUT)
         self._last_failure = SpaceUnavailable("never asked")
         self._starting = threading.Lock()
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -101,20 +109,36 @@ class Space:
         self._headers: dict[str, str] = {}
 
     def call(self, endpoint: str, check: Callable, **inputs):
-        """Return what an endpoint of the Space answers, passed through ``check``, which raises on a wrong form.
+        """Call an endpoint of the Space.
+
+        Parameters
+        ----------
+        endpoint : str
+            Its name, such as "predict".
+        check : callable
+            Validates the result and returns it; raises any exception if it does not have the documented form.
+        **inputs
+            The inputs of the endpoint.
+
+        Returns
+        -------
+        object
+            The result of ``check``.
 
         Raises
         ------
-        SpaceUnavailable : no answer within the timeout, too many calls in flight, or the last ones all failed
-        RequestRefused : the Space answers, but not these inputs
+        SpaceUnavailable
+            If there is no answer within the timeout, too many calls are in flight, or the circuit breaker is open.
+        RequestRefused
+            If the Space rejects these inputs.
         """
         if not self._slots.acquire(blocking=False):
-            raise SpaceUnavailable(f"{self.name}: as many calls in flight as are allowed")
+            raise SpaceUnavailable(f"{self.name}: the maximum number of concurrent calls is reached")
         try:
             admitted = self._breaker.admit()
             if not admitted:
                 last = self._last_failure
-                raise type(last)(f"left alone, as its last answers failed; {last}")
+                raise type(last)(f"not called, since the last calls failed; {last}")
             probing = admitted == "probe"
             try:
                 loop = self._running_loop()
@@ -124,9 +148,9 @@ class Space:
                 raise
             except RequestFailed as error:
                 if probing:
-                    self._breaker.succeeded()  # the Space is there
+                    self._breaker.succeeded()  # the Space is reachable
                 raise RequestFailed(f"{self.name}: {error}") from None
-            except Exception as error:  # whatever it is, the asker gets a 503 and the operator the reason
+            except Exception as error:  # whatever it is: status 503 for the user, the reason for the operator
                 self._fail(error)
                 raise self._last_failure from None
             self._breaker.succeeded()
@@ -135,19 +159,21 @@ class Space:
             self._slots.release()
 
     def _fail(self, error: Exception) -> None:
-        """Count a failure of the Space, and remember it for those who find the Space left alone."""
+        """Record a failure of the Space; calls give it as their reason while the circuit breaker is open."""
         if isinstance(error, SpaceUnavailable):
             self._last_failure = type(error)(f"{self.name}: {error}")
         elif has_cause(error, ssl.SSLCertVerificationError):
-            self._last_failure = SpaceMisconfigured(f"{self.name}: {describe(error)}; SSL_CERT_FILE names other CAs")
+            self._last_failure = SpaceMisconfigured(
+                f"{self.name}: {describe(error)}; SSL_CERT_FILE sets other certificate authorities"
+            )
         else:
             self._last_failure = SpaceUnavailable(f"{self.name}: {describe(error)}")
         if self._found_by_id:
-            self._url = None  # the Hub may know by now what is wrong with it
+            self._url = None  # look it up again: the Hub may give another URL or the reason
         self._breaker.failed()
 
     def _running_loop(self) -> asyncio.AbstractEventLoop:
-        """Return the event loop; started with the first call, as a server may fork after the app is made."""
+        """Return the event loop. It starts with the first call, since a server may fork after the app is created."""
         with self._starting:
             if self._loop is None:
                 loop = asyncio.new_event_loop()
@@ -161,19 +187,19 @@ class Space:
             async with asyncio.timeout(min(self.timeout, PROBE_TIMEOUT) if probing else self.timeout) as limit:
                 url = await self._post(endpoint, inputs)
                 accepted = True
-                if probing and endpoint in LONG:
+                if probing and endpoint in SLOW_ENDPOINTS:
                     self._breaker.succeeded()
                     limit.reschedule(asyncio.get_running_loop().time() + self.timeout)
                 async with self._client(url).stream("GET", url, headers=self._headers) as stream:
                     stream.raise_for_status()
                     return await read_result(stream.aiter_lines())
         except TimeoutError:
-            if accepted and endpoint in LONG:
+            if accepted and endpoint in SLOW_ENDPOINTS:
                 raise RequestFailed(f"no answer of /{endpoint} within {self.timeout} s") from None
             raise
 
     async def _post(self, endpoint: str, inputs: dict) -> str:
-        """Call an endpoint and return the url of the call's result."""
+        """Call an endpoint and return the URL of the result."""
         base = self._url or await self._find()
         for _ in range(2):
             url = f"{base}/gradio_api/call/v2/{endpoint}"
@@ -185,13 +211,13 @@ class Space:
         return f"{base}/gradio_api/call/{endpoint}/{response.json()['event_id']}"
 
     async def _find(self) -> str:
-        """Return the url of a Space by its Hub id. It is asked for anew until the Space has one that answers.
+        """Look up the URL of a Space by its Hub id.
 
-        A private Space gets the token that the Hub got, if it is reached by https.
+        A private Space is called with the same token as the Hub, over HTTPS only.
         """
         try:
             info = await asyncio.to_thread(HfApi().space_info, self.name, timeout=self.timeout)
-        except (HfHubHTTPError, ValueError) as error:  # ValueError: of the name, or of a proxy's address
+        except (HfHubHTTPError, ValueError) as error:  # ValueError: an invalid name or proxy URL
             status = error.response.status_code if isinstance(error, HfHubHTTPError) else None
             if isinstance(error, json.JSONDecodeError) or (status and status not in DENIED):
                 raise
@@ -206,7 +232,7 @@ class Space:
         return url
 
     def _client(self, url: str) -> httpx.AsyncClient:
-        """Return the connections for a url: of this machine directly, of others as the environment says."""
+        """Return the HTTP client for a URL. The environment's proxies and certificates apply to other machines only."""
         kind = httpx.URL(url).scheme, is_this_machine(httpx.URL(url).host)
         if kind not in self._clients:
             try:
@@ -218,13 +244,19 @@ class Space:
                 )
             except Exception as error:  # libraries raise many kinds
                 raise SpaceMisconfigured(
-                    f"{describe(error)}; mend or unset ALL_PROXY, HTTP_PROXY, HTTPS_PROXY, SSL_CERT_FILE, SSL_CERT_DIR"
+                    f"{describe(error)}; fix or unset ALL_PROXY, HTTP_PROXY, HTTPS_PROXY, SSL_CERT_FILE, SSL_CERT_DIR"
                 ) from None
         return self._clients[kind]
 
 
 def is_url(name: str) -> bool:
-    """Tell whether a name is the url of a server."""
+    """Return whether a name is an HTTP URL.
+
+    Examples
+    --------
+    >>> is_url("https://example.org"), is_url("owner/name")
+    (True, False)
+    """
     try:
         url = urlsplit(name)
         return url.scheme in ("http", "https") and bool(httpx.URL(name).host and url.hostname) and " " not in name
@@ -233,7 +265,13 @@ def is_url(name: str) -> bool:
 
 
 def is_this_machine(host: str) -> bool:
-    """Tell whether a url's host is this machine, which no proxy can reach."""
+    """Return whether a host is this machine, which no proxy can reach.
+
+    Examples
+    --------
+    >>> is_this_machine("127.0.0.1"), is_this_machine("example.org")
+    (True, False)
+    """
     try:
         address = ipaddress.ip_address(host)
     except ValueError:
@@ -242,34 +280,43 @@ def is_this_machine(host: str) -> bool:
 
 
 def follow_to_https(response: httpx.Response) -> str:
-    """Return where a redirection from http to https leads; another one is refused, as it may lead anywhere."""
+    """Return the target of a redirect from HTTP to HTTPS of the same host.
+
+    Raises
+    ------
+    SpaceMisconfigured
+        If it redirects elsewhere, where the request must not be sent.
+    """
     asked, target = response.url, response.url.join(response.headers.get("Location", ""))
     if (asked.scheme, target.scheme) != ("http", "https") or (asked.host, asked.path) != (target.host, target.path):
         shown = target.copy_with(query=None, fragment=None)
-        raise SpaceMisconfigured(f"it redirects to {shown}; name the address of the Space itself in TAGGER_SPACE")
+        raise SpaceMisconfigured(f"it redirects to {shown}; set TAGGER_SPACE to the address of the Space itself")
     return str(target.copy_with(query=None, fragment=None))
 
 
 def check_status(response: httpx.Response) -> None:
-    """Raise what the status of a call's answer means, unless it is a success."""
+    """Raise the exception for the status of a response, unless it is a success."""
     status = response.status_code
     if status in DENIED:
         raise SpaceMisconfigured(f"it answers with status {status}; {TOKEN_ADVICE}")
     if status == 413:
-        raise RequestRefused("The tagger's server takes no request that long: ask for fewer questions at a time.")
+        raise RequestRefused("The request is too long for the tagger's server: send fewer questions at a time.")
     if 400 <= status < 500 and status not in (408, 429):
         raise RequestFailed(f"it refuses the request with status {status}")
     response.raise_for_status()
 
 
 async def read_result(lines) -> Any:
-    """Return the result of a Gradio event from the lines of its stream of server-sent events.
+    """Read the result of a Gradio event from the lines of its server-sent events.
 
     Raises
     ------
-    RequestRefused : the Space says what is wrong with the inputs
-    RequestFailed : the event failed otherwise
-    ValueError : the stream ended without a result
+    RequestRefused
+        If the Space rejects the inputs; with its message.
+    RequestFailed
+        If the event failed otherwise.
+    ValueError
+        If the stream ended without a result.
     """
     event = None
     async for line in lines:
@@ -282,17 +329,17 @@ async def read_result(lines) -> Any:
             problem = json.loads(value)
             if isinstance(problem, dict) and isinstance(problem.get("error"), str):
                 raise RequestRefused(f"The tagger refused this: {problem['error'][:300]}")
-            raise RequestFailed("it failed at the request; its own log tells why")
+            raise RequestFailed("it failed to answer; see its own log")
     raise ValueError("the stream ended without a result")
 
 
 def has_cause(error: BaseException | None, kind: type[BaseException]) -> bool:
-    """Tell whether an error, or one that it came from, is of a kind."""
+    """Return whether an error, or one in its chain of causes, is an instance of ``kind``."""
     while error and not isinstance(error, kind):
         error = error.__cause__ or error.__context__
     return error is not None
 
 
 def describe(error: Exception) -> str:
-    """Return an error as one line."""
+    """Return an error as one line of at most 300 characters."""
     return " ".join(f"{type(error).__name__}: {error}".split())[:300]

@@ -1,4 +1,4 @@
-"""The form at /, the REST API under /api, and what an operator's probes ask. Described for programs by openapi.json."""
+"""The form at /, the REST API under /api, and the health checks. static/openapi.json describes the API."""
 
 import json
 import re
@@ -20,8 +20,8 @@ from webapp.guards import charge_entry, charge_explanation, charge_rest
 from webapp.questions import (
     MAX_BATCH,
     MAX_DESCRIPTION,
+    MAX_QUESTION_BYTES,
     MAX_TITLE,
-    QUESTION_BYTES,
     Question,
     explanation_cost,
     read_question,
@@ -30,23 +30,24 @@ from webapp.settings import ANSWER_FILES
 from webapp.space import RequestRefused, SpaceUnavailable
 
 STATIC = Path(__file__).with_name("static")
-# A string, to the end of the body where it has none.
+# A string, up to the end of the body if it is not terminated.
 JSON_STRING = re.compile(rb'"(?:[^"\\]++|\\.)*+"?', re.DOTALL)
-MOST_STRUCTURE = 256 * 1024  # strings of a body, and bytes around them: more than any layout of a batch needs
-RETRY_AFTER = 10  # seconds; a sleeping Space takes longer to wake, but answers its next visitor soon after
+MAX_STRUCTURE = 256 * 1024  # strings of a body, and bytes around them: more than a batch in any formatting needs
+RETRY_AFTER = 10  # seconds; a sleeping Space takes longer to start, but the retry is then answered soon after
 
 pages = Blueprint("pages", __name__)
 api = Blueprint("api", __name__, url_prefix="/api")
 
 
 def ask(method: str, *arguments):
-    """Call a method of :class:`webapp.answers.Tagging`, or raise a 503, or a 400 where the request is at fault."""
+    """Call a method of :class:`webapp.answers.Tagging`. Aborts with 503, or with 400 if the request is at fault."""
     try:
         return getattr(current_app.extensions["tagging"], method)(*arguments)
     except RequestRefused as error:
         raise BadRequest(str(error)) from None
     except SpaceUnavailable as error:
-        raise ServiceUnavailable(error.told, retry_after=RETRY_AFTER if error.passes else None) from None
+        retry_after = RETRY_AFTER if error.is_temporary else None
+        raise ServiceUnavailable(error.user_message, retry_after=retry_after) from None
 
 
 @pages.get("/")
@@ -56,8 +57,8 @@ def show_form() -> str:
 
 @pages.post("/")
 def tag_question() -> str | tuple:
-    """Show the tags below the form; whatever goes wrong, the form keeps the asker's text."""
-    # Browsers send two characters for a line break, but count one.
+    """Show the tags below the form. If anything fails, the form keeps its text."""
+    # Browsers send a line break as two characters, but count it as one in maxlength.
     fields = {name: request.form.get(name, "").replace("\r\n", "\n") for name in Question._fields}
     asked = Question(**fields)
     try:
@@ -81,13 +82,13 @@ def answer_css() -> Response:
 
 @pages.get("/healthz")
 def healthz() -> Response:
-    """Tell that this app runs."""
+    """Report that this app runs."""
     return jsonify(status="ok")
 
 
 @pages.get("/readyz")
 def readyz() -> Response:
-    """Tell that the Space answers."""
+    """Report that the Space answers, or abort with 503."""
     ask("ping")
     return jsonify(status="ok")
 
@@ -104,7 +105,7 @@ def tag_json() -> Response:
 def tag_batch() -> Response:
     """POST {"questions": [{"title": ..., "description": ...}, ...]} -> {"answers": [...]}, in the same order."""
     charge_entry()
-    request.max_content_length = MAX_BATCH * QUESTION_BYTES
+    request.max_content_length = MAX_BATCH * MAX_QUESTION_BYTES
     questions = read_json().get("questions")
     if not isinstance(questions, list) or not 1 <= len(questions) <= MAX_BATCH:
         raise BadRequest(f'"questions" must be a list of 1 to {MAX_BATCH} objects.')
@@ -115,7 +116,7 @@ def tag_batch() -> Response:
 
 @api.post("/explain")
 def explain() -> Response:
-    """POST {"title": ..., "description": ...} -> the words that carried each suggested tag."""
+    """POST {"title": ..., "description": ...} -> the words that led to each suggested tag."""
     charge_entry()
     question = read(read_json())
     charge_explanation(explanation_cost(question))
@@ -131,13 +132,13 @@ def list_tags() -> Response:
 
 @api.get("/openapi.json")
 def openapi() -> Response:
-    """GET -> the description of this API, with the address under which a proxy serves it."""
+    """GET -> the OpenAPI description, with the path under which a proxy serves this app."""
     description = json.loads((STATIC / "openapi.json").read_text(encoding="utf-8"))
     return jsonify(description | {"servers": [{"url": request.script_root or "/"}]})
 
 
 def read_json() -> dict:
-    """Return the request's JSON object, or raise a 400, 413 or 415."""
+    """Return the JSON object of the request, or abort with 400, 413 or 415."""
     if not request.is_json:
         raise UnsupportedMediaType("Content-Type must be application/json.")
     body = request.get_data(cache=False)
@@ -145,7 +146,7 @@ def read_json() -> dict:
     try:
         fields = json.loads(body.decode("utf-8-sig"))
     except ValueError:
-        raise BadRequest("The body is no JSON in UTF-8.") from None
+        raise BadRequest("The body is not JSON in UTF-8.") from None
     except RecursionError:
         raise BadRequest("The JSON is nested too deeply.") from None
     if not isinstance(fields, dict):
@@ -154,20 +155,20 @@ def read_json() -> dict:
 
 
 def check_structure(body: bytes) -> None:
-    """Raise a 400 if a body is more than texts: parsed, millions of empty lists would take a hundred times its size."""
+    """Abort with 400 if a body is not mainly text: parsed, millions of empty lists take a hundred times its size."""
     texts = position = outside = 0
     for text in JSON_STRING.finditer(body):
         texts += 1
         outside += text.start() - position
         position = text.end()
-        if max(texts, outside) > MOST_STRUCTURE:
+        if max(texts, outside) > MAX_STRUCTURE:
             break
-    if max(texts, outside + len(body) - position) > MOST_STRUCTURE:
+    if max(texts, outside + len(body) - position) > MAX_STRUCTURE:
         raise BadRequest("The JSON holds more than questions.")
 
 
 def read(fields: object, where: str = "") -> Question:
-    """Return the question of a JSON object, or raise a 400 that begins with ``where``."""
+    """Return the question in a JSON object, or abort with a 400 whose message starts with ``where``."""
     if not isinstance(fields, dict):
         raise BadRequest(f'{where}A JSON object was expected: {{"title": "...", "description": "..."}}.')
     try:
@@ -177,7 +178,7 @@ def read(fields: object, where: str = "") -> Question:
 
 
 def show_error(error: HTTPException) -> BaseResponse | tuple:
-    """Render an HTTP error: problem details (RFC 9457) to programs, a page to people."""
+    """Render an HTTP error: as problem details (RFC 9457) for the API and the health checks, else as a page."""
     if isinstance(error, RequestEntityTooLarge):
         limit = (request.max_content_length or 0) // 1024
         error.description = f"That is more text than the questions can have: at most {limit:,} KiB are accepted."
@@ -204,5 +205,5 @@ def render_page(question: Question, **context) -> str:
 
 
 def tag_url(tag: str) -> str:
-    """Return the url of a tag's page on the site."""
+    """Return the URL of a tag's page on the site."""
     return f"{current_app.config['TAGGER_SITE']}/questions/tagged/{quote(tag, safe='')}"
