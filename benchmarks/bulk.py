@@ -20,11 +20,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this folder's mo
 from tagging.console import run_script
 from tagging.cpus import usable_cpus
 from tagging.encoding import encode
-from tagging.model_folder import default_model_folder
-from tagging.options import at_least_one
+from tagging.options import add_model_folder_option, at_least_one, script_parser
 from tagging.tagger import Tagger
 
-from benchmarks.measure import peak_memory, report_of, seconds, write_report
+from benchmarks.measure import add_output_option, peak_memory, seconds, write_report
 from data.files import read_questions
 
 PREDICT = Path(__file__).parents[1] / "deployment/predict.py"
@@ -84,15 +83,13 @@ def report(speeds: dict[str, float], peaks: dict[int, float]) -> list[str]:
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__.partition("\n")[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter
-    )
-    parser.add_argument("--model", type=Path, default=default_model_folder(), help="model folder")
+    parser = script_parser(__doc__)
+    add_model_folder_option(parser)
     parser.add_argument("--questions", type=Path, required=True, help="a ques_details.csv")
     parser.add_argument(
         "--rows", type=at_least_one, default=4000, help="questions to tag; the file's are repeated up to it"
     )
-    parser.add_argument("--output", type=report_of("bulk"), default="reports/bulk.md", help="Markdown file to write")
+    add_output_option(parser, "bulk")
     return parser.parse_args(argv)
 
 

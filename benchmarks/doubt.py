@@ -16,10 +16,10 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "deployment"))  # where the package tagging is
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this folder's modules, whatever is installed
 from tagging.console import run_script
-from tagging.model_folder import default_model_folder
+from tagging.options import add_model_folder_option, script_parser
 from tagging.tagger import Tagger
 
-from benchmarks.measure import report_of, write_report
+from benchmarks.measure import add_output_option, write_report
 from data.files import read_questions
 
 QUESTIONS = 400  # of each kind at most
@@ -71,13 +71,11 @@ def row(name: str, tagger: Tagger, titles: list[str], descriptions: list[str]) -
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__.partition("\n")[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter
-    )
-    parser.add_argument("--model", type=Path, default=default_model_folder(), help="model folder")
+    parser = script_parser(__doc__)
+    add_model_folder_option(parser)
     parser.add_argument("--own", type=Path, required=True, help="a ques_details.csv of the model's site")
     parser.add_argument("--other", type=Path, nargs="*", default=[], help="files of the same form of other sites")
-    parser.add_argument("--output", type=report_of("doubt"), default="reports/doubt.md", help="Markdown file to write")
+    add_output_option(parser, "doubt")
     return parser.parse_args(argv)
 
 

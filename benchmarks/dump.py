@@ -17,9 +17,9 @@ from lxml import etree
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "deployment"))  # where the package tagging is
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this folder's modules, whatever is installed
 from tagging.console import run_script
-from tagging.options import at_least_one
+from tagging.options import at_least_one, script_parser
 
-from benchmarks.measure import peak_memory, proportional, report_of, seconds, write_report
+from benchmarks.measure import add_output_option, peak_memory, proportional, seconds, write_report
 from data.sample_site.questions import make_questions
 from scraper.archives import open_posts
 from scraper.posts_xml import raw_questions
@@ -75,11 +75,9 @@ def whole_script(path: Path) -> float:
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__.partition("\n")[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter
-    )
+    parser = script_parser(__doc__)
     parser.add_argument("--megabytes", type=at_least_one, default=1000, help="size of the dump")
-    parser.add_argument("--output", type=report_of("dump"), default="reports/dump.md", help="Markdown file to write")
+    add_output_option(parser, "dump")
     return parser.parse_args(argv)
 
 

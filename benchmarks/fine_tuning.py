@@ -21,9 +21,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "deployment"))  # w
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this folder's modules, whatever is installed
 from tagging.console import run_script
 from tagging.encoding import FIELDS
-from tagging.options import at_least_one, text_length
+from tagging.options import at_least_one, script_parser, text_length
 
-from benchmarks.measure import report_of, seconds, write_report
+from benchmarks.measure import add_output_option, seconds, write_report
+from data.options import add_folder_options
 from training import finetune
 from training.backbones import find_backbone
 from training.questions import Part, read_part
@@ -120,17 +121,13 @@ def report(
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__.partition("\n")[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter
-    )
+    parser = script_parser(__doc__)
     parser.add_argument("--model", default="all-minilm-l6-v2", help="backbone, as finetune.py takes it")
-    parser.add_argument("--data-dir", type=Path, default=Path("data"), help="folder of the output of filter_tags.py")
+    add_folder_options(parser, data_dir="folder of the output of filter_tags.py")
     parser.add_argument("--max-length", type=text_length, default=256, help="tokens of title and description")
     parser.add_argument("--batch-size", type=at_least_one, default=16, help="questions per update")
     parser.add_argument("--questions", type=at_least_one, default=400, help="training questions of an epoch, at most")
-    parser.add_argument(
-        "--output", type=report_of("fine_tuning"), default="reports/fine_tuning.md", help="Markdown file to write"
-    )
+    add_output_option(parser, "fine_tuning")
     return parser.parse_args(argv)
 
 

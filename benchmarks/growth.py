@@ -24,10 +24,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this folder's mo
 from tagging.console import run_script
 from tagging.cpus import usable_cpus
 from tagging.files import atomic_path
-from tagging.model_folder import default_model_folder
-from tagging.options import at_least_one
+from tagging.options import add_model_folder_option, at_least_one, script_parser
 
-from benchmarks.measure import peak_memory, proportional, report_of, resident, write_report
+from benchmarks.measure import add_output_option, peak_memory, proportional, resident, write_report
 from data.files import read_questions, write_questions
 from data.sample_site.server import SampleSite
 
@@ -145,10 +144,8 @@ def steep(costs: dict[str, dict[int, float]], memory: dict[str, dict[int, float]
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__.partition("\n")[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter
-    )
-    parser.add_argument("--model", type=Path, default=default_model_folder(), help="model folder")
+    parser = script_parser(__doc__)
+    add_model_folder_option(parser)
     parser.add_argument("--questions", type=Path, required=True, help="a ques_details.csv")
     parser.add_argument(
         "--tag-rows", type=at_least_one, nargs="+", default=[1000, 10_000, 100_000], help="titles to tag"
@@ -163,9 +160,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--pages", type=at_least_one, nargs="+", default=[100, 300, 900], help="question pages to scrape"
     )
-    parser.add_argument(
-        "--output", type=report_of("growth"), default="reports/growth.md", help="Markdown file to write"
-    )
+    add_output_option(parser, "growth")
     args = parser.parse_args(argv)
     if min(map(len, (args.tag_rows, args.filter_rows, args.pages))) < 2:
         parser.error("growth shows between two sizes: give at least two to --tag-rows, --filter-rows and --pages")

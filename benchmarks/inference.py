@@ -27,12 +27,13 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this folder's mo
 from tagging.console import run_script
 from tagging.decision import sigmoid
 from tagging.encoding import encode
-from tagging.options import at_least_one
+from tagging.options import at_least_one, script_parser
 from tagging.tagger import Tagger, import_onnxruntime
 
 from benchmarks.matrix_rates import gigaflops
-from benchmarks.measure import fastest, report_of, seconds, write_report
+from benchmarks.measure import add_output_option, fastest, seconds, write_report
 from data.files import require
+from data.options import add_folder_options
 from onnx_export.export import pytorch_scorer
 from training.backbones import short_name
 from training.questions import read_part
@@ -162,20 +163,15 @@ def roofline_lines(folder: Path, taggers: dict[str, Tagger], length: int) -> lis
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__.splitlines()[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter
-    )
+    parser = script_parser(__doc__)
     parser.add_argument(
         "--model", default="distilroberta-base", help="model that onnx_export/quantize.py has quantized"
     )
-    parser.add_argument("--data-dir", type=Path, default=Path("data"), help="folder of the validation questions")
-    parser.add_argument("--models-dir", type=Path, default=Path("models"), help="folder of the trained models")
+    add_folder_options(parser, data_dir="folder of the validation questions", models_dir="folder of the trained models")
     parser.add_argument(
         "--questions", type=at_least_one, default=100, help="number of validation questions, the first ones"
     )
-    parser.add_argument(
-        "--output", type=report_of("inference"), default="reports/inference.md", help="Markdown file to write"
-    )
+    add_output_option(parser, "inference")
     return parser.parse_args(argv)
 
 

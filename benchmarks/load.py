@@ -29,11 +29,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "deployment"))  # w
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this folder's modules, whatever is installed
 from tagging.console import run_script
 from tagging.cpus import usable_cpus
-from tagging.model_folder import default_model_folder
-from tagging.options import at_least_one, positive
+from tagging.options import add_model_folder_option, at_least_one, positive, script_parser
 from tagging.tagger import Tagger
 
-from benchmarks.measure import report_of, write_report
+from benchmarks.measure import add_output_option, write_report
 
 ROOT = Path(__file__).parents[1]
 SPACE_PORT, FORM_PORT = 7871, 8071
@@ -172,15 +171,13 @@ def report(runs: list[Run], start_up: float, seconds: float) -> list[str]:
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__.partition("\n")[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter
-    )
+    parser = script_parser(__doc__)
     parser.add_argument(
         "--clients", type=at_least_one, nargs="+", default=[16, 64], help="clients at once, a run for each"
     )
     parser.add_argument("--seconds", type=positive, default=60, help="length of a run")
-    parser.add_argument("--model", type=Path, default=default_model_folder(), help="model folder that the Space serves")
-    parser.add_argument("--output", type=report_of("load"), default="reports/load.md", help="Markdown file to write")
+    add_model_folder_option(parser)
+    add_output_option(parser, "load")
     return parser.parse_args(argv)
 
 

@@ -1,5 +1,6 @@
 """How the benchmarks take time and memory, and report."""
 
+import argparse
 import subprocess
 import sys
 import tempfile
@@ -61,14 +62,14 @@ def peak_memory(command: Sequence[str | Path], memory: Callable[[psutil.Process]
     return peak
 
 
-def report_of(name: str) -> Callable[[str], Path]:
-    """Return the type of the option --output of benchmarks/NAME.py: a file that is not there, or NAME's last report."""
+def add_output_option(parser: argparse.ArgumentParser, name: str) -> None:
+    """Add ``--output`` of benchmarks/NAME.py: a file that does not exist yet, or NAME's last report."""
 
-    def parse(output: str) -> Path:
+    def report(output: str) -> Path:
         refuse_foreign(output, f"benchmarks/{name}.py")
         return Path(output)
 
-    return parse
+    parser.add_argument("--output", type=report, default=f"reports/{name}.md", help="Markdown file to write")
 
 
 def write_report(name: str, path: Path, lines: Sequence[str]) -> None:

@@ -16,10 +16,10 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "deployment"))  # where the package tagging is
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this folder's modules, whatever is installed
 from tagging.console import run_script
-from tagging.options import at_least_one
+from tagging.options import at_least_one, script_parser
 
 from benchmarks.dump import write_dump
-from benchmarks.measure import peak_memory, report_of, write_report
+from benchmarks.measure import add_output_option, peak_memory, write_report
 from data.files import iter_rows
 from data.sample_site.server import SampleSite
 
@@ -87,14 +87,10 @@ def report(runs: list[Run]) -> list[str]:
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__.partition("\n")[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter
-    )
+    parser = script_parser(__doc__)
     parser.add_argument("--questions", type=at_least_one, nargs="+", default=[450], help="sizes of the sample site")
     parser.add_argument("--megabytes", type=at_least_one, default=20, help="size of the dump")
-    parser.add_argument(
-        "--output", type=report_of("scraping"), default="reports/scraping.md", help="Markdown file to write"
-    )
+    add_output_option(parser, "scraping")
     return parser.parse_args(argv)
 
 

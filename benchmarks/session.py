@@ -19,10 +19,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "deployment"))  # w
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this folder's modules, whatever is installed
 from tagging.console import run_script
 from tagging.encoding import encode
-from tagging.model_folder import default_model_folder
+from tagging.options import add_model_folder_option, script_parser
 from tagging.tagger import Tagger, import_onnxruntime
 
-from benchmarks.measure import fastest, report_of, seconds, write_report
+from benchmarks.measure import add_output_option, fastest, seconds, write_report
 from data.files import read_questions
 
 if TYPE_CHECKING:
@@ -85,14 +85,10 @@ def report(loads: dict[str, float], answers: dict[str, float], questions: int) -
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__.partition("\n")[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter
-    )
-    parser.add_argument("--model", type=Path, default=default_model_folder(), help="model folder")
+    parser = script_parser(__doc__)
+    add_model_folder_option(parser)
     parser.add_argument("--questions", type=Path, required=True, help="a ques_details.csv, of which 200 are asked")
-    parser.add_argument(
-        "--output", type=report_of("session"), default="reports/session.md", help="Markdown file to write"
-    )
+    add_output_option(parser, "session")
     return parser.parse_args(argv)
 
 

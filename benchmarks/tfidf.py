@@ -15,8 +15,10 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "deployment"))  # where the package tagging is
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this folder's modules, whatever is installed
 from tagging.console import run_script
+from tagging.options import script_parser
 
-from benchmarks.measure import report_of, write_report
+from benchmarks.measure import add_output_option, write_report
+from data.options import add_folder_options
 from training.ablate import choose
 from training.baseline import TfidfTagger, fit
 from training.metrics import tagging_metrics
@@ -43,11 +45,9 @@ def train_and_judge(train: Part, validation: Part, **settings) -> tuple[float, d
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__.partition("\n")[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter
-    )
-    parser.add_argument("--data-dir", type=Path, default=Path("data"), help="folder of the output of filter_tags.py")
-    parser.add_argument("--output", type=report_of("tfidf"), default="reports/tfidf.md", help="Markdown file to write")
+    parser = script_parser(__doc__)
+    add_folder_options(parser, data_dir="folder of the output of filter_tags.py")
+    add_output_option(parser, "tfidf")
     return parser.parse_args(argv)
 
 

@@ -18,11 +18,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this folder's mo
 from tagging.console import run_script
 from tagging.decision import sigmoid, suggest
 from tagging.encoding import encode
-from tagging.model_folder import default_model_folder
+from tagging.options import add_model_folder_option, script_parser
 from tagging.tagger import Tagger
 
-from benchmarks.measure import report_of, write_report
+from benchmarks.measure import add_output_option, write_report
 from data.files import read_questions
+from data.options import add_folder_options
 from training.metrics import tagging_metrics
 from training.questions import Part, as_part, read_part
 
@@ -69,15 +70,11 @@ def row(name: str, tagger: Tagger, part: Part, kept: np.ndarray, unknown: int) -
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__.partition("\n")[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter
-    )
-    parser.add_argument("--model", type=Path, default=default_model_folder(), help="model folder")
-    parser.add_argument("--data-dir", type=Path, default=Path("data"), help="folder of the model's training questions")
+    parser = script_parser(__doc__)
+    add_model_folder_option(parser)
+    add_folder_options(parser, data_dir="folder of the model's training questions")
     parser.add_argument("--other", type=Path, nargs="*", default=[], help="a ques_details.csv to judge it by as well")
-    parser.add_argument(
-        "--output", type=report_of("vocabulary"), default="reports/vocabulary.md", help="Markdown file to write"
-    )
+    add_output_option(parser, "vocabulary")
     return parser.parse_args(argv)
 
 

@@ -18,6 +18,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this folder's mo
 from tagging.console import run_script
 from tagging.files import atomic_path
 from tagging.model_folder import read_tags
+from tagging.options import script_parser
 
 from data.duplicates import duplicate_groups
 from data.files import (
@@ -32,6 +33,7 @@ from data.files import (
     refuse_foreign,
     write_report,
 )
+from data.options import add_folder_options
 from data.source import NAME, read_source
 
 SCRIPT = "data/validate.py"
@@ -145,11 +147,8 @@ def plot_frequencies(questions, path: Path) -> None:
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__.partition("\n")[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter
-    )
-    parser.add_argument("--data-dir", type=Path, default=Path("data"), help="folder of the files")
-    parser.add_argument("--reports-dir", type=Path, default=Path("reports"), help="folder of the page and the plot")
+    parser = script_parser(__doc__)
+    add_folder_options(parser, data_dir="folder of the files", reports_dir="folder of the page and the plot")
     return parser.parse_args(argv)
 
 

@@ -18,8 +18,8 @@ from urllib.parse import quote
 from tagging.console import run_script
 from tagging.explain import explain_tags
 from tagging.html_text import question_text
-from tagging.model_folder import ModelFolderError, default_model_folder
-from tagging.options import port
+from tagging.model_folder import ModelFolderError
+from tagging.options import add_model_folder_option, port, script_parser
 from tagging.tagger import Tagger
 
 SITE = "https://datascience.stackexchange.com"  # its tag pages are linked to; TAGGER_SITE names another
@@ -85,21 +85,14 @@ footer, footer button { color: var(--body-text-color) !important; }
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__.partition("\n")[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter
-    )
+    parser = script_parser(__doc__)
     parser.add_argument(
         "--port",
         type=port,
         default=os.environ.get("GRADIO_SERVER_PORT") or 7860,
         help="port to listen on; the environment variable GRADIO_SERVER_PORT sets another default",
     )
-    parser.add_argument(
-        "--model",
-        type=Path,
-        default=default_model_folder(),
-        help="model folder; the environment variable TAGGER_MODEL sets another default",
-    )
+    add_model_folder_option(parser)
     return parser.parse_args(argv)
 
 

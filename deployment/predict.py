@@ -25,26 +25,18 @@ from tagging.console import run_script
 from tagging.files import atomic_path
 from tagging.html_text import question_text
 from tagging.locks import sole_writer
-from tagging.model_folder import default_model_folder
-from tagging.options import at_least_one
+from tagging.options import add_force_option, add_model_folder_option, at_least_one, script_parser
 from tagging.tables import is_parquet, read_questions, write_tagged
 from tagging.tagger import Tagger
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__.partition("\n")[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter
-    )
+    parser = script_parser(__doc__)
     parser.add_argument("--input", type=Path, help="CSV or Parquet file with the columns title, description")
     parser.add_argument("--output", type=Path, help="file to write, in the input's format: the input plus tags, scores")
     parser.add_argument("--title", default="", help="title of a single question, instead of --input")
     parser.add_argument("--description", default="", help="description of a single question")
-    parser.add_argument(
-        "--model",
-        type=Path,
-        default=default_model_folder(),
-        help="model folder; the environment variable TAGGER_MODEL sets another default",
-    )
+    add_model_folder_option(parser)
     parser.add_argument(
         "--top-k",
         type=at_least_one,
@@ -55,7 +47,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         metavar="ADDRESS",
         help="tag the Parquet files of the folder --input into the folder --output on this Ray cluster; local: here",
     )
-    parser.add_argument("--force", action="store_true", help="replace existing output files")
+    add_force_option(parser)
     args = parser.parse_args(argv)
     from_file, single = bool(args.input and args.output), bool(args.title or args.description)
     if from_file == single or bool(args.input) != bool(args.output):

@@ -12,7 +12,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import urlsplit
 
-from tagging.options import at_least_one, number_from
+from tagging.options import add_force_option, at_least_one, number_from
 
 from scraper.addresses import host_of, web_address
 from scraper.pages import ElsewhereError, Page, PageError, is_challenge
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 LONGEST_DELAY_S = 86_400  # a day; Python refuses to sleep for a number with many digits
 CTRL_C_WITHIN_S = 1  # Windows notices it between two waits only
 FAILURES_IN_A_ROW = 10  # after so many the site is taken to be down, or to have had enough
+START_OVER = "discard the existing output and start over"  # what --force does
 
 
 @dataclass(frozen=True)
@@ -246,7 +247,7 @@ def add_polite_options(parser: argparse.ArgumentParser) -> None:
         help="seconds between two requests to a host; a longer Crawl-delay of its robots.txt wins",
     )
     parser.add_argument("--contact", help="address or mail for the User-Agent, so that the site can reach you")
-    parser.add_argument("--force", action="store_true", help="drop what is there and begin anew")
+    add_force_option(parser, START_OVER)
 
 
 def site_address(text: str) -> str:

@@ -27,12 +27,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this folder's mo
 from tagging.console import run_script
 from tagging.cpus import usable_cpus
 from tagging.html_text import html_to_text
-from tagging.options import at_least_one
+from tagging.options import add_force_option, at_least_one, script_parser
 
 from data.files import DETAILS_COLUMNS, iter_rows, write_json
 from data.source import write_source
 from scraper.archives import DamagedArchive, open_posts, volumes
-from scraper.crawl import orderly_end, site_address
+from scraper.crawl import START_OVER, orderly_end, site_address
 from scraper.csv_store import CsvStore
 from scraper.details import details_row
 from scraper.failures import NAME, Failures
@@ -189,10 +189,7 @@ def repaired(removed: int) -> str:
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
     """Return the command line's arguments."""
-    parser = argparse.ArgumentParser(
-        description="Take the questions out of a site's data dump.",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
-    )
+    parser = script_parser(__doc__)
     parser.add_argument("--input", type=Path, required=True, help="Posts.xml, also compressed, or the .7z archive")
     parser.add_argument("--site", type=site_address, required=True, help="address of the dump's site")
     parser.add_argument("--output", type=Path, default=Path("data/ques_details.csv"), help="CSV file to write")
@@ -200,7 +197,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--since-last", action="store_true", help="put what is new or has changed into the output that is there"
     )
-    parser.add_argument("--force", action="store_true", help="drop what is there and begin anew")
+    add_force_option(parser, START_OVER)
     args = parser.parse_args(argv)
     args.progress = args.output.with_suffix(".progress.json")
     return args

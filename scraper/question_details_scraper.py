@@ -17,6 +17,7 @@ from tqdm import tqdm
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "deployment"))  # where the package tagging is
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this folder's modules, whatever is installed
 from tagging.console import run_script
+from tagging.options import script_parser
 
 from data.files import DETAILS_COLUMNS, iter_rows, require
 from data.source import write_source
@@ -128,10 +129,7 @@ def refresh(args: argparse.Namespace, failures: Failures, changed: dict[str, dic
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
     """Return the command line's arguments."""
-    parser = argparse.ArgumentParser(
-        description="Fetch title, description and tags of the questions in a list of addresses.",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
-    )
+    parser = script_parser(__doc__)
     parser.add_argument("--input", type=Path, default=Path("data/ques_urls.csv"), help="CSV file with a column url")
     parser.add_argument(
         "--output",

@@ -21,7 +21,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "deployment"))  # w
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this folder's modules, whatever is installed
 from tagging.console import run_script
 from tagging.files import atomic_path
-from tagging.options import at_least_one
+from tagging.options import at_least_one, script_parser
 
 from data.files import URL_COLUMNS, iter_rows
 from scraper.addresses import is_of_site
@@ -171,10 +171,7 @@ def write_changed(path: Path, rows: list[dict[str, str]]) -> None:
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
     """Return the command line's arguments."""
-    parser = argparse.ArgumentParser(
-        description="Collect the addresses of a Stack Exchange site's questions, newest first.",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
-    )
+    parser = script_parser(__doc__)
     parser.add_argument(
         "--site", type=site_address, default="https://datascience.stackexchange.com", help="address of the site"
     )

@@ -24,6 +24,7 @@ from tqdm import tqdm
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "deployment"))  # where the package tagging is
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this folder's modules, whatever is installed
 from tagging.console import run_script
+from tagging.options import script_parser
 
 from data.files import DETAILS_COLUMNS, iter_rows, write_json
 from data.source import write_source
@@ -189,10 +190,7 @@ def api_date(text: str) -> int:
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
     """Return the command line's arguments."""
-    parser = argparse.ArgumentParser(
-        description="Fetch a Stack Exchange site's questions from the API, oldest first.",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
-    )
+    parser = script_parser(__doc__)
     parser.add_argument(
         "--site", type=site_address, default="https://datascience.stackexchange.com", help="address of the site"
     )

@@ -13,6 +13,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "deployment"))  # w
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this folder's modules, whatever is installed
 from tagging.console import run_script
 from tagging.files import atomic_path
+from tagging.options import script_parser
 
 from data.files import SYNONYM_COLUMNS, refuse_overwrite
 from scraper.api_client import ADDRESS, Api
@@ -33,10 +34,7 @@ def read_synonyms(api: Api) -> dict[str, str]:
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
     """Return the command line's arguments."""
-    parser = argparse.ArgumentParser(
-        description="Fetch a site's tag synonyms from the Stack Exchange API.",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
-    )
+    parser = script_parser(__doc__)
     parser.add_argument(
         "--site", type=site_address, default="https://datascience.stackexchange.com", help="address of the site"
     )

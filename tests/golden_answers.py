@@ -15,6 +15,7 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "deployment"))  # where the package tagging is
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this folder's modules, whatever is installed
 from tagging.console import run_script
+from tagging.options import add_force_option, script_parser
 from tagging.tagger import Tagger
 
 from data.files import refuse_overwrite, write_json
@@ -56,12 +57,10 @@ def answers(tagger: Tagger) -> list[dict]:
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__.splitlines()[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter
-    )
+    parser = script_parser(__doc__)
     parser.add_argument("--model", type=Path, default=SHIPPED, help="folder of the served model")
     parser.add_argument("--output", type=Path, default=ANSWERS, help="JSON file to write")
-    parser.add_argument("--force", action="store_true", help="replace an existing result")
+    add_force_option(parser)
     return parser.parse_args(argv)
 
 

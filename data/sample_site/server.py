@@ -22,7 +22,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "deployment"))  # w
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # this folder's modules, whatever is installed
 from tagging.console import run_script
 from tagging.files import atomic_path
-from tagging.options import at_least_one, number_from, port, seed_number, whole_number
+from tagging.options import at_least_one, number_from, port, script_parser, seed_number, whole_number
 
 from data.sample_site.app import create_app
 from data.sample_site.faults import Faults
@@ -120,9 +120,7 @@ class SampleSite:
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
     """Return the command line's arguments; every fault has its flag."""
-    parser = argparse.ArgumentParser(
-        description="Serve the embedded sample site.", formatter_class=argparse.ArgumentDefaultsHelpFormatter
-    )
+    parser = script_parser(__doc__)
     parser.add_argument("--port", type=port, default=8765, help="port to listen on, 0 for a free one")
     parser.add_argument("--port-file", type=Path, help="file that holds the site's address while it is served")
     parser.add_argument("--questions", type=at_least_one, default=450, help="number of questions")

@@ -1,8 +1,36 @@
-"""Types of numeric options for argparse, which ends a script with one line where it could not use the number."""
+"""What the command lines of the scripts share: the parser, common options, and types of numeric options.
+
+The types end a script with one line where it could not use the number.
+"""
 
 import argparse
 import math
 from collections.abc import Callable
+from pathlib import Path
+
+from tagging.model_folder import default_model_folder
+
+
+def script_parser(docstring: str) -> argparse.ArgumentParser:
+    """Return a parser that is described by the first line of the script's docstring and whose help shows defaults."""
+    return argparse.ArgumentParser(
+        description=docstring.partition("\n")[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter
+    )
+
+
+def add_force_option(parser: argparse.ArgumentParser, help: str = "overwrite existing results") -> None:
+    """Add ``--force``."""
+    parser.add_argument("--force", action="store_true", help=help)
+
+
+def add_model_folder_option(parser: argparse.ArgumentParser) -> None:
+    """Add ``--model``, the folder of an exported model."""
+    parser.add_argument(
+        "--model",
+        type=Path,
+        default=default_model_folder(),
+        help="model folder; the environment variable TAGGER_MODEL sets another default",
+    )
 
 
 def whole_number(least: int, most: int | None = None) -> Callable[[str], int]:
