@@ -129,7 +129,7 @@ $(MODELS)/tfidf-baseline/thresholds.json: $(DATA)/split.csv training/baseline.py
 	$(PY) training/baseline.py $(WHERE) --force
 
 TRAINING := $(addprefix training/,finetune.py model.py losses.py questions.py checkpoints.py thresholds.py backbones.py)
-COMPARING := onnx_export/compare.py $(wildcard onnx_export/evaluation/*.py)
+COMPARING := data/markdown.py onnx_export/compare.py $(wildcard onnx_export/evaluation/*.py)
 COMPARING += $(addprefix training/,metrics.py calibration.py)
 $(MODELS)/$(MODEL)/run.json: $(DATA)/split.csv $(TRAINING) $(wildcard deployment/tagging/*.py)
 	$(PY) training/finetune.py --model $(MODEL) $(WHERE) --force \

@@ -25,6 +25,7 @@ from tagging.tagger import Tagger
 
 from benchmarks.measure import add_output_option, peak_memory, seconds, write_report
 from data.files import read_questions
+from data.markdown import markdown_table
 
 PREDICT = Path(__file__).parents[1] / "deployment/predict.py"
 NAIVE_BATCH = 32
@@ -72,14 +73,13 @@ def peak_of_predict(model: Path, source: Path) -> float:
 def report(speeds: dict[str, float], peaks: dict[int, float]) -> list[str]:
     """Return the lines of the page; speeds are questions per second, held against the naive loop's."""
     base = next(iter(speeds.values()))
-    lines = [
+    rows = [(name, f"{speed:.0f}", f"{speed / base:.2f}") for name, speed in speeds.items()]
+    return [
         f"# A file of {max(peaks)} questions\n",
-        "| way | questions/s | against the naive loop |",
-        "|---|---:|---:|",
+        markdown_table(["way", "questions/s", "against the naive loop"], rows),
+        "",
+        *(f"predict.py's peak memory over {size} rows: {peak:.0f} MB" for size, peak in peaks.items()),
     ]
-    lines += [f"| {name} | {speed:.0f} | {speed / base:.2f} |" for name, speed in speeds.items()]
-    lines += ["", *(f"predict.py's peak memory over {rows} rows: {peak:.0f} MB" for rows, peak in peaks.items())]
-    return lines
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:

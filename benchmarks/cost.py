@@ -20,6 +20,7 @@ from tagging.tagger import Tagger
 
 from benchmarks.measure import add_output_option, fastest, write_report
 from data.files import read_questions
+from data.markdown import markdown_table
 from webapp.questions import MAX_EXPLANATION_COST, Question, explanation_cost
 
 QUESTIONS, SEED, REPETITIONS = 30, 0, 3
@@ -52,16 +53,16 @@ def main(argv: list[str] | None = None) -> None:
         "titles": [Question(title, "") for title in drawn["title"] if title],
         "title and description": [Question(*row) for row in zip(drawn["title"], drawn["description"], strict=True)],
     }
-    lines = [f"# What an explanation costs, in answers to the same text; at most {MAX_EXPLANATION_COST} are charged\n"]
-    lines += ["| texts | number | cost, median | charge, median |", "|---|---:|---:|---:|"]
-    missed = []
+    rows, missed = [], []
     for kind, asked in kinds.items():
         cost = np.median([ratio(tagger, question) for question in asked])
         charge = np.median([explanation_cost(question) for question in asked])
-        lines.append(f"| {kind} | {len(asked)} | {cost:.1f} | {charge:.1f} |")
+        rows.append((kind, len(asked), f"{cost:.1f}", f"{charge:.1f}"))
         if cost > MOST_ABOVE * charge:
             missed.append(kind)
-    write_report("cost", args.output, lines)
+    title = f"# What an explanation costs, in answers to the same text; at most {MAX_EXPLANATION_COST} are charged\n"
+    table = markdown_table(["texts", "number", "cost, median", "charge, median"], rows)
+    write_report("cost", args.output, [title, table])
     if missed:
         sys.exit(f"an explanation costs more than it is charged for: {', '.join(missed)}")
 

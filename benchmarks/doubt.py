@@ -21,6 +21,7 @@ from tagging.tagger import Tagger
 
 from benchmarks.measure import add_output_option, write_report
 from data.files import read_questions
+from data.markdown import markdown_table
 
 QUESTIONS = 400  # of each kind at most
 SEED = 0
@@ -63,11 +64,11 @@ def sample(path: Path) -> tuple[list[str], list[str]]:
     return drawn["title"].tolist(), drawn["description"].tolist()
 
 
-def row(name: str, tagger: Tagger, titles: list[str], descriptions: list[str]) -> str:
+def row(name: str, tagger: Tagger, titles: list[str], descriptions: list[str]) -> tuple:
     """Return a row of the table: how many of the texts the tagger's tags are said to fit, and how sure it is."""
     answers = [tagger.answer(title, description) for title, description in zip(titles, descriptions, strict=True)]
     best = np.median([answer["suggested"][0]["probability"] for answer in answers])
-    return f"| {name} | {len(answers)} | {np.mean([answer['fits'] for answer in answers]):.2f} | {best:.2f} |"
+    return name, len(answers), f"{np.mean([answer['fits'] for answer in answers]):.2f}", f"{best:.2f}"
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
@@ -83,18 +84,18 @@ def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
     try:
         tagger = Tagger(args.model)
-        lines = ["# When the tagger says that its tags fit", ""]
-        lines += ["| texts | number | said to fit | probability of the best tag, median |", "|---|---:|---:|---:|"]
+        rows = []
         for path in (args.own, *args.other):
             titles, descriptions = sample(path)
-            lines.append(row(f"{path}, titles", tagger, titles, [""] * len(titles)))
+            rows.append(row(f"{path}, titles", tagger, titles, [""] * len(titles)))
             if any(descriptions):
-                lines.append(row(f"{path}, title and description", tagger, titles, descriptions))
+                rows.append(row(f"{path}, title and description", tagger, titles, descriptions))
     except (ValueError, OSError) as error:
         sys.exit(str(error))
     for name, titles in made_up_titles(tagger).items():
-        lines.append(row(name, tagger, titles, [""] * len(titles)))
-    write_report("doubt", args.output, lines)
+        rows.append(row(name, tagger, titles, [""] * len(titles)))
+    table = markdown_table(["texts", "number", "said to fit", "probability of the best tag, median"], rows)
+    write_report("doubt", args.output, ["# When the tagger says that its tags fit", "", table])
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ from tagging.console import run_script
 from tagging.options import at_least_one, script_parser
 
 from benchmarks.measure import add_output_option, peak_memory, proportional, seconds, write_report
+from data.markdown import markdown_table
 from data.sample_site.questions import make_questions
 from scraper.archives import open_posts
 from scraper.posts_xml import raw_questions
@@ -93,8 +94,8 @@ def main(argv: list[str] | None = None) -> None:
             "data_dump.py, its HTML cleaned and written": seconds(lambda: peaks.append(whole_script(path))),
         }
     base = next(iter(took.values()))
-    lines = [f"# A dump of {args.megabytes} MB with {questions} questions", "", "| | speed |", "|---|---:|"]
-    lines += [f"| {name} | {base / duration:.2f} |" for name, duration in took.items()]
+    lines = [f"# A dump of {args.megabytes} MB with {questions} questions", ""]
+    lines.append(markdown_table(["", "speed"], [(name, f"{base / duration:.2f}") for name, duration in took.items()]))
     lines += ["", f"Peak memory of data_dump.py and its workers together: {peaks[0]:.0f} MB."]
     write_report("dump", args.output, lines)
     share = base / took["the reader of data_dump.py"]

@@ -24,6 +24,7 @@ from tagging.encoding import FIELDS
 from tagging.options import at_least_one, script_parser, text_length
 
 from benchmarks.measure import add_output_option, seconds, write_report
+from data.markdown import markdown_table
 from data.options import add_folder_options
 from training import finetune
 from training.backbones import find_backbone
@@ -108,9 +109,10 @@ def report(
     return [
         f"# {args.model}, {questions} questions of up to {args.max_length} tokens, batches of {args.batch_size}, "
         f"{'bf16' if ours.bf16 else 'fp16' if ours.fp16 else 'fp32'} on {ours.device.type}\n",
-        "| | questions per second, against the bare loop |",
-        "|---|---:|",
-        *(f"| {name} | {bare / spent:.2f} |" for name, spent in taken.items()),
+        markdown_table(
+            ["", "questions per second, against the bare loop"],
+            [(name, f"{bare / spent:.2f}") for name, spent in taken.items()],
+        ),
         "",
         f"finetune.py against Trainer's defaults (fp32, padded to the longest in random order): {plain / mine:.2f}; "
         + ", ".join(padded)

@@ -28,6 +28,7 @@ from tagging.options import add_model_folder_option, at_least_one, script_parser
 
 from benchmarks.measure import add_output_option, peak_memory, proportional, resident, write_report
 from data.files import read_questions, write_questions
+from data.markdown import markdown_table
 from data.sample_site.server import SampleSite
 
 if TYPE_CHECKING:
@@ -126,13 +127,13 @@ def plot(curves: dict[str, dict[int, float]], memory: dict[str, dict[int, float]
     figure.savefig(path, format="png", dpi=120)
 
 
-def relative_table(headings: str, series: dict[str, dict[int, float]]) -> list[str]:
+def relative_table(headings: Sequence[str], series: dict[str, dict[int, float]]) -> str:
     """Return a table of each series by size, against the value of its largest size."""
-    lines = [f"| {headings}, against the largest size's |", "|---|---:|---:|"]
+    rows = []
     for name, values in series.items():
         *_, last = values.values()
-        lines += [f"| {name} | {size} | {value / last:.2f} |" for size, value in values.items()]
-    return lines
+        rows += [(name, size, f"{value / last:.2f}") for size, value in values.items()]
+    return markdown_table([*headings[:-1], f"{headings[-1]}, against the largest size's"], rows)
 
 
 def steep(costs: dict[str, dict[int, float]], memory: dict[str, dict[int, float]]) -> list[str]:
@@ -192,9 +193,9 @@ def main(argv: list[str] | None = None) -> None:
     single = curves["predict.py"][args.tag_rows[-2]]
     lines = [
         "# Growth\n",
-        *relative_table("| rows | cost of a row", costs),
+        relative_table(("", "rows", "cost of a row"), costs),
         "",
-        *relative_table("question_details_scraper.py | pages | peak MB", memory),
+        relative_table(("question_details_scraper.py", "pages", "peak MB"), memory),
         f"\npredict.py --ray over {len(part)} titles: {usable_cpus()} workers are {on_ray[0] / on_ray[1]:.2f} times "
         f"as fast as one, and {single / on_ray[1]:.2f} times as fast as predict.py on the same cores; the start of "
         "Ray's workers, some seconds, included.",

@@ -33,6 +33,7 @@ from tagging.tagger import Tagger, import_onnxruntime
 from benchmarks.matrix_rates import gigaflops
 from benchmarks.measure import add_output_option, fastest, seconds, write_report
 from data.files import require
+from data.markdown import markdown_table
 from data.options import add_folder_options
 from onnx_export.export import pytorch_scorer
 from training.backbones import short_name
@@ -133,33 +134,33 @@ def start_up(command: list, repetitions: int = 5) -> float:
     return float(np.median([seconds(run) for _ in range(repetitions)]))
 
 
-def rival_lines(taken: dict[str, np.ndarray], asked: str) -> list[str]:
+def rival_table(taken: dict[str, np.ndarray], asked: str) -> str:
     """Return the table of the rivals; the first one is the one that the others are held against."""
     base = np.median(next(iter(taken.values())))
-    lines = [f"| {asked} | median speed-up | p99 / median |", "|---|---:|---:|"]
+    rows = []
     for name, values in taken.items():
         median = np.median(values)
-        lines.append(f"| {name} | {base / median:.2f} | {np.percentile(values, 99) / median:.2f} |")
-    return lines
+        rows.append((name, f"{base / median:.2f}", f"{np.percentile(values, 99) / median:.2f}"))
+    return markdown_table([asked, "median speed-up", "p99 / median"], rows)
 
 
 def roofline_lines(folder: Path, taggers: dict[str, Tagger], length: int) -> list[str]:
     """Return the table of what share of this machine's matrix rates the models reach, and where their time goes."""
     rates = {kind: gigaflops(kind) for kind in ("fp32", "int8")}
-    lines = [
-        f"onnxruntime multiplies int8 matrices {rates['int8'] / rates['fp32']:.2f} times as fast as fp32 ones here.\n",
-        f"| model, {length} tokens | batch | share of fp32's rate | share of int8's |",
-        "|---|---:|---:|---:|",
-    ]
+    rows = []
     work = operations(folder / "onnx/model.onnx", length)
     for name, tagger in taggers.items():
-        for rows in (1, BATCH):
-            feed = feed_of(tagger, length, rows)
-            reached = work * rows / fastest(lambda tagger=tagger, feed=feed: tagger.run(feed)) / 1e9
-            shares = " | ".join(f"{reached / rate:.2f}" for rate in rates.values())
-            lines.append(f"| {name} | {rows} | {shares} |")
+        for batch in (1, BATCH):
+            feed = feed_of(tagger, length, batch)
+            reached = work * batch / fastest(lambda tagger=tagger, feed=feed: tagger.run(feed)) / 1e9
+            rows.append((name, batch, *(f"{reached / rate:.2f}" for rate in rates.values())))
     shares = time_by_operator(folder / "onnx/model_quantized.onnx", feed_of(taggers["int8"], length, 1))
-    return [*lines, "", "Time of int8 by operator, batch 1: " + ", ".join(f"{n} {s:.0%}" for n, s in shares.items())]
+    return [
+        f"onnxruntime multiplies int8 matrices {rates['int8'] / rates['fp32']:.2f} times as fast as fp32 ones here.\n",
+        markdown_table([f"model, {length} tokens", "batch", "share of fp32's rate", "share of int8's"], rows),
+        "",
+        "Time of int8 by operator, batch 1: " + ", ".join(f"{n} {s:.0%}" for n, s in shares.items()),
+    ]
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
@@ -229,9 +230,9 @@ def main(argv: list[str] | None = None) -> None:
     missed = "; ".join(missed_marks(taken, of_titles, difference, began, size))
     lines = [
         f"# {folder.name}, one question at a time, {len(questions)} validation questions, {ROUNDS} rounds\n",
-        *rival_lines(taken, "title and description"),
+        rival_table(taken, "title and description"),
         "",
-        *rival_lines(of_titles, "titles alone"),
+        rival_table(of_titles, "titles alone"),
         f"\nProbabilities as served and by optimum differ by {difference:.0e} at most.\n",
         *roofline_lines(folder, {"fp32": fp32, "int8": int8}, length),
         f"\nFrom exec to the first tag: {began:.2f} s, of which {imports / began:.0%} go into starting Python and "

@@ -33,6 +33,7 @@ from tagging.options import add_model_folder_option, at_least_one, positive, scr
 from tagging.tagger import Tagger
 
 from benchmarks.measure import add_output_option, write_report
+from data.markdown import markdown_table
 
 ROOT = Path(__file__).parents[1]
 SPACE_PORT, FORM_PORT = 7871, 8071
@@ -151,23 +152,31 @@ def load(clients: int, seconds: float, processes: list[psutil.Process], tagger: 
 def report(runs: list[Run], start_up: float, seconds: float) -> list[str]:
     """Return the lines of the page: a row per run, latency against that of a single client in the same run."""
     alone = runs[0].percentile(0.5)
-    lines = [
+    rows = []
+    for run in runs:
+        total, good, busy = run.statuses.total(), run.statuses[200], run.statuses[503]
+        rows.append(
+            (
+                run.clients,
+                f"{good / seconds:.1f}",
+                f"{run.percentile(0.5):.0f} ms",
+                f"{run.percentile(0.99):.0f} ms",
+                f"{run.percentile(0.5) / alone:.1f}",
+                f"{busy / total:.1%}",
+                total - good - busy,
+                f"{run.wrong} of {len(run.answers)}",
+                f"{run.growth():.3f}",
+            )
+        )
+    headings = ["clients", "answers/s", "p50", "p99", "p50 / one client's", "503", "other errors", "wrong"]
+    return [
         "# The form and its Space under load",
         "",
         f"{seconds:.0f} s per row, distinct questions, POST /api/tags; gunicorn with 16 threads and the Space on the "
         f"same {usable_cpus()} cores as the clients. From the Space's exec to its first answer: {start_up:.1f} s.",
         "",
-        "| clients | answers/s | p50 | p99 | p50 / one client's | 503 | other errors | wrong | memory, end / start |",
-        "|---:|---:|---:|---:|---:|---:|---:|---:|---:|",
+        markdown_table([*headings, "memory, end / start"], rows, num_text=0),
     ]
-    for run in runs:
-        total, good, busy = run.statuses.total(), run.statuses[200], run.statuses[503]
-        lines.append(
-            f"| {run.clients} | {good / seconds:.1f} | {run.percentile(0.5):.0f} ms | {run.percentile(0.99):.0f} ms | "
-            f"{run.percentile(0.5) / alone:.1f} | {busy / total:.1%} | {total - good - busy} | "
-            f"{run.wrong} of {len(run.answers)} | {run.growth():.3f} |"
-        )
-    return lines
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:

@@ -21,6 +21,7 @@ from tagging.options import at_least_one, script_parser
 from benchmarks.dump import write_dump
 from benchmarks.measure import add_output_option, peak_memory, write_report
 from data.files import iter_rows
+from data.markdown import markdown_table
 from data.sample_site.server import SampleSite
 
 SCRAPER = Path(__file__).parents[1] / "scraper"
@@ -75,15 +76,16 @@ def dump(posts: Path, folder: Path, workers: int) -> Run:
 
 def report(runs: list[Run]) -> list[str]:
     """Return the lines of the page: a row per run, its speed against that of the first."""
-    lines = [
-        "# The sources of questions\n",
-        "| source | workers | questions | speed | own peak MB |",
-        "|---|---:|---:|---:|---:|",
+    base = runs[0].per_minute
+    rows = [
+        (run.source, run.workers, run.questions, f"{run.per_minute / base:.2f}", f"{run.memory:.0f}") for run in runs
     ]
-    for run in runs:
-        speed = run.per_minute / runs[0].per_minute
-        lines.append(f"| {run.source} | {run.workers} | {run.questions} | {speed:.2f} | {run.memory:.0f} |")
-    return [*lines, "", f"Speed 1.00: {runs[0].per_minute:.0f} questions a minute on this machine."]
+    return [
+        "# The sources of questions\n",
+        markdown_table(["source", "workers", "questions", "speed", "own peak MB"], rows),
+        "",
+        f"Speed 1.00: {base:.0f} questions a minute on this machine.",
+    ]
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:

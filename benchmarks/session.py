@@ -24,6 +24,7 @@ from tagging.tagger import Tagger, import_onnxruntime
 
 from benchmarks.measure import add_output_option, fastest, seconds, write_report
 from data.files import read_questions
+from data.markdown import markdown_table
 
 if TYPE_CHECKING:
     import onnxruntime
@@ -75,11 +76,10 @@ def measure(model: Path, in_ort_format: Path, feeds: list[dict]) -> tuple[dict[s
 
 def report(loads: dict[str, float], answers: dict[str, float], questions: int) -> list[str]:
     """Return the lines of the page."""
+    rows = [(way, *(f"{taken[AS_SERVED] / taken[way]:.2f}" for taken in (loads, answers))) for way in WAYS]
     return [
         f"# onnxruntime's session options, {questions} questions one at a time, {ROUNDS} rounds\n",
-        "| | loads, times as fast | answers, times as fast |",
-        "|---|---:|---:|",
-        *(f"| {way} | {loads[AS_SERVED] / loads[way]:.2f} | {answers[AS_SERVED] / answers[way]:.2f} |" for way in WAYS),
+        markdown_table(["", "loads, times as fast", "answers, times as fast"], rows),
         f"\nLoading takes as long as {loads[AS_SERVED] / answers[AS_SERVED]:.0f} answers.",
     ]
 

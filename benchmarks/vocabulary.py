@@ -23,11 +23,10 @@ from tagging.tagger import Tagger
 
 from benchmarks.measure import add_output_option, write_report
 from data.files import read_questions
+from data.markdown import markdown_table
 from data.options import add_folder_options
-from training.metrics import tagging_metrics
+from training.metrics import MAIN_FIGURES, tagging_metrics
 from training.questions import Part, as_part, read_part
-
-SHOWN = ("f1_micro", "f1_macro", "precision_at_1", "recall_at_5")
 
 
 def read_tokens(tagger: Tagger, train: Part) -> np.ndarray:
@@ -58,15 +57,15 @@ def probabilities(tagger: Tagger, part: Part, kept: np.ndarray, unknown: int) ->
     return np.stack(rows)
 
 
-def row(name: str, tagger: Tagger, part: Part, kept: np.ndarray, unknown: int) -> str:
+def row(name: str, tagger: Tagger, part: Part, kept: np.ndarray, unknown: int) -> tuple:
     """Return a row of the table: the figures with every token, and what is added to them with the ``kept`` ones."""
     figures = []
     for tokens in (np.ones_like(kept), kept):
         scores = probabilities(tagger, part, tokens, unknown)
         figures.append(tagging_metrics(part.targets, suggest(scores, tagger.rule.threshold), scores))
     whole, trimmed = figures
-    cells = [f"{whole[metric]:.3f} {trimmed[metric] - whole[metric]:+.3f}" for metric in SHOWN]
-    return f"| {name} | {len(part)} | {' | '.join(cells)} |"
+    cells = (f"{whole[metric]:.3f} {trimmed[metric] - whole[metric]:+.3f}" for metric in MAIN_FIGURES.values())
+    return name, len(part), *cells
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
@@ -89,12 +88,12 @@ def main(argv: list[str] | None = None) -> None:
     kept = read_tokens(tagger, train)
     unknown = next(filter(None, map(tagger.model.tokenizer.token_to_id, ("[UNK]", "<unk>"))))
     share = share_of_file(args.model / "model_quantized.onnx", kept)
+    parts = {"validation": validation} | others
+    rows = [row(name, tagger, part, kept, unknown) for name, part in parts.items()]
     lines = [
         f"# A vocabulary of the {kept.mean():.0%} of the tokens that {len(train)} training questions hold\n",
         f"The vectors of the others take {share:.0%} of the file.\n",
-        f"| questions | number | {' | '.join(SHOWN)} |",
-        f"|---|---:|{'---:|' * len(SHOWN)}",
-        *(row(name, tagger, part, kept, unknown) for name, part in ({"validation": validation} | others).items()),
+        markdown_table(["questions", "number", *MAIN_FIGURES.values()], rows),
     ]
     write_report("vocabulary", args.output, lines)
 

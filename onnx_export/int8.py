@@ -19,9 +19,9 @@ from onnx import ModelProto, NodeProto, helper, numpy_helper
 from tagging.tagger import import_onnxruntime
 
 OPSET = 21  # the first whose QuantizeLinear takes a scale per block, here a token
-LEAST_ROWS = 500  # smaller tables, such as those of token types, stay in fp32
+MIN_ROWS = 500  # smaller tables, such as those of token types, stay in fp32
 SMOOTHING = 0.5  # SmoothQuant's alpha
-LEAST_SCALE = 1e-12
+MIN_SCALE = 1e-12
 # The zero points of unsigned activations: in the middle, or low where hardly any are negative, as behind GELU and ReLU.
 MIDDLE, LOW = 128, 24
 
@@ -124,11 +124,11 @@ class Rounding(NamedTuple):
 def choose_rounding(low: np.ndarray, high: np.ndarray, matrix: np.ndarray) -> Rounding:
     """Choose it for activations from ``low`` to ``high``, shape (channels,), that are multiplied with ``matrix``."""
     if -low.min() < high.max() / 8:
-        return Rounding(np.ones(len(matrix), dtype=np.float32), LOW, max(LEAST_SCALE, -low.min() / LOW))
+        return Rounding(np.ones(len(matrix), dtype=np.float32), LOW, max(MIN_SCALE, -low.min() / LOW))
     of_activations = np.maximum(np.maximum(-low, high), 1e-5)
     of_weights = np.maximum(np.abs(matrix).max(axis=1), 1e-5)
     divisor = of_activations**SMOOTHING / of_weights ** (1 - SMOOTHING)
-    return Rounding(divisor.astype(np.float32), MIDDLE, LEAST_SCALE)
+    return Rounding(divisor.astype(np.float32), MIDDLE, MIN_SCALE)
 
 
 def quantized_input(graph, name: str, rounding: Rounding) -> list[NodeProto]:
@@ -190,7 +190,7 @@ def round_columns(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """
     pairs = np.arange(0, len(matrix), 2)
     sums = [np.add.reduceat(np.maximum(signed, 0), pairs, axis=0).max(axis=0) for signed in (matrix, -matrix)]
-    scales = (np.maximum(np.maximum(*sums), LEAST_SCALE) / 127).astype(np.float32)
+    scales = (np.maximum(np.maximum(*sums), MIN_SCALE) / 127).astype(np.float32)
     return np.round(matrix / scales).astype(np.int8), scales
 
 
@@ -205,10 +205,10 @@ def quantize_tables(model: ModelProto) -> None:
     used = names_used(graph)
     tables = set()
     for table in list(graph.initializer):
-        if len(table.dims) == 2 and table.dims[0] >= LEAST_ROWS and 0 < lookups[table.name] == used[table.name]:
+        if len(table.dims) == 2 and table.dims[0] >= MIN_ROWS and 0 < lookups[table.name] == used[table.name]:
             tables.add(table.name)
             vectors = numpy_helper.to_array(table)
-            scales = np.maximum(np.abs(vectors).max(axis=1, keepdims=True), LEAST_SCALE).astype(np.float32) / 127
+            scales = np.maximum(np.abs(vectors).max(axis=1, keepdims=True), MIN_SCALE).astype(np.float32) / 127
             for part, values in {"int8": np.round(vectors / scales).astype(np.int8), "scale": scales}.items():
                 graph.initializer.append(numpy_helper.from_array(values, f"{table.name}_{part}"))
     nodes = [

@@ -19,7 +19,7 @@ from tagging.console import run_script
 
 from data.files import require
 from onnx_export.evaluation.best_shipped import BEST_SHIPPED, best_shipped, served_decisions
-from onnx_export.evaluation.decisions import FIGURES, paired_difference
+from onnx_export.evaluation.decisions import GATE_FIGURES, paired_difference
 from training.backbones import short_name
 
 
@@ -42,7 +42,7 @@ def main(argv: list[str] | None = None) -> None:
         best = best_shipped(args.best, decisions)
     except (ValueError, OSError) as error:
         sys.exit(f"cannot judge {folder}: {error}")
-    if len(best) < len(FIGURES):
+    if len(best) < len(GATE_FIGURES):
         sys.exit(
             f"{args.best} keeps no model that was shipped for the test questions and tags of {folder}: "
             f"ship one first, with  python onnx_export/ship.py --model {args.model}"

@@ -27,9 +27,9 @@ from training.backbones import short_name
 from training.questions import RECORD, data_hash
 
 SERVED = ("model_quantized.onnx", "tokenizer.json", "tag_types_encoded.json", "thresholds.json")
-FIGURES = ("metrics.json", "per_tag.tsv", "test_decisions.json")
+EVALUATED = ("metrics.json", "per_tag.tsv", "test_decisions.json")
 CARD = "README.md"
-SHIPPED = (*SERVED, *FIGURES, CARD)
+SHIPPED = (*SERVED, *EVALUATED, CARD)
 STAGING = ".new"  # folder in the output folder, on the same disk, where the new files gather
 
 
@@ -60,7 +60,7 @@ def publish(source: Path, card: str, output: Path) -> None:
     staging = output / STAGING
     staging.mkdir(parents=True, exist_ok=True)
     try:
-        for file in (*SERVED, *FIGURES):
+        for file in (*SERVED, *EVALUATED):
             shutil.copyfile(source / file, staging / file)
         (staging / CARD).write_text(card, encoding="utf-8", newline="\n")
         for file in SHIPPED:
@@ -100,7 +100,7 @@ def main(argv: list[str] | None = None) -> None:
     name = short_name(args.model)
     folder = args.models_dir / name
     require(folder / "onnx" / "model_quantized.onnx", f"python onnx_export/quantize.py --model {args.model}")
-    for file in FIGURES:
+    for file in EVALUATED:
         require(folder / "onnx" / file, "python onnx_export/compare.py --force")
     check_output(args.output, args.force)
     try:

@@ -10,6 +10,7 @@ from onnx import numpy_helper
 from sklearn.metrics import f1_score, ndcg_score
 
 from data.files import write_questions
+from data.markdown import markdown_table
 from onnx_export import compare
 from onnx_export.evaluation.evaluate import differences, evaluate, loss_by_question, most_frequent_tags, no_tags
 from onnx_export.evaluation.model_report import worst_errors
@@ -17,7 +18,7 @@ from tests.tiny_model import TAGS, build_model_folder
 from training import baseline
 from training.calibration import (
     NUM_BINS,
-    SHOWN,
+    NUM_SHOWN,
     expected_calibration_error,
     fit_platt,
     reliability_bins,
@@ -204,15 +205,15 @@ def test_no_calibration_error_of_what_are_no_predictions(targets, probabilities,
 def test_shown_pairs_are_each_questions_most_probable():
     targets, _, probabilities = simulated()
     shown_targets, shown = shown_pairs(targets, probabilities)
-    assert shown.shape == shown_targets.shape == (len(targets), SHOWN)
-    np.testing.assert_array_equal(shown, np.sort(probabilities, axis=1)[:, : -SHOWN - 1 : -1])
+    assert shown.shape == shown_targets.shape == (len(targets), NUM_SHOWN)
+    np.testing.assert_array_equal(shown, np.sort(probabilities, axis=1)[:, : -NUM_SHOWN - 1 : -1])
     assert (shown_targets[0] == [targets[0][probabilities[0] == value][0] for value in shown[0]]).all()
     assert shown_pairs(TARGETS, PROBABILITIES)[1].shape == (3, 4)
 
 
 def test_platt_undoes_overconfidence_in_the_tags_that_are_shown():
     rng = np.random.default_rng(3)
-    true_logits = rng.normal(-1, 1.5, (4000, 2 * SHOWN))
+    true_logits = rng.normal(-1, 1.5, (4000, 2 * NUM_SHOWN))
     targets = rng.random(true_logits.shape) < 1 / (1 + np.exp(-true_logits))
     slope, intercept = fit_platt(targets, 2 * true_logits + 1)
     assert slope == pytest.approx(0.5, abs=0.02)
@@ -222,6 +223,11 @@ def test_platt_undoes_overconfidence_in_the_tags_that_are_shown():
 @pytest.mark.parametrize("targets", [np.zeros((3, 4), dtype=bool), np.ones((3, 4), dtype=bool), PROBABILITIES < 0.5])
 def test_platt_leaves_scores_alone_that_teach_it_nothing(targets):
     assert fit_platt(targets, PROBABILITIES) == (1.0, 0.0)
+
+
+def test_a_pipe_in_a_cell_does_not_end_it():
+    table = markdown_table(["name", "", "n"], [["a|b", "", 1]], num_text=2)
+    assert table.splitlines() == ["| name | | n |", "|---|---|---:|", r"| a\|b |  | 1 |"]
 
 
 def part(targets):

@@ -48,7 +48,7 @@ def arguments(tmp_path):
 
 def test_a_large_vector_costs_other_words_nothing(arguments, monkeypatch):
     command, folder = arguments
-    monkeypatch.setattr(int8, "LEAST_ROWS", 10)  # of the 11 words; the table has 7 columns
+    monkeypatch.setattr(int8, "MIN_ROWS", 10)  # of the 11 words; the table has 7 columns
     quantize.main(command)
     report = json.loads((folder / "quantization.json").read_text())
     assert report["fp32"]["f1_micro"] > 0.9

@@ -10,7 +10,7 @@ from tagging.tagger import Tagger
 
 from data.files import write_json, write_questions
 from onnx_export import compare, quality_gate, ship
-from onnx_export.evaluation.decisions import FIGURES
+from onnx_export.evaluation.decisions import GATE_FIGURES
 from tests.tiny_model import TAGS, build_model_folder
 from training import finetune
 from training.metrics import multi_hot, tagging_metrics
@@ -160,14 +160,14 @@ def spoil(root, tag: str, share: float) -> None:
         row[1] = [index for index in row[1] if decisions["tags"][index] != tag]
     targets, chosen = (multi_hot([row[side] for row in rows], range(len(TAGS))) for side in (0, 1))
     measured = tagging_metrics(targets, chosen, chosen.astype(float))
-    decisions["figures"] = {figure: measured[figure] for figure in FIGURES}
+    decisions["figures"] = {figure: measured[figure] for figure in GATE_FIGURES}
     path.write_text(json.dumps(decisions))
 
 
 def record(root) -> dict[str, tuple[float, float]]:
     """Return {file: its micro and macro F1} of the models on record."""
     files = {path.name: json.loads(path.read_text()) for path in (root / "best").rglob("*.json")}
-    return {name: tuple(content["figures"][figure] for figure in FIGURES) for name, content in files.items()}
+    return {name: tuple(content["figures"][figure] for figure in GATE_FIGURES) for name, content in files.items()}
 
 
 def test_the_gate_holds_a_model_against_the_best_ever_shipped_not_the_last(root, tmp_path, capsys):

@@ -28,16 +28,16 @@ from tagging.model_folder import read_json
 from tagging.options import at_least_one, learning_rate, loss_weight, positive, seed_number, text_length
 
 from data.files import refuse_foreign, write_json, write_report
+from data.markdown import markdown_table
 from training import finetune
 from training.backbones import BackboneError, find_backbone
 from training.baseline import TfidfTagger, fit
-from training.metrics import interval, resample, tagging_metrics
+from training.metrics import MAIN_FIGURES, interval, resample, tagging_metrics
 from training.questions import Part, check_fields, data_hash, read_part
 from training.recipes import OURS, RECIPES, Recipe
 from training.thresholds import TUNINGS, one_half, one_threshold, tune_thresholds
 
 RECIPE = "the recipe"
-FIGURES = {"f1_micro": "micro F1", "f1_macro": "macro F1", "precision_at_1": "P@1", "recall_at_5": "R@5"}
 OPTIONS = ("epochs", "batch_size", "learning_rate", "max_length", "consistency", "seed")
 MIXED_IN = 0.2  # share of the baseline's logits
 
@@ -183,20 +183,20 @@ def markdown(validation: Part, answers: dict[str, tuple[np.ndarray, np.ndarray]]
     """
     figures = {name: tagging_metrics(validation.targets, chosen, p) for name, (p, chosen) in answers.items()}
     resampled = {name: resample(validation.targets, chosen, p) for name, (p, chosen) in answers.items()}
-    lines = [
-        "# Ablation\n",
-        f"{setting}. Each half of the {len(validation)} validation questions at thresholds tuned on the other half; "
-        "in brackets the difference to the first row and its 95 % bootstrap interval over questions.\n",
-        "| | " + " | ".join(FIGURES.values()) + " | micro F1, difference | macro F1, difference |",
-        "|---|" + "---:|" * (len(FIGURES) + 2),
-    ]
+    rows = []
     for name in answers:
-        cells = [f"{figures[name][figure]:.3f}" for figure in FIGURES]
+        cells = [f"{figures[name][figure]:.3f}" for figure in MAIN_FIGURES.values()]
         for figure in ("f1_micro", "f1_macro"):
             difference = figures[name][figure] - figures[RECIPE][figure]
             low, high = interval(difference, resampled[name][figure] - resampled[RECIPE][figure], lowest=-1.0)
             cells.append("" if name == RECIPE else f"{difference:+.3f} [{low:+.3f}, {high:+.3f}]")
-        lines.append(f"| {name} | " + " | ".join(cells) + " |")
+        rows.append([name, *cells])
+    lines = [
+        "# Ablation\n",
+        f"{setting}. Each half of the {len(validation)} validation questions at thresholds tuned on the other half; "
+        "in brackets the difference to the first row and its 95 % bootstrap interval over questions.\n",
+        markdown_table(["", *MAIN_FIGURES, "micro F1, difference", "macro F1, difference"], rows),
+    ]
     return "\n".join(lines) + "\n"
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from training.metrics import most_probable
 
 NUM_BINS = 15  # as Guo et al. 2017
-SHOWN = 10  # tags of a question: up to five suggested ones and five runners-up are what a user sees
+NUM_SHOWN = 10  # tags of a question: up to five suggested ones and five runners-up are what a user sees
 
 
 def reliability_bins(
@@ -56,18 +56,18 @@ def expected_calibration_error(targets: np.ndarray, probabilities: np.ndarray, n
 
 
 def shown_pairs(targets: np.ndarray, probabilities: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Keep each question's SHOWN most probable tags: both arrays go from (n, num_labels) to (n, SHOWN) or fewer.
+    """Keep each question's NUM_SHOWN most probable tags: two arrays of shape (n, min(NUM_SHOWN, num_labels)).
 
     Over all pairs the error is flattered by the mass of tags near 0 that nobody sees.
     """
-    ranked = most_probable(probabilities, SHOWN)
+    ranked = most_probable(probabilities, NUM_SHOWN)
     return np.take_along_axis(targets, ranked, axis=1), np.take_along_axis(probabilities, ranked, axis=1)
 
 
 def fit_platt(targets: np.ndarray, logits: np.ndarray) -> tuple[float, float]:
     """Return (slope, intercept) that make sigmoid(slope * logits + intercept) true to its word for the tags shown.
 
-    Logistic regression of the outcome on the logit, over each question's SHOWN most probable tags (Platt 1999,
+    Logistic regression of the outcome on the logit, over each question's NUM_SHOWN most probable tags (Platt 1999,
     "Probabilistic outputs for support vector machines"). One line for all tags keeps their order, and two numbers
     cannot overfit where a curve for each of hundreds of rare tags would.
 

@@ -2,6 +2,8 @@
 
 import numpy as np
 
+# The figures that every report starts with: heading -> name.
+MAIN_FIGURES = {"micro F1": "f1_micro", "macro F1": "f1_macro", "P@1": "precision_at_1", "R@5": "recall_at_5"}
 RESAMPLES = 1000
 RESAMPLES_AT_ONCE = 100  # bounds the memory: as many rows of n counts
 
@@ -120,7 +122,7 @@ def frequency_thirds(train_counts: np.ndarray) -> dict[str, np.ndarray]:
 def resample(
     targets: np.ndarray, chosen: np.ndarray, probabilities: np.ndarray, num_resamples: int = RESAMPLES, seed: int = 0
 ) -> dict[str, np.ndarray]:
-    """Return f1_micro, f1_macro, precision_at_1 and recall_at_5 on ``num_resamples`` bootstrap resamples.
+    """Return MAIN_FIGURES on ``num_resamples`` bootstrap resamples.
 
     Each resample draws n of the n questions with replacement. Equal n and ``seed`` give equal draws, so that the
     figures of two models are paired and may be subtracted.
@@ -149,8 +151,7 @@ def resample(
                 recall / np.maximum(tagged, 1),
             ]
         )
-    names = ("f1_micro", "f1_macro", "precision_at_1", "recall_at_5")
-    return dict(zip(names, np.concatenate(blocks, axis=1), strict=True))
+    return dict(zip(MAIN_FIGURES.values(), np.concatenate(blocks, axis=1), strict=True))
 
 
 def interval(estimate: float, resampled: np.ndarray, lowest: float = 0.0) -> tuple[float, float]:

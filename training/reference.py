@@ -19,7 +19,7 @@ from training.questions import Part
 
 LOWEST = 0.1  # the lowest layer's learning rate over the highest's
 RISING, FIRST, LAST = 0.25, 1 / 25, 1e-5  # the share of updates in which the rate rises; its ends over its peak
-FEWEST_UPDATES = 5  # OneCycleLR divides by zero in 4
+MIN_UPDATES = 5  # OneCycleLR divides by zero in 4
 
 
 def build_reference_model(backbone: Path, train: Part, frozen: bool) -> PreTrainedModel:
@@ -58,7 +58,7 @@ class OneCycleTrainer(Trainer):
         self.lr_scheduler = OneCycleLR(  # type: ignore[assignment]  # typed as one of transformers' own
             trained,
             [group["lr"] for group in trained.param_groups],
-            total_steps=max(num_training_steps, FEWEST_UPDATES),
+            total_steps=max(num_training_steps, MIN_UPDATES),
             pct_start=RISING,
             div_factor=1 / FIRST,
             final_div_factor=FIRST / LAST,

@@ -11,7 +11,7 @@ from training.calibration import fit_platt
 # With fewer, the cut that looks best is mostly luck (Yang 2001, "A study of thresholding strategies for text
 # categorization", on overfitting of per-category cuts for rare categories).
 PRIOR_STRENGTH = 40.0
-LEAST_THRESHOLD = 1e-6  # the least that thresholds.json, with six digits, tells from 0
+MIN_THRESHOLD = 1e-6  # the least that thresholds.json, with six digits, tells from 0
 DOUBTED_SHARE = 0.1  # of the validation questions: those whose best tag is least probable
 
 
@@ -54,13 +54,13 @@ def tune_thresholds(targets: np.ndarray, probabilities: np.ndarray, tags: Sequen
     thresholds.json holds it: the line of :class:`tagging.tagger.DecisionRule`; and a question whose most probable
     tag lies below ``min_confidence`` is told that no tag clearly fits
     """
-    global_threshold = max(best_f1_threshold(targets, probabilities)[0], LEAST_THRESHOLD)
+    global_threshold = max(best_f1_threshold(targets, probabilities)[0], MIN_THRESHOLD)
     per_tag = {}
     for index, tag in enumerate(tags):
         positives = int(targets[:, index].sum())
         threshold = global_threshold
         if positives:
-            own = max(best_f1_threshold(targets[:, index], probabilities[:, index])[0], LEAST_THRESHOLD)
+            own = max(best_f1_threshold(targets[:, index], probabilities[:, index])[0], MIN_THRESHOLD)
             weight = positives / (positives + PRIOR_STRENGTH)
             threshold = float(sigmoid(weight * log_odds(own) + (1 - weight) * log_odds(global_threshold)))
         per_tag[tag] = round(threshold, 6)
@@ -86,12 +86,12 @@ def fit_line(
     shifted = log_odds(probabilities) - log_odds(thresholds) + log_odds(global_threshold)
     slope, intercept = fit_platt(targets, shifted)
     threshold = float(sigmoid(slope * log_odds(global_threshold) + intercept))
-    return {"slope": round(slope, 6), "threshold": round(min(max(threshold, LEAST_THRESHOLD), 1 - LEAST_THRESHOLD), 6)}
+    return {"slope": round(slope, 6), "threshold": round(min(max(threshold, MIN_THRESHOLD), 1 - MIN_THRESHOLD), 6)}
 
 
 def one_threshold(targets: np.ndarray, probabilities: np.ndarray, tags: Sequence[str]) -> dict:
     """Return the global threshold of :func:`tune_thresholds` as that of every tag."""
-    threshold = round(max(best_f1_threshold(targets, probabilities)[0], LEAST_THRESHOLD), 6)
+    threshold = round(max(best_f1_threshold(targets, probabilities)[0], MIN_THRESHOLD), 6)
     return {"global": threshold, "per_tag": dict.fromkeys(tags, threshold)}
 
 

@@ -18,7 +18,7 @@ from training.backbones import HUB_IDS, BackboneError
 from training.model import write_onnx
 
 LAYERS, WORDS, TOKENS = 2, 1000, 8
-MOST_DIFFERENCE = 1e-4  # of a logit, as a share of the largest one
+MAX_DIFFERENCE = 1e-4  # of a logit, as a share of the largest one
 
 
 def longest_input(
@@ -133,6 +133,6 @@ def export_once(model: PreTrainedModel) -> None:
             ids[mask == 0] = model.config.pad_token_id or 0
             feed = {"input_ids": ids, "attention_mask": mask, "token_type_ids": np.zeros_like(ids)}
             logits = session.run(None, {name: feed[name] for name in names})[0]
-            if np.abs(logits - expected).max() > MOST_DIFFERENCE * np.abs(expected).max():
+            if np.abs(logits - expected).max() > MAX_DIFFERENCE * np.abs(expected).max():
                 change = "padding changes its answers" if padding else "exported to ONNX, it gives other answers"
                 raise BackboneError(f"this encoder cannot be served: {change}; take {', '.join(HUB_IDS)}")

@@ -11,7 +11,7 @@ from pathlib import Path
 from tagging.files import atomic_path
 from tagging.model_folder import read_json
 
-from onnx_export.evaluation.decisions import FIGURES, as_arrays, part_id
+from onnx_export.evaluation.decisions import GATE_FIGURES, as_arrays, part_id
 
 BEST_SHIPPED = Path("assets/best_shipped")
 
@@ -69,7 +69,7 @@ def best_shipped(folder: Path, decisions: dict) -> dict[str, dict]:
 
     A figure without such a model is left out. Raises ValueError if a file is damaged or of another test part.
     """
-    files = {figure: _best_file(folder, decisions, figure) for figure in FIGURES}
+    files = {figure: _best_file(folder, decisions, figure) for figure in GATE_FIGURES}
     best = {figure: read_decisions(file) for figure, file in files.items() if file.exists()}
     for figure, shipped in best.items():
         if part_id(shipped) != part_id(decisions):
@@ -85,7 +85,7 @@ def raise_bar(folder: Path, decisions: dict) -> list[str]:
     best = best_shipped(folder, decisions)
     raised = [
         figure
-        for figure in FIGURES
+        for figure in GATE_FIGURES
         if figure not in best or decisions["figures"][figure] > best[figure]["figures"][figure]
     ]
     for figure in raised:

@@ -4,8 +4,10 @@ from pathlib import Path
 
 from tagging.files import atomic_path
 
+from data.markdown import markdown_table
 from onnx_export.evaluation.evaluate import Evaluation
-from training.calibration import NUM_BINS, SHOWN, reliability_bins, shown_pairs
+from training.calibration import NUM_BINS, NUM_SHOWN, reliability_bins, shown_pairs
+from training.metrics import MAIN_FIGURES
 
 # Published by the reference: 24,340 questions of datascience.stackexchange.com, description only, 299 tags,
 # threshold 0.5, its own random tenth for testing. For orientation: not measured here, not on this split.
@@ -19,7 +21,6 @@ REFERENCE = [
 ]
 
 # Column headings of the tables, and the figures below them.
-QUALITY = {"micro F1": "f1_micro", "macro F1": "f1_macro", "P@1": "precision_at_1", "R@5": "recall_at_5"}
 SUGGESTED = {
     "micro P": "precision_micro",
     "micro R": "recall_micro",
@@ -50,14 +51,14 @@ COSTS = {
 PUBLISHED = {"micro F1": "f1_micro", "macro F1": "f1_macro", "MB": "size_mb"}
 
 
-def markdown_table(rows: list[dict], columns: dict[str, str], intervals: bool = False) -> str:
+def figures_table(rows: list[dict], columns: dict[str, str], intervals: bool = False) -> str:
     """Return a Markdown table of the ``rows`` that have one of the figures that ``columns`` maps headings to."""
-    lines = ["| model | | " + " | ".join(columns) + " |", "|---|---|" + "---:|" * len(columns)]
-    for row in rows:
-        if any(figure in row for figure in columns.values()):
-            cells = [_cell(row, figure, intervals) for figure in columns.values()]
-            lines.append("| " + " | ".join([row["model"], row["precision"], *cells]) + " |")
-    return "\n".join(lines)
+    lines = [
+        [row["model"], row["precision"], *(_cell(row, figure, intervals) for figure in columns.values())]
+        for row in rows
+        if any(figure in row for figure in columns.values())
+    ]
+    return markdown_table(["model", "", *columns], lines, num_text=2)
 
 
 def _cell(row: dict, figure: str, intervals: bool) -> str:
@@ -90,21 +91,21 @@ def markdown(rows: list[dict], num_questions: int, thirds: dict[str, list[int]])
         f"# Comparison on {num_questions} test questions, {sum(map(len, thirds.values()))} tags",
         "In brackets: 95 % intervals, by bootstrap over questions. P@k, R@k, nDCG@k: precision, recall and gain of the "
         "k most probable tags, whatever is suggested.",
-        markdown_table(rows, QUALITY, intervals=True),
-        f"## The suggested tags\n\n{markdown_table(rows, SUGGESTED)}",
+        figures_table(rows, MAIN_FIGURES, intervals=True),
+        f"## The suggested tags\n\n{figures_table(rows, SUGGESTED)}",
         "Hamming accuracy counts every tag that a question rightly does not get. Giving no tags at all scores that "
         "high, so it is shown for nothing else.",
-        f"## The ranking\n\n{markdown_table(rows, RANKED)}",
+        f"## The ranking\n\n{figures_table(rows, RANKED)}",
         "## Macro F1 of frequent and rare tags\n\nThe tags in three parts of equal size, by their training questions: "
-        f"{describe_thirds(thirds)}.\n\n{markdown_table(rows, FREQUENCY)}",
+        f"{describe_thirds(thirds)}.\n\n{figures_table(rows, FREQUENCY)}",
         *_difference_sections(rows),
         f"## Calibration\n\nExpected calibration error in {NUM_BINS} bins of equal width (Naeini et al. 2015, Guo et "
         "al. 2017). Over all pairs of a question and a tag it is flattered by the many near 0 that nobody sees; the "
-        f"shown ones are each question's {SHOWN} most probable tags.\n\n{markdown_table(rows, CALIBRATION)}",
+        f"shown ones are each question's {NUM_SHOWN} most probable tags.\n\n{figures_table(rows, CALIBRATION)}",
         "## Size and speed\n\nLatency of one question, and questions per second in batches of 32, on this machine, "
-        f"with all its cores.\n\n{markdown_table(rows, COSTS)}",
+        f"with all its cores.\n\n{figures_table(rows, COSTS)}",
         "## The reference's published figures, on other questions and another split\n\n"
-        f"{markdown_table(REFERENCE, PUBLISHED)}",
+        f"{figures_table(REFERENCE, PUBLISHED)}",
     ]
     return "\n\n".join(sections) + "\n"
 
@@ -114,7 +115,7 @@ def _difference_sections(rows: list[dict]) -> list[str]:
     sections = []
     for rival, columns in DIFFERENCES.items():
         if any(columns["micro F1"] in row for row in rows):
-            table = markdown_table(rows, columns, intervals=True)
+            table = figures_table(rows, columns, intervals=True)
             sections.append(f"## Difference to {rival}, on the same questions\n\n{table}")
     if sections:
         sections.append("Same tags: the share of the questions that get the same set of tags from both.")
@@ -122,12 +123,12 @@ def _difference_sections(rows: list[dict]) -> list[str]:
 
 
 def plot_quality(rows: list[dict]):
-    """Return a figure of the QUALITY of every row, with its intervals."""
+    """Return a figure of the MAIN_FIGURES of every row, with its intervals."""
     import pandas as pd
 
     table = pd.DataFrame(rows, index=[_label(row) for row in rows])
-    quality = table[list(QUALITY.values())].set_axis(list(QUALITY), axis=1)
-    ends = [table[[f"{figure}_{end}" for figure in QUALITY.values()]].to_numpy() for end in ("low", "high")]
+    quality = table[list(MAIN_FIGURES.values())].set_axis(list(MAIN_FIGURES), axis=1)
+    ends = [table[[f"{figure}_{end}" for figure in MAIN_FIGURES.values()]].to_numpy() for end in ("low", "high")]
     errors = [abs(quality.to_numpy() - end).T for end in ends]
     axes = quality.plot.barh(xerr=list(zip(*errors, strict=True)), figsize=(8, 1 + len(rows)), error_kw={"lw": 0.8})
     axes.set(xlim=(0, 1), title="Quality on the test questions, with 95 % intervals")

@@ -22,7 +22,7 @@ from onnx_export.evaluation.evaluate import Evaluation
 from training.metrics import interval, resample, tagging_metrics
 from training.questions import Part
 
-FIGURES = ("f1_micro", "f1_macro")
+GATE_FIGURES = ("f1_micro", "f1_macro")
 
 
 def question_key(url: str) -> str:
@@ -42,7 +42,7 @@ def describe_decisions(evaluation: Evaluation, test: Part, sha256: dict[str, str
         "model": evaluation.model,
         "precision": evaluation.precision,
         "sha256": sha256,
-        "figures": {figure: evaluation.figures[figure] for figure in FIGURES},
+        "figures": {figure: evaluation.figures[figure] for figure in GATE_FIGURES},
         "tags": sorted(test.tags),
         "questions": dict(sorted(questions.items())),
     }
@@ -65,7 +65,7 @@ def as_arrays(decisions: dict) -> tuple[np.ndarray, np.ndarray]:
                 array[number, indices] = True
         targets, chosen = arrays
         measured = tagging_metrics(targets, chosen, chosen.astype(float))
-        whole = all(abs(measured[figure] - decisions["figures"][figure]) < 1e-6 for figure in FIGURES)
+        whole = all(abs(measured[figure] - decisions["figures"][figure]) < 1e-6 for figure in GATE_FIGURES)
     except (KeyError, IndexError, TypeError, ValueError, AttributeError):
         whole = False
     if not whole:
@@ -81,7 +81,7 @@ def part_id(decisions: dict) -> str:
 
 
 def paired_difference(figure: str, decisions: dict, other: dict) -> tuple[float, float, float]:
-    """Return by how much ``decisions`` exceed ``other`` in one of FIGURES, and the difference's 95 % interval.
+    """Return by how much ``decisions`` exceed ``other`` in one of GATE_FIGURES, and the difference's 95 % interval.
 
     Both are of the same test part, and every bootstrap resample draws the same questions for both.
     """

@@ -8,8 +8,10 @@ import numpy as np
 
 from data.duplicates import duplicate_groups
 from data.files import DATE_COLUMN, FRACTIONS, REPOST
+from data.markdown import markdown_table
 from onnx_export.quantize import MAX_DROP
 from training.backbones import HUB_IDS, short_name
+from training.metrics import MAIN_FIGURES
 
 LICENCES = {
     "distilroberta-base": "Apache-2.0",
@@ -17,11 +19,7 @@ LICENCES = {
     "bert-base-uncased": "Apache-2.0",
     "all-minilm-l6-v2": "Apache-2.0",
 }
-SHOWN = {
-    "micro F1": "f1_micro",
-    "macro F1": "f1_macro",
-    "P@1": "precision_at_1",
-    "R@5": "recall_at_5",
+CARD_FIGURES = MAIN_FIGURES | {
     "micro precision": "precision_micro",
     "micro recall": "recall_micro",
     "F1 of a question": "f1_samples",
@@ -53,7 +51,7 @@ def model_card(
             size_mb=size_mb,
             tags=metrics["tags"],
             test_questions=metrics["test_questions"],
-            figures=figures_table(metrics),
+            figures=card_table(metrics),
             same_tags=metrics["int8"]["same_tags_as_fp32"],
             weak_side=describe_weak_side(metrics["int8"]),
             commands=commands(model, run, data, quantization, output),
@@ -136,17 +134,15 @@ def describe_backbone(run: dict) -> dict[str, str]:
     return {"base_model": f"base_model: {name}\n" if on_hub else "", "backbone": ",\n".join([*words, licence])}
 
 
-def figures_table(metrics: dict) -> str:
-    """Return the SHOWN figures of both precisions as a Markdown table, with intervals where there are some."""
+def card_table(metrics: dict) -> str:
+    """Return CARD_FIGURES of both precisions as a Markdown table, with intervals where there are some."""
 
     def cell(figures: dict, name: str) -> str:
         ends = f" [{figures[f'{name}_low']:.3f}, {figures[f'{name}_high']:.3f}]" if f"{name}_low" in figures else ""
         return f"{figures[name]:.3f}{ends}"
 
-    lines = ["| | fp32 | int8, as served |", "|---|---:|---:|"]
-    for label, name in SHOWN.items():
-        lines.append(f"| {label} | {cell(metrics['fp32'], name)} | {cell(metrics['int8'], name)} |")
-    return "\n".join(lines)
+    rows = [(label, cell(metrics["fp32"], name), cell(metrics["int8"], name)) for label, name in CARD_FIGURES.items()]
+    return markdown_table(["", "fp32", "int8, as served"], rows)
 
 
 def describe_weak_side(figures: dict) -> str:

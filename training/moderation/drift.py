@@ -15,6 +15,7 @@ of at most exp(-3) = 0.05 (a Poisson count).
 from collections.abc import Iterable, Sequence
 
 from data.files import DATE_COLUMN
+from data.markdown import markdown_table
 from training.filter_tags import frequent_tags
 
 MAX_SHARE_OF_QUESTIONS = 0.05
@@ -119,5 +120,4 @@ def report(figures: dict, where: str) -> str:
 def _table(headings: Sequence[str], rows: Sequence[Sequence]) -> str:
     if not rows:
         return "None.\n"
-    lines = [headings, ["---"] + ["---:"] * (len(headings) - 1), *rows]
-    return "\n".join(f"| {' | '.join(map(str, line))} |" for line in lines) + "\n"
+    return markdown_table(headings, rows) + "\n"

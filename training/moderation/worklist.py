@@ -73,8 +73,8 @@ def confidence_of_change(targets: np.ndarray, probabilities: np.ndarray) -> np.n
 def changes(targets: np.ndarray, confidence: np.ndarray, tags: list[str], min_confidence: float) -> dict:
     """Return the changes of one question: {"tags": [tag], "add": [(tag, confidence)], "remove": ..., "score": highest}.
 
-    The most confident ones come first.
-    Only changes of confidence ``min_confidence`` or more count, and no more additions than leave MAX_TAGS tags.
+    The most confident changes come first. Only those of confidence ``min_confidence`` or more count, and no more
+    additions than leave MAX_TAGS tags.
     ``targets`` and ``confidence`` have the shape (num_labels,).
     """
     ranked = [index for index in np.argsort(-confidence, kind="stable") if confidence[index] >= min_confidence]
