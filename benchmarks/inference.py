@@ -34,7 +34,7 @@ from benchmarks.matrix_rates import gigaflops
 from benchmarks.measure import add_output_option, fastest, seconds, write_report
 from data.files import require
 from data.markdown import markdown_table
-from data.options import add_folder_options
+from data.options import add_folder_options, add_trained_model_option
 from onnx_export.export import pytorch_scorer
 from training.backbones import short_name
 from training.questions import read_part
@@ -165,9 +165,7 @@ def roofline_lines(folder: Path, taggers: dict[str, Tagger], length: int) -> lis
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser = script_parser(__doc__)
-    parser.add_argument(
-        "--model", default="distilroberta-base", help="model that onnx_export/quantize.py has quantized"
-    )
+    add_trained_model_option(parser, "onnx_export/quantize.py")
     add_folder_options(parser, data_dir="folder of the validation questions", models_dir="folder of the trained models")
     parser.add_argument(
         "--questions", type=at_least_one, default=100, help="number of validation questions, the first ones"

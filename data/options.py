@@ -1,4 +1,4 @@
-"""The options that give the folders of the stages."""
+"""The options that several stages share: their folders, and the model that an earlier stage has made."""
 
 import argparse
 from pathlib import Path
@@ -14,3 +14,12 @@ def add_folder_options(
     for folder, help_text in (("data", data_dir), ("models", models_dir), ("reports", reports_dir)):
         if help_text:
             parser.add_argument(f"--{folder}-dir", type=Path, default=Path(folder), help=help_text)
+
+
+def add_trained_model_option(parser: argparse.ArgumentParser, last_step: str) -> None:
+    """Add ``--model``, a trained model on which the script ``last_step`` has been run."""
+    parser.add_argument(
+        "--model",
+        default="distilroberta-base",
+        help=f"trained model: folder name in --models-dir, or Hub id of the backbone; run {last_step} on it first",
+    )

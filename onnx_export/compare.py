@@ -23,9 +23,11 @@ from tagging.console import run_script
 from tagging.decision import suggest
 from tagging.files import atomic_path
 from tagging.model_folder import ModelFolderError
+from tagging.options import add_force_option, script_parser
 from tagging.tagger import Tagger
 
 from data.files import refuse_overwrite, write_json
+from data.options import add_folder_options
 from data.spreadsheet import spreadsheet_text
 from onnx_export.evaluation.best_shipped import file_hashes, write_decisions
 from onnx_export.evaluation.comparison_report import REFERENCE, markdown, save_plots
@@ -148,13 +150,14 @@ def write_comparison(outputs: dict[str, Path], rows: list[dict], train: Part, te
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__.splitlines()[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter
+    parser = script_parser(__doc__)
+    add_folder_options(
+        parser,
+        data_dir="folder of the test questions",
+        models_dir="folder of the trained models",
+        reports_dir="folder of the results",
     )
-    parser.add_argument("--data-dir", type=Path, default=Path("data"), help="folder of the test questions")
-    parser.add_argument("--models-dir", type=Path, default=Path("models"), help="folder of the trained models")
-    parser.add_argument("--reports-dir", type=Path, default=Path("reports"), help="folder of the results")
-    parser.add_argument("--force", action="store_true", help="replace existing results")
+    add_force_option(parser)
     return parser.parse_args(argv)
 
 

@@ -20,9 +20,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this folder's mo
 from tagging.console import run_script
 from tagging.encoding import encode, load_tokenizer
 from tagging.model_folder import read_fields
+from tagging.options import add_force_option, script_parser
 from tagging.tagger import Tagger
 
 from data.files import ONNX_FILES, refuse_overwrite, remove_results, require
+from data.options import add_folder_options, add_trained_model_option
 from training.backbones import short_name
 from training.questions import Part, check_fields, read_part
 from training.recipes import training_command
@@ -75,13 +77,10 @@ def largest_difference(folder: Path, exported: Path, part: Part) -> float:
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__.splitlines()[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter
-    )
-    parser.add_argument("--model", default="distilroberta-base", help="model that training/finetune.py has trained")
-    parser.add_argument("--data-dir", type=Path, default=Path("data"), help="folder of the validation questions")
-    parser.add_argument("--models-dir", type=Path, default=Path("models"), help="folder of the trained models")
-    parser.add_argument("--force", action="store_true", help="replace an existing result")
+    parser = script_parser(__doc__)
+    add_trained_model_option(parser, "training/finetune.py")
+    add_folder_options(parser, data_dir="folder of the validation questions", models_dir="folder of the trained models")
+    add_force_option(parser)
     return parser.parse_args(argv)
 
 

@@ -16,19 +16,19 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "deployment"))  # where the package tagging is
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this folder's modules, whatever is installed
 from tagging.console import run_script
+from tagging.options import script_parser
 
 from data.files import require
+from data.options import add_folder_options, add_trained_model_option
 from onnx_export.evaluation.best_shipped import BEST_SHIPPED, best_shipped, served_decisions
 from onnx_export.evaluation.decisions import GATE_FIGURES, paired_difference
 from training.backbones import short_name
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__.splitlines()[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter
-    )
-    parser.add_argument("--model", default="distilroberta-base", help="model that onnx_export/compare.py has compared")
-    parser.add_argument("--models-dir", type=Path, default=Path("models"), help="folder of the trained models")
+    parser = script_parser(__doc__)
+    add_trained_model_option(parser, "onnx_export/compare.py")
+    add_folder_options(parser, models_dir="folder of the trained models")
     parser.add_argument("--best", type=Path, default=BEST_SHIPPED, help="folder in which ship.py keeps the best models")
     return parser.parse_args(argv)
 

@@ -23,9 +23,11 @@ from tagging.console import run_script
 from tagging.decision import DecisionRule, suggest
 from tagging.encoding import encode
 from tagging.model_folder import read_fields, read_json
+from tagging.options import add_force_option, script_parser
 from tagging.tagger import Tagger
 
 from data.files import refuse_overwrite, require, write_json
+from data.options import add_folder_options, add_trained_model_option
 from training.backbones import short_name
 from training.metrics import tagging_metrics
 from training.questions import Part, check_fields, read_part
@@ -59,15 +61,13 @@ def score(tagger: Tagger, validation: Part, tuning: str) -> tuple[dict, np.ndarr
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__.splitlines()[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter
+    parser = script_parser(__doc__)
+    add_trained_model_option(parser, "onnx_export/export.py")
+    add_folder_options(parser, data_dir="folder of the validation questions", models_dir="folder of the trained models")
+    parser.add_argument(
+        "--allow-drop", action="store_true", help=f"write the model even if it loses more than {MAX_DROP} micro F1"
     )
-    add = parser.add_argument
-    add("--model", default="distilroberta-base", help="model that onnx_export/export.py has exported")
-    add("--data-dir", type=Path, default=Path("data"), help="folder of the validation questions")
-    add("--models-dir", type=Path, default=Path("models"), help="folder of the trained models")
-    add("--allow-drop", action="store_true", help=f"write the model even if it loses more than {MAX_DROP} micro F1")
-    add("--force", action="store_true", help="replace an existing result")
+    add_force_option(parser)
     return parser.parse_args(argv)
 
 

@@ -18,9 +18,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "deployment"))  # w
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this folder's modules, whatever is installed
 from tagging.console import run_script
 from tagging.model_folder import read_json
+from tagging.options import add_force_option, script_parser
 from tagging.tagger import Tagger
 
 from data.files import read_questions, read_table, refuse_overwrite, require
+from data.options import add_folder_options, add_trained_model_option
 from onnx_export.evaluation.best_shipped import BEST_SHIPPED, best_shipped, raise_bar, served_decisions
 from onnx_export.evaluation.model_card import describe_data, model_card
 from training.backbones import short_name
@@ -81,17 +83,16 @@ def check_origin(folder: Path, run: dict, metrics: dict, data_dir: Path) -> None
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__.splitlines()[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter
+    parser = script_parser(__doc__)
+    add_trained_model_option(parser, "onnx_export/compare.py")
+    add_folder_options(
+        parser, data_dir="folder of the questions it was trained on", models_dir="folder of the trained models"
     )
-    parser.add_argument("--model", default="distilroberta-base", help="model that onnx_export/compare.py has compared")
-    parser.add_argument("--data-dir", type=Path, default=Path("data"), help="folder of the questions it was trained on")
-    parser.add_argument("--models-dir", type=Path, default=Path("models"), help="folder of the trained models")
     parser.add_argument("--output", type=Path, default=Path("deployment/model"), help="folder of the served model")
     parser.add_argument(
         "--best", type=Path, default=BEST_SHIPPED, help="folder that keeps the best models ever shipped"
     )
-    parser.add_argument("--force", action="store_true", help="replace the model that is served now")
+    add_force_option(parser, "overwrite the model that is served now")
     return parser.parse_args(argv)
 
 

@@ -25,10 +25,20 @@ from tagging.console import run_script
 from tagging.decision import DecisionRule, sigmoid, suggest
 from tagging.files import atomic_path
 from tagging.model_folder import read_json
-from tagging.options import at_least_one, learning_rate, loss_weight, positive, seed_number, text_length
+from tagging.options import (
+    add_force_option,
+    at_least_one,
+    learning_rate,
+    loss_weight,
+    positive,
+    script_parser,
+    seed_number,
+    text_length,
+)
 
 from data.files import refuse_foreign, write_json, write_report
 from data.markdown import markdown_table
+from data.options import add_folder_options
 from training import finetune
 from training.backbones import BackboneError, find_backbone
 from training.baseline import TfidfTagger, fit
@@ -201,13 +211,12 @@ def markdown(validation: Part, answers: dict[str, tuple[np.ndarray, np.ndarray]]
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__.splitlines()[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter
-    )
+    parser = script_parser(__doc__)
     add = parser.add_argument
     add("--model", default="distilroberta-base", help="backbone, as for training/finetune.py")
-    add("--data-dir", type=Path, default=Path("data"), help="folder of the output of training/filter_tags.py")
-    add("--reports-dir", type=Path, default=Path("reports"), help="folder of the result")
+    add_folder_options(
+        parser, data_dir="folder of the output of training/filter_tags.py", reports_dir="folder of the result"
+    )
     add("--variants", nargs="+", choices=list(VARIANTS), metavar="NAME",
         help="the recipe and these; without it, every variant that finds something to read in the data")  # fmt: skip
     add("--epochs", type=positive, default=3, help="passes over the training part")
@@ -216,7 +225,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     add("--max-length", type=text_length, default=256, help="tokens of title and description")
     add("--consistency", type=loss_weight, default=1.0, help="weight of the consistency term")
     add("--seed", type=seed_number, default=42, help="seed of the runs")
-    add("--force", action="store_true", help="forget the scores of an earlier run")
+    add_force_option(parser, "forget the scores of an earlier run")
     return parser.parse_args(argv)
 
 

@@ -20,8 +20,10 @@ from tagging.console import run_script
 from tagging.decision import DecisionRule, sigmoid
 from tagging.files import atomic_path
 from tagging.model_folder import read_rule, read_tags
+from tagging.options import add_force_option, script_parser
 
 from data.files import refuse_overwrite, write_json
+from data.options import add_folder_options
 from training.questions import Part, read_part
 from training.thresholds import tune_thresholds
 
@@ -92,12 +94,11 @@ def fit(train: Part, **settings) -> dict[str, np.ndarray]:
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__.splitlines()[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter
+    parser = script_parser(__doc__)
+    add_folder_options(
+        parser, data_dir="folder of the output of filter_tags.py", models_dir=f"the result goes into its {NAME}/"
     )
-    parser.add_argument("--data-dir", type=Path, default=Path("data"), help="folder of the output of filter_tags.py")
-    parser.add_argument("--models-dir", type=Path, default=Path("models"), help=f"the result goes into its {NAME}/")
-    parser.add_argument("--force", action="store_true", help="replace an existing result")
+    add_force_option(parser)
     return parser.parse_args(argv)
 
 

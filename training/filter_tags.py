@@ -31,7 +31,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this folder's mo
 from tagging.console import run_script
 from tagging.files import atomic_path
 from tagging.model_folder import read_tags
-from tagging.options import seed_number, share
+from tagging.options import add_force_option, script_parser, seed_number, share
 
 from data.duplicates import join_groups, long_duplicate_groups, short_near_duplicates
 from data.files import (
@@ -45,6 +45,7 @@ from data.files import (
     write_json,
     write_questions,
 )
+from data.options import add_folder_options
 from training.questions import FILES, RECORD, data_hash
 from training.splits import check_parts, keep_apart, random_split, time_split
 
@@ -152,17 +153,15 @@ def describe_filtering(args: argparse.Namespace) -> dict:
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__.splitlines()[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter
-    )
-    parser.add_argument("--data-dir", type=Path, default=Path("data"), help="folder of the input and the outputs")
+    parser = script_parser(__doc__)
+    add_folder_options(parser, data_dir="folder of the input and the outputs")
     parser.add_argument("--min-frequency", type=share, default=0.001, help="least share of questions a tag must have")
     parser.add_argument(
         "--tags", type=Path, help="a tag_types_encoded.json whose tags to keep, instead of frequent ones"
     )
     parser.add_argument("--split", choices=["random", "time"], default="random", help="time trains on the past")
     parser.add_argument("--seed", type=seed_number, default=42, help="seed of the random split")
-    parser.add_argument("--force", action="store_true", help="replace existing outputs")
+    add_force_option(parser)
     return parser.parse_args(argv)
 
 

@@ -32,10 +32,12 @@ from tagging.decision import sigmoid, suggest
 from tagging.encoding import encode
 from tagging.model_folder import ModelFolderError, read_json
 from tagging.options import (
+    add_force_option,
     at_least_one,
     learning_rate,
     loss_weight,
     positive,
+    script_parser,
     seed_number,
     share,
     text_length,
@@ -43,6 +45,7 @@ from tagging.options import (
 )
 
 from data.files import ONNX_FILES, refuse_overwrite, remove_results, write_json
+from data.options import add_folder_options
 from training.backbones import BackboneError, find_backbone, short_name
 from training.calibration import expected_calibration_error, fit_platt, shown_pairs
 from training.checkpoints import newest_checkpoint, remove_checkpoints, remove_half_written
@@ -459,17 +462,18 @@ def check_place(model: str, folder: Path, force: bool) -> None:
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__.splitlines()[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter
-    )
+    parser = script_parser(__doc__)
     add = parser.add_argument
     add("--model", default="distilroberta-base", help="distilroberta-base, roberta-base, bert-base-uncased, "
         "all-minilm-l6-v2, another encoder's id on the Hugging Face Hub, or a local folder")  # fmt: skip
     add("--recipe", choices=list(RECIPES), default=OURS, help="tagger: ours; reference: description only, random head, "
         "encoder frozen at first, threshold 0.5; reference-tuned: the same network for title and description at one "
         "tuned threshold (see training/reference.py). Each has a folder of its own, e.g. NAME-reference")  # fmt: skip
-    add("--data-dir", type=Path, default=Path("data"), help="folder of the output of training/filter_tags.py")
-    add("--models-dir", type=Path, default=Path("models"), help="the result goes into a folder of this one")
+    add_folder_options(
+        parser,
+        data_dir="folder of the output of training/filter_tags.py",
+        models_dir="the result goes into a folder of this one",
+    )
     add("--max-length", type=text_length, default=256, help="tokens of title and description; longer text is truncated")
     add("--epochs", type=positive, default=10, help="most passes over the training part, in each phase of a reference")
     add(
@@ -517,7 +521,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         help="seed of the first run's head, dropout and order; the next run adds 1",
     )
     add("--resume", action="store_true", help="go on from the last checkpoint of an interrupted run")
-    add("--force", action="store_true", help="replace an existing result")
+    add_force_option(parser)
     args = parser.parse_args(argv)
     if args.sweep and args.recipe == OURS:
         parser.error("--sweep goes with --recipe reference or reference-tuned")

@@ -18,9 +18,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this folder's mo
 from tagging.console import run_script
 from tagging.files import atomic_path
 from tagging.model_folder import read_tags
-from tagging.options import at_least_one, share
+from tagging.options import add_force_option, at_least_one, script_parser, share
 
 from data.files import read_questions, refuse_overwrite, require
+from data.options import add_folder_options
 from training.moderation.worklist import (
     confidence_of_change,
     cross_validated_probabilities,
@@ -40,14 +41,11 @@ def write_list(csv: Path, html: Path, rows: list[dict], num_questions: int) -> N
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__.splitlines()[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter
-    )
-    parser.add_argument("--data-dir", type=Path, default=Path("data"), help="folder of the output of filter_tags.py")
-    parser.add_argument("--reports-dir", type=Path, default=Path("reports"), help="folder of the result")
+    parser = script_parser(__doc__)
+    add_folder_options(parser, data_dir="folder of the output of filter_tags.py", reports_dir="folder of the result")
     parser.add_argument("--min-confidence", type=share, default=0.8, help="least confidence of a suggested change")
     parser.add_argument("--limit", type=at_least_one, default=500, help="list at most this many questions")
-    parser.add_argument("--force", action="store_true", help="replace an existing result")
+    add_force_option(parser)
     args = parser.parse_args(argv)
     if not 0 < args.min_confidence < 1:
         parser.error(f"--min-confidence is {args.min_confidence}; it must lie between 0 and 1")

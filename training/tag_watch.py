@@ -16,29 +16,25 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "deployment"))  # w
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this folder's modules, whatever is installed
 from tagging.console import run_script
 from tagging.model_folder import default_model_folder, read_tags
-from tagging.options import at_least_one, share
+from tagging.options import add_force_option, at_least_one, script_parser, share
 
 from data.files import DATE_COLUMN, read_questions, refuse_foreign, require, write_report
+from data.options import add_folder_options
 from training.moderation.drift import must_retrain, report, split_off_recent, watch
 
 SCRIPT = "training/tag_watch.py"
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__.splitlines()[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter
-    )
+    parser = script_parser(__doc__)
     model_tags = default_model_folder() / "tag_types_encoded.json"
-    parser.add_argument("--data-dir", type=Path, default=Path("data"), help="folder of ques_details.csv")
+    add_folder_options(parser, data_dir="folder of ques_details.csv", reports_dir="folder of the result")
     parser.add_argument("--model-tags", type=Path, default=model_tags, help="tag_types_encoded.json of the model")
     parser.add_argument(
         "--months", type=at_least_one, default=6, help="how far back from the newest question recent reaches"
     )
     parser.add_argument("--min-frequency", type=share, default=0.001, help="the limit: as for filter_tags.py")
-    parser.add_argument("--reports-dir", type=Path, default=Path("reports"), help="folder of the result")
-    parser.add_argument(
-        "--force", action="store_true", help="replace tag_watch.md even if it is no report of this script"
-    )
+    add_force_option(parser, "overwrite tag_watch.md even if it is no report of this script")
     args = parser.parse_args(argv)
     if args.months < 1:
         parser.error(f"--months is {args.months}; it must be at least 1")
