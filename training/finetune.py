@@ -60,7 +60,7 @@ from training.thresholds import ONE_HALF, TUNINGS, best_f1_threshold
 HEAD_FACTOR = 10  # the head's learning rate over the encoder's: it starts from less and has further to go
 
 
-def load_tokenizer(backbone: Path, max_length: int):
+def load_backbone_tokenizer(backbone: Path, max_length: int):
     """Return the backbone's fast tokenizer with truncation to ``max_length`` tokens, and without padding.
 
     Raises
@@ -99,7 +99,7 @@ def longest_input(args: argparse.Namespace, backbone: Path) -> int:
     from training.trial import longest_input
 
     logging.set_verbosity_error()
-    tokenizer = load_tokenizer(backbone, args.max_length)
+    tokenizer = load_backbone_tokenizer(backbone, args.max_length)
     build = QuestionTagger if args.recipe == OURS else untrained_reference_model
     return longest_input(backbone, tokenizer, min(args.max_length, tokenizer.model_max_length), build)
 
@@ -216,7 +216,7 @@ def make_trainer(
 
     set_seed(seed)
     recipe = RECIPES[args.recipe]
-    tokenizer = load_tokenizer(backbone, args.max_length)
+    tokenizer = load_backbone_tokenizer(backbone, args.max_length)
     trainer_class, model, rates = build(args, backbone, tokenizer, train, phase, rate or args.learning_rate)
     trainer = trainer_class(
         model=model,

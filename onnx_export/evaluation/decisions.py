@@ -25,7 +25,7 @@ from training.questions import Part
 GATE_FIGURES = ("f1_micro", "f1_macro")
 
 
-def question_key(url: str) -> str:
+def hashed_url(url: str) -> str:
     """Return 16 hexadecimal digits that stand for a question's url."""
     return hashlib.sha256(url.encode()).hexdigest()[:16]
 
@@ -35,7 +35,7 @@ def describe_decisions(evaluation: Evaluation, test: Part, sha256: dict[str, str
     by_name = sorted(range(len(test.tags)), key=lambda index: test.tags[index])
     columns = test.targets[:, by_name], evaluation.chosen[:, by_name]
     questions = {
-        question_key(url): [np.flatnonzero(targets).tolist(), np.flatnonzero(chosen).tolist()]
+        hashed_url(url): [np.flatnonzero(targets).tolist(), np.flatnonzero(chosen).tolist()]
         for url, targets, chosen in zip(test.urls, *columns, strict=True)
     }
     return {
