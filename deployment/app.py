@@ -1,8 +1,8 @@
-"""The tagger as a Gradio app: a page for people, and an API for programs (see README.md).
+"""Serve the tagger as a Gradio app: a web page and an API (see README.md).
 
     python deployment/app.py --port 7860
 
-The model is loaded from the folder model/ beside this file, or from the one that TAGGER_MODEL names.
+The model is loaded from the folder model/ beside this file, or from the one given by TAGGER_MODEL or --model.
 """
 
 import argparse
@@ -22,18 +22,18 @@ from tagging.model_folder import ModelFolderError
 from tagging.options import add_model_folder_option, port, script_parser
 from tagging.tagger import Tagger
 
-SITE = "https://datascience.stackexchange.com"  # its tag pages are linked to; TAGGER_SITE names another
+SITE = "https://datascience.stackexchange.com"  # whose tag pages are linked; TAGGER_SITE sets another
 MAX_BATCH = 64  # questions of one call of /predict_batch
-WAITING = 64  # calls in the queue; the next is told at once that the app is busy
-REMEMBERED = 10  # questions that the browser keeps
-# Sessions that the server keeps, some 70 kB each; every call of the API opens one. The page needs none of them: what it
-# shows lies in the browser.
-SESSIONS = 100
-EVENTS = 500  # calls that gradio keeps, more than can be waiting
-# Not by gr.Warning, whose toast is a button within a button to a screen reader.
+MAX_QUEUE = 64  # calls in the queue; a further one is rejected at once
+MAX_HISTORY = 10  # questions that the browser keeps
+# Sessions that the server keeps, about 70 kB each; every call of the API opens one. The page needs none: its state
+# is kept in the browser.
+MAX_SESSIONS = 100
+MAX_EVENTS = 500  # finished and waiting calls that gradio keeps; more than MAX_QUEUE
+# Not gr.Warning: screen readers see its toast as a button within a button.
 BLANK = '<p role="alert" class="doubt">Write a title or a description first, then ask for tags.</p>'
 EMPTY = "<p>Your tags will appear here.</p>"
-MAX_TITLE, MAX_DESCRIPTION = 300, 30_000  # characters that the page's fields take; the model reads the first of them
+MAX_TITLE, MAX_DESCRIPTION = 300, 30_000  # characters
 
 EXAMPLES = {
     "Loss turns into NaN": (
@@ -65,9 +65,7 @@ INTRODUCTION = """
 Write a question as you would ask it. Of the {tags} tags it knows, the model suggests the one to five that fit best.
 """
 
-PRIVACY = (
-    "Nothing that you write is stored on the server. Your last questions stay in this browser, until you forget them."
-)
+PRIVACY = "Nothing that you write is stored on the server. Your last questions are kept in this browser only."
 
 CSS = """
 .gradio-container {
@@ -97,14 +95,22 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
 
 
 def check_text(tagger, title: Any, description: Any, which: str = "the question") -> tuple[str, str]:
-    """Return a question as ``tagger`` reads it, or raise the error that its caller sees; ``which`` names it there."""
+    """Return title and description as ``tagger`` reads them.
+
+    Raises
+    ------
+    gr.Error
+        If a text is not a string or too long, or if both are blank; ``which`` is its name for the question.
+    """
     import gradio as gr
 
-    for name, text, longest in (("title", title, MAX_TITLE), ("description", description, MAX_DESCRIPTION)):
+    for name, text, max_length in (("title", title, MAX_TITLE), ("description", description, MAX_DESCRIPTION)):
         if not isinstance(text, str):
             raise gr.Error("title and description must be strings", print_exception=False)
-        if len(text) > longest:
-            raise gr.Error(f"the {name} has {len(text)} characters; at most {longest} are read", print_exception=False)
+        if len(text) > max_length:
+            raise gr.Error(
+                f"the {name} has {len(text)} characters; at most {max_length} are allowed", print_exception=False
+            )
     texts = question_text(title, description, tagger.model.max_length)
     if not any(text.strip() for text in texts):
         raise gr.Error(f"{which} is empty: give it a title or a description", print_exception=False)
@@ -112,7 +118,7 @@ def check_text(tagger, title: Any, description: Any, which: str = "the question"
 
 
 def add_api(tagger) -> None:
-    """Add the endpoints for programs; their docstrings are their documentation under /?view=api."""
+    """Add the endpoints of the API. Their docstrings are shown as documentation under /?view=api."""
     import gradio as gr
 
     def predict(title: str = "", description: str = "") -> dict:
@@ -121,13 +127,13 @@ def add_api(tagger) -> None:
         A title is plain text; a description is plain text or HTML.
 
         Returns {"suggested": [{"tag": ..., "probability": ...}, ...], "others": [...], "fits": bool}: one to five
-        suggested tags, then the most probable of the rest, both most probable first. A probability is how often such a
-        tag is right. fits is false if no tag clearly does.
+        suggested tags and the next most probable ones, both by descending probability. Probabilities are calibrated.
+        fits is false if no tag clearly fits.
         """
         return tagger.answer(*check_text(tagger, title, description))
 
     def predict_batch(questions: list) -> list:
-        """Suggest the tags of at most 64 questions, [{"title": ..., "description": ...}, ...], in their order."""
+        """Suggest the tags of 1 to 64 questions, [{"title": ..., "description": ...}, ...], in the same order."""
         if not isinstance(questions, list) or not 1 <= len(questions) <= MAX_BATCH:
             raise gr.Error(f"questions must be a list of 1 to {MAX_BATCH} objects", print_exception=False)
         if not all(isinstance(question, dict) for question in questions):
@@ -139,15 +145,15 @@ def add_api(tagger) -> None:
         return [tagger.answer(*text) for text in texts]
 
     def explain(title: str = "", description: str = "") -> dict:
-        """Tell which words carried which suggested tag.
+        """Show which words led to which suggested tag.
 
         Returns {"title": [{"text": ..., "tag": ... or null, "weight": 0 to 1}, ...], "description": [...]}: the texts
-        in pieces, each with the tag that it carried.
+        in pieces, each with the tag whose probability it raised most.
         """
         return explain_tags(tagger, *check_text(tagger, title, description))
 
     def tags() -> list:
-        """List the tags that the model knows, with the probability from which each is suggested."""
+        """List the tags that the model knows, with the threshold of their probability."""
         return [{"tag": tag, "threshold": tagger.rule.threshold} for tag in tagger.tags]
 
     for endpoint in (predict, predict_batch, explain):
@@ -156,7 +162,7 @@ def add_api(tagger) -> None:
 
 
 def make_handlers(tagger) -> tuple:
-    """Return the functions behind the page's buttons: the answer to a question, and its explanation."""
+    """Return the event handlers of the page: the one that shows an answer, and the one that explains it."""
     from jinja2 import Environment, FileSystemLoader
 
     site = (os.environ.get("TAGGER_SITE") or SITE).rstrip("/")
@@ -166,14 +172,14 @@ def make_handlers(tagger) -> tuple:
         return f"{site}/questions/tagged/{quote(tag, safe='')}"
 
     def show(title: str, description: str, history: list | None) -> tuple:
-        """Return the answer as HTML, the tags in the site's form, an empty explanation, and the new history."""
+        """Return the answer as HTML, the tags separated by blanks, an empty explanation, and the new history."""
         if not title.strip() and not description.strip():
             return BLANK, "", "", history
         answer = tagger.answer(*check_text(tagger, title, description))
         others = [question for question in history or [] if question != [title, description]]
         tags = " ".join(row["tag"] for row in answer["suggested"])
         html = str(render.module.tags(answer, tag_url))  # type: ignore[attr-defined]
-        return html, tags, "", [[title, description], *others][:REMEMBERED]
+        return html, tags, "", [[title, description], *others][:MAX_HISTORY]
 
     def show_words(title: str, description: str) -> str:
         if not title.strip() and not description.strip():
@@ -206,7 +212,7 @@ def add_question() -> tuple:
 
 
 def add_result() -> tuple:
-    """Add the fields of an answer to the page and return them: the tags, their names to copy, the explanation."""
+    """Add the outputs to the page and return them: the answer, the tags to copy, and the explanation."""
     import gradio as gr
 
     answer = gr.HTML(EMPTY, label="Suggested tags", show_label=True, container=True, padding=True, elem_id="answer")
@@ -218,16 +224,16 @@ def add_result() -> tuple:
 
 
 def add_history(app, question: tuple, history) -> None:
-    """Add the list of the questions that this browser remembers, a button for each."""
+    """Add the last questions, which the browser stores, as one button each."""
     import gradio as gr
 
     def label(questions: list | None) -> list:
         shown = [gr.Button((title or description)[:80], visible=True) for title, description in questions or []]
-        return shown + [gr.Button(visible=False)] * (REMEMBERED - len(shown))
+        return shown + [gr.Button(visible=False)] * (MAX_HISTORY - len(shown))
 
     with gr.Accordion("Your last questions", open=False):
         gr.Markdown(PRIVACY)
-        buttons = [gr.Button(visible=False, size="sm") for _ in range(REMEMBERED)]
+        buttons = [gr.Button(visible=False, size="sm") for _ in range(MAX_HISTORY)]
         for place, button in enumerate(buttons):
             button.click(itemgetter(place), inputs=history, outputs=list(question), api_visibility="private")
         forget = gr.Button("Forget them", size="sm")
@@ -236,7 +242,7 @@ def add_history(app, question: tuple, history) -> None:
 
 
 def build_app(tagger):
-    """Return the Gradio app around a loaded :class:`tagger.Tagger`."""
+    """Return the Gradio app of a :class:`tagging.tagger.Tagger`."""
     import gradio as gr
 
     show, show_words = make_handlers(tagger)
@@ -257,12 +263,12 @@ def build_app(tagger):
             inputs=list(question),
             example_labels=list(EXAMPLES),
             label="Try one of these",
-            cache_examples=False,  # or a Space would tag them all before it starts
+            cache_examples=False,  # a Space would otherwise tag them all before it starts
             preload=False,
             api_visibility="private",
         )
         add_history(app, question, history)
-        # One question at a time goes through the model, from the page and the endpoints together.
+        # The page and the API share one slot of the model.
         model = {"concurrency_id": "model", "concurrency_limit": 1, "api_visibility": "private"}
         page = {"fn": show, "inputs": [*question, history], "outputs": [*result, history], **model}
         gr.on([ask.click, *(field.submit for field in question)], **page)
@@ -270,24 +276,24 @@ def build_app(tagger):
         why.click(show_words, inputs=list(question), outputs=result[-1], **model)
         clear.click(lambda: ("", "", EMPTY, "", ""), outputs=[*question, *result], api_visibility="private")
         add_api(tagger)
-    app.queue(max_size=WAITING)
+    app.queue(max_size=MAX_QUEUE)
     forget_old_events(app._queue)
     return app
 
 
 def forget_old_events(queue) -> None:
-    """Keep the last EVENTS calls; gradio below 6.25 keeps all, and sums them up with each (gradio-app/gradio#11602)."""
+    """Keep the last MAX_EVENTS calls. Gradio below 6.25 keeps all of them (gradio-app/gradio#11602)."""
     from gradio.utils import LRUCache
 
-    queue.event_analytics = LRUCache(EVENTS)
-    queue.pending_messages_per_session = LRUCache(EVENTS)
-    queue.event_ids_to_events = LRUCache(EVENTS)
-    queue.pending_event_ids_session = LRUCache(EVENTS)
-    queue._asyncio_tasks = deque(maxlen=EVENTS)
+    queue.event_analytics = LRUCache(MAX_EVENTS)
+    queue.pending_messages_per_session = LRUCache(MAX_EVENTS)
+    queue.event_ids_to_events = LRUCache(MAX_EVENTS)
+    queue.pending_event_ids_session = LRUCache(MAX_EVENTS)
+    queue._asyncio_tasks = deque(maxlen=MAX_EVENTS)
 
 
 def make_theme():
-    """Return a theme with fonts of the reader's system, as no other host is needed, and colours of enough contrast."""
+    """Return a theme with system fonts, which need no other host, and colours of sufficient contrast."""
     import gradio as gr
 
     return gr.themes.Soft(
@@ -306,7 +312,7 @@ def make_theme():
 
 
 def ignore_network_settings() -> None:
-    """Have gradio ignore the environment's proxies and certificates: this app asks no host but itself, by loopback."""
+    """Make gradio ignore proxies and certificates of the environment: the app calls only itself, on the loopback."""
     os.environ["NO_PROXY"] = os.environ["no_proxy"] = "*"
     for name in ("SSL_CERT_FILE", "SSL_CERT_DIR"):
         os.environ.pop(name, None)
@@ -319,11 +325,11 @@ def main(argv: list[str] | None = None) -> None:
     except ModelFolderError as error:
         sys.exit(str(error))
 
-    # Both are read when gradio is imported.
+    # Both must be set before gradio is imported.
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
     ignore_network_settings()
     app = build_app(tagger)
-    # With each request, gradio.routes uses a constant that starlette has renamed.
+    # On each request, gradio.routes uses a constant that starlette has renamed.
     warnings.filterwarnings("ignore", module=r"gradio\.routes")
     try:
         app.launch(
@@ -333,11 +339,11 @@ def main(argv: list[str] | None = None) -> None:
             css_paths=Path(__file__).with_name("answer.css"),
             ssr_mode=False,
             show_error=False,
-            state_session_capacity=SESSIONS,
+            state_session_capacity=MAX_SESSIONS,
             footer_links=["api", "settings"],
         )
     except OSError:
-        sys.exit(f"port {args.port} is taken or not allowed: name another with --port")
+        sys.exit(f"port {args.port} is in use or not permitted: choose another with --port")
 
 
 if __name__ == "__main__":

@@ -1,19 +1,19 @@
 """Tag a CSV or Parquet file of questions, or a single question.
 
-In:  a file with the columns title and description, or one of them; others are carried over. CSV in UTF-8 with a header,
-     or Parquet where its name ends in .parquet
-Out: the same rows in the same order and format with two columns more (in CSV, JSON arrays):
-         tags     the most probable tag first; none where title and description are both blank
-         scores   the tags' probabilities in the same order: how often such a tag is right, as in the apps
+Input:  a file with the columns title and description, or one of them; other columns are copied. CSV in UTF-8 with a
+        header, or Parquet if its name ends in .parquet or .pq
+Output: the same rows in the same order and format, with two more columns (in CSV, JSON arrays):
+            tags     by descending probability; empty if title and description are both blank
+            scores   the calibrated probabilities of the tags, in the same order
 
     python deployment/predict.py --input questions.csv --output tagged.csv
     python deployment/predict.py --title "How many clusters for k-means?"    # prints its tags
     python deployment/predict.py --input shards/ --output tagged/ --ray auto    # a folder of Parquet, on a Ray cluster
 
-The file is read row by row, once to check all of it before the work begins, so memory does not grow with its length.
-Questions are read and tagged one by one as the apps do it, so the same question gets the same tags here: a title is
-plain text, and so is a description unless all of it lies in HTML elements. An
-interrupted run resumes: the results so far are kept in a hidden file beside the output.
+The file is read row by row, first to check all of it and then to tag it, so memory does not grow with its length.
+A question gets the same tags as in the apps: a title is plain text, and so is a description unless all of its text lies
+in HTML elements. An interrupted run resumes with the same command: its results are kept in a hidden file beside the
+output.
 """
 
 import argparse
@@ -33,19 +33,22 @@ from tagging.tagger import Tagger
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser = script_parser(__doc__)
     parser.add_argument("--input", type=Path, help="CSV or Parquet file with the columns title, description")
-    parser.add_argument("--output", type=Path, help="file to write, in the input's format: the input plus tags, scores")
+    parser.add_argument(
+        "--output", type=Path, help="file to write, in the format of the input: the input plus tags, scores"
+    )
     parser.add_argument("--title", default="", help="title of a single question, instead of --input")
     parser.add_argument("--description", default="", help="description of a single question")
     add_model_folder_option(parser)
     parser.add_argument(
         "--top-k",
         type=at_least_one,
-        help="give this many of the most probable tags; without it, the one to five that are suggested",
+        help="number of tags per question, whatever their probability; by default the one to five suggested tags",
     )
     parser.add_argument(
         "--ray",
         metavar="ADDRESS",
-        help="tag the Parquet files of the folder --input into the folder --output on this Ray cluster; local: here",
+        help="tag the Parquet files of the folder --input into the folder --output, on the Ray cluster at ADDRESS; "
+        "auto: the running cluster; local: this machine",
     )
     add_force_option(parser)
     args = parser.parse_args(argv)
@@ -58,19 +61,19 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
 
 
 def check_places(source: Path, target: Path, force: bool) -> None:
-    """Stop with one line if the output would overwrite the input, or an existing result without ``--force``."""
+    """Exit with an error if the output would overwrite the input, or, without ``--force``, an existing file."""
     if source.is_dir():
-        sys.exit(f"{source} is a folder: name a file in it, or give --ray local to tag all its Parquet files")
+        sys.exit(f"{source} is a folder: give a file in it, or --ray local to tag all its Parquet files")
     if not source.is_file():
         sys.exit(f"{source} not found: give --input a CSV or Parquet file with the columns title, description")
     if is_parquet(source) != is_parquet(target):
-        sys.exit(f"--output {target} must have the format of --input: give it a name that ends in {source.suffix}")
+        sys.exit(f"--output {target} must have the format of --input: its name must end in {source.suffix}")
     if target.is_dir():
-        sys.exit(f"{target} is a folder: give --output the name of a file")
+        sys.exit(f"{target} is a folder: --output must be a file")
     if target.exists() and target.samefile(source):
-        sys.exit(f"--output {target} is the input itself: name another file")
+        sys.exit(f"--output {target} is the input itself: choose another file")
     if target.exists() and not force:
-        sys.exit(f"{target} already there: give --force to replace it, or name another place")
+        sys.exit(f"{target} already there: give --force to overwrite it, or choose another --output")
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -95,7 +98,7 @@ def main(argv: list[str] | None = None) -> None:
         if total == 0:
             raise ValueError(f"{args.input}: no row below the header")
         results = args.output.with_name(f".{args.output.name}.results")
-        # Questions side by side, a core each, are tagged faster than one after the other by all cores.
+        # One core for each of several concurrent questions is faster than all cores for one question at a time.
         tagger = Tagger(args.model, num_threads=1)
         with sole_writer(args.output):
             tag_file(tagger, args.input, results, total, args.top_k, args.force)

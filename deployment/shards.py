@@ -1,11 +1,11 @@
-"""Tag the Parquet files of a folder side by side on a Ray cluster, one tagger per worker (``predict.py --ray``).
+"""Tag the Parquet files of a folder in parallel on a Ray cluster, one tagger per worker (``predict.py --ray``).
 
-A worker takes a file at a time and puts the tagged one in its place in the output only when it is whole. So a worker
-that dies costs the file it had, which Ray gives to another one, and a run that was cut goes on with the files that are
-missing. Input, output and model must lie where every machine of the cluster sees them.
+A worker tags one file at a time and writes its output atomically. If a worker dies, Ray passes its file to another one,
+and an interrupted run resumes with the missing files. Input, output and model must be on a file system that all
+machines of the cluster share.
 
-An output has the name and the sub-folder that its input has, be that a link or not: a data set in the Hub's cache holds
-nothing but links to files called by their hashes.
+An output has the name and the sub-folder of its input, also if the input is a link: a data set in the cache of the
+Hugging Face Hub consists of links to files named by their hashes.
 """
 
 import logging
@@ -21,20 +21,20 @@ from tagging.files import atomic_path
 from tagging.tables import is_parquet, read_questions, write_tagged
 from tagging.tagger import Tagger
 
-NAMED = 5  # files that one line names
+MAX_LISTED = 5  # files in one message
 
 
 class ShardTagger:
-    """A worker's tagger; Ray makes one for each and hands it paths."""
+    """The tagger of a worker. Ray creates one per worker and calls it with paths of files."""
 
     def __init__(self, model: Path, source: Path, target: Path, top_k: int | None):
         self._tagger = Tagger(model, num_threads=1)
         self._source, self._target, self._top_k = source, target, top_k
 
     def __call__(self, batch: dict) -> dict:
-        """Tag the files of ``batch["path"]``; return how many questions each holds, and what is wrong with it."""
+        """Tag the files in ``batch["path"]`` and return, for each, its number of questions and its error or ''."""
         outcomes = [self._tag(path) for path in batch["path"]]
-        return {"questions": [count for count, _ in outcomes], "fault": [fault for _, fault in outcomes]}
+        return {"questions": [count for count, _ in outcomes], "error": [error for _, error in outcomes]}
 
     def _tag(self, path: str) -> tuple[int, str]:
         source = self._source / path
@@ -42,15 +42,18 @@ class ShardTagger:
             results = [tag_question(self._tagger, self._top_k, question) for question in read_questions(source)]
             with atomic_path(self._target / path) as temporary:
                 write_tagged(source, temporary, iter(results))
-        except (ValueError, OSError) as error:  # of this file; the others are tagged all the same
+        except (ValueError, OSError) as error:  # of this file only
             return 0, str(error)
         return len(results), ""
 
 
 def find_shards(source: Path) -> tuple[list[Path], list[str]]:
-    """Return the Parquet files in a folder and its sub-folders, relative to it, and the names of what is left out.
+    """Find the Parquet files in a folder and its sub-folders, hidden ones excepted. Circular links are not followed.
 
-    Links are followed, but for those that lead in a circle; what is hidden is left out.
+    Returns
+    -------
+    shards : list of Path, relative to ``source``
+    left_out : list of str, other files and folders
     """
     shards, left_out = [], []
 
@@ -73,41 +76,42 @@ def find_shards(source: Path) -> tuple[list[Path], list[str]]:
 
 
 def check_targets(shards: list[Path], source: Path, target: Path) -> None:
-    """Raise ValueError if an output would be written over another one or an input, or among the inputs."""
+    """Raise ValueError if an output would overwrite another output or an input, or lies in the input folder."""
     if target.is_file():
         raise ValueError(f"--output {target} is a file: with --ray it must be a folder")
     if target.resolve().is_relative_to(source.resolve()):
-        raise ValueError(f"--output {target} lies within --input {source}: name a folder beside it")
+        raise ValueError(f"--output {target} lies within --input {source}: choose a folder beside it")
     outputs: dict[str, Path] = {}
     for shard in shards:
         name = unicodedata.normalize("NFC", str(shard)).casefold()
         other = outputs.setdefault(name, shard)
         if other != shard:
             raise ValueError(
-                f"{source}: on many disks the outputs of {other} and {shard} would be one file; rename one"
+                f"{source}: on many file systems the outputs of {other} and {shard} would be one file; rename one"
             )
         if (target / shard).exists() and (target / shard).samefile(source / shard):
-            raise ValueError(f"--output {target / shard} is the input itself: name another folder")
+            raise ValueError(f"--output {target / shard} is the input itself: choose another folder")
 
 
 def shards_to_tag(source: Path, target: Path, force: bool) -> list[Path]:
-    """Return the files of ``source`` that ``target`` lacks, or all if ``force``; what is not tagged is told on stderr.
+    """Return the files of ``source`` that are missing in ``target``, or all if ``force``; report the others on stderr.
 
     Raises
     ------
-    ValueError : there is none, one cannot be read, or check_targets refuses them
+    ValueError
+        If there is no file, one cannot be read, or :func:`check_targets` raises it.
     """
     shards, left_out = find_shards(source)
-    more = f" and {len(left_out) - NAMED} more" if len(left_out) > NAMED else ""
-    others = f"{', '.join(left_out[:NAMED])}{more}"
+    more = f" and {len(left_out) - MAX_LISTED} more" if len(left_out) > MAX_LISTED else ""
+    others = f"{', '.join(left_out[:MAX_LISTED])}{more}"
     if not shards:
         raise ValueError(f"{source}: no .parquet or .pq file in this folder; found {others or 'nothing'}")
     check_targets(shards, source, target)
     if left_out:
-        print(f"left out of {source}: {others}; taken are names that end in .parquet or .pq", file=sys.stderr)
+        print(f"ignored in {source}: {others}; only files that end in .parquet or .pq are tagged", file=sys.stderr)
     missing = [shard for shard in shards if force or not (target / shard).exists()]
     if len(missing) < len(shards):
-        print(f"{len(shards) - len(missing)} files are in {target} already; --force tags them anew", file=sys.stderr)
+        print(f"{len(shards) - len(missing)} files are in {target} already; --force tags them again", file=sys.stderr)
     for shard in missing:
         next(read_questions(source / shard), None)
     return missing
@@ -116,30 +120,46 @@ def shards_to_tag(source: Path, target: Path, force: bool) -> list[Path]:
 def tag_folder(
     source: Path, target: Path, model: Path, top_k: int | None, address: str, force: bool
 ) -> tuple[int, int]:
-    """Tag the files of ``source`` that ``target`` lacks, and return the numbers of files and questions tagged.
+    """Tag the files of ``source`` that are missing in ``target``.
 
-    ``address`` is a cluster's as ``ray.init`` takes it; "local" starts one on this machine.
+    Parameters
+    ----------
+    source, target, model : Path
+    top_k : int or None
+        Number of tags per question, or None for the suggested ones.
+    address : str
+        Address of a cluster, as ``ray.init`` takes it; "local" starts one on this machine.
+    force : bool
+        Also tag files that are in ``target`` already.
+
+    Returns
+    -------
+    int, int
+        The numbers of files and of questions tagged.
 
     Raises
     ------
-    ValueError : as shards_to_tag, the model cannot be loaded, ray is not installed, or a file turned out to be damaged
-        when the others had been tagged
+    ValueError
+        As :func:`shards_to_tag`; or if the model cannot be loaded, ray is not installed, or some files are damaged.
+        The other files have then been tagged.
     """
-    Tagger(model)  # says what is wrong with it before a cluster is asked for
+    Tagger(model)  # fails before a cluster is started
     missing = shards_to_tag(source, target, force)
     if not missing:
         return 0, 0
     target.mkdir(parents=True, exist_ok=True)
     outcomes = on_cluster(missing, (model.resolve(), source.absolute(), target.absolute(), top_k), address)
-    faults = [outcome["fault"] for outcome in outcomes if outcome["fault"]]
-    if faults:
-        raise ValueError(f"{len(missing) - len(faults)} of {len(missing)} files tagged; {'; '.join(faults[:NAMED])}")
+    errors = [outcome["error"] for outcome in outcomes if outcome["error"]]
+    if errors:
+        raise ValueError(
+            f"{len(missing) - len(errors)} of {len(missing)} files tagged; {'; '.join(errors[:MAX_LISTED])}"
+        )
     return len(missing), sum(outcome["questions"] for outcome in outcomes)
 
 
 def on_cluster(shards: list[Path], tagger_args: tuple, address: str) -> list[dict]:
-    """Return what ShardTaggers, made from ``tagger_args``, tell of each shard."""
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # read when ray starts a cluster
+    """Return the outcome of each shard, a dict of ``questions`` and ``error``, from ShardTaggers(*tagger_args)."""
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # must be set before ray starts a cluster
     try:
         import ray
         from tqdm import tqdm
@@ -160,7 +180,7 @@ def on_cluster(shards: list[Path], tagger_args: tuple, address: str) -> list[dic
             fn_constructor_args=tagger_args,
             batch_size=1,
             compute=ray.data.ActorPoolStrategy(size=workers),
-            num_cpus=0.9,  # leaves a little of each core for Ray's own tasks, which would wait for ever otherwise
+            num_cpus=0.9,  # the rest of each core is for Ray's own tasks, which would otherwise wait forever
         )
         return list(tqdm(tagged.iter_rows(), total=len(shards), unit="file", desc="Tagging"))
     finally:

@@ -190,7 +190,7 @@ def test_broken_input_is_named_in_one_line_and_leaves_no_result(predict, tmp_pat
 def test_a_folder_as_input_says_what_to_do(predict, tmp_path):
     result = predict(None, "--input", ".")
     assert result.returncode == 1 and result.stderr.count("\n") == 1
-    assert ". is a folder: name a file in it, or give --ray local to tag all its Parquet files" in result.stderr
+    assert ". is a folder: give a file in it, or --ray local to tag all its Parquet files" in result.stderr
 
 
 def test_a_missing_model_is_named_in_one_line(predict, tmp_path):
@@ -271,7 +271,7 @@ def test_a_broken_parquet_file_is_named_in_one_line(predict, tmp_path, columns, 
 def test_the_output_has_the_format_of_the_input(predict):
     result = predict("title\npython\n", "--output", "tagged.parquet")
     assert result.returncode != 0
-    assert "give it a name that ends in .csv" in result.stderr
+    assert "its name must end in .csv" in result.stderr
 
 
 def test_a_file_of_the_pipeline_gets_the_very_tags_that_compare_py_measures(predict, tagged):
@@ -335,10 +335,10 @@ def test_results_of_another_input_are_neither_gone_on_with_nor_dropped_unasked(c
     process.wait()
     before = results.read_bytes()
     for refused in (predict("title\ncsv\n"), predict(None, "--top-k", "3")):
-        assert "give those to go on with it, or --force to drop it" in refused.stderr
+        assert "give those to resume it, or --force to drop it" in refused.stderr
         assert results.read_bytes() == before
     result = predict(None, "--force")
-    assert result.returncode == 0 and "going on" not in result.stderr
+    assert result.returncode == 0 and "resuming" not in result.stderr
     assert [row["tags"] for row in read_csv(tagged)] == ['["pandas"]']
 
 

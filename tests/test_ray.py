@@ -129,7 +129,7 @@ def test_outputs_bear_the_names_of_their_inputs_and_one_damaged_file_stops_no_ot
     path.write_bytes(damaged)
     out, err = predict(tmp_path, model, data_set, "tagged", "--ray", "local").communicate()
     assert f"5 of 6 files tagged; {path}: not readable as Parquet (" in err and "Traceback" not in err and not out
-    assert f"left out of {data_set}: ._test.pq, README.md, data/up/; taken are" in err
+    assert f"ignored in {data_set}: ._test.pq, README.md, data/up/; only files" in err
     found = sorted(str(path.relative_to(tmp_path / "tagged")) for path in (tmp_path / "tagged").rglob("*.*"))
     assert found == ["2020.parquet", "2021.PARQUET", "2022/data.parquet", "data/train-0.parquet", "test.pq"]
     assert pd.read_parquet(tmp_path / "tagged/2022/data.parquet")["tags"][0].tolist() == ["pandas"]

@@ -1,10 +1,10 @@
-// The form works without this file; it only makes waiting, copying and reading results by keyboard more pleasant.
+// The form works without this file, which adds busy buttons, copying, focus on results, and the last questions.
 "use strict";
 
 const form = document.getElementById("question");
 const copy = document.getElementById("copy");
 
-// A new page says nothing by itself to a screen reader: move to what is new on it.
+// Screen readers do not announce the result of a new page: move the focus to it.
 document.querySelector("[data-focus]")?.focus();
 
 if (form) {
@@ -22,7 +22,7 @@ if (form) {
   form.addEventListener("keydown", (event) => {
     if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) form.requestSubmit();
   });
-  // Coming back by the browser's back button shows the page as it was left.
+  // The back button restores the page as it was left, busy buttons included.
   window.addEventListener("pageshow", (event) => {
     if (!event.persisted) return;
     form.ariaBusy = "false";
@@ -45,7 +45,7 @@ if (copy && navigator.clipboard) {
   });
 }
 
-// The last questions, in this browser only.
+// The last questions are stored in this browser only.
 const past = document.getElementById("history");
 
 if (past && window.localStorage) {
