@@ -20,7 +20,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this folder's mo
 from tagging.console import run_script
 from tagging.cpus import usable_cpus
 from tagging.encoding import encode
-from tagging.options import add_model_folder_option, at_least_one, script_parser
+from tagging.model_folder import add_model_folder_option
+from tagging.options import at_least_one, script_parser
 from tagging.tagger import Tagger
 
 from benchmarks.measure import add_output_option, peak_memory, seconds, write_report

@@ -24,7 +24,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this folder's mo
 from tagging.console import run_script
 from tagging.cpus import usable_cpus
 from tagging.files import atomic_path
-from tagging.options import add_model_folder_option, at_least_one, script_parser
+from tagging.model_folder import add_model_folder_option
+from tagging.options import at_least_one, script_parser
 
 from benchmarks.measure import add_output_option, peak_memory, proportional, resident, write_report
 from data.files import read_questions, write_questions

@@ -29,7 +29,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "deployment"))  # w
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this folder's modules, whatever is installed
 from tagging.console import run_script
 from tagging.cpus import usable_cpus
-from tagging.options import add_model_folder_option, at_least_one, positive, script_parser
+from tagging.model_folder import add_model_folder_option
+from tagging.options import at_least_one, positive, script_parser
 from tagging.tagger import Tagger
 
 from benchmarks.measure import add_output_option, write_report

@@ -18,8 +18,8 @@ from urllib.parse import quote
 from tagging.console import run_script
 from tagging.explain import explain_tags
 from tagging.html_text import question_text
-from tagging.model_folder import ModelFolderError
-from tagging.options import add_model_folder_option, port, script_parser
+from tagging.model_folder import ModelFolderError, add_model_folder_option
+from tagging.options import port, script_parser
 from tagging.tagger import Tagger
 
 SITE = "https://datascience.stackexchange.com"  # whose tag pages are linked; TAGGER_SITE sets another

@@ -25,7 +25,8 @@ from tagging.console import run_script
 from tagging.files import atomic_path
 from tagging.html_text import question_text
 from tagging.locks import sole_writer
-from tagging.options import add_force_option, add_model_folder_option, at_least_one, script_parser
+from tagging.model_folder import add_model_folder_option
+from tagging.options import add_force_option, at_least_one, script_parser
 from tagging.tables import is_parquet, read_questions, write_tagged
 from tagging.tagger import Tagger
 

@@ -381,7 +381,7 @@ def test_the_space_is_declared_as_it_is_pinned():
         (
             "from webapp.app import create_app; create_app().test_client().post('/api/tags', json={'title': 'python'})",
             ROOT,
-            {"torch", "transformers", "onnxruntime", "tokenizers", "gradio"},
+            {"torch", "transformers", "onnxruntime", "tokenizers", "gradio", "numpy"},
         ),
     ],
     ids=["space", "form"],

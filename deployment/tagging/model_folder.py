@@ -12,6 +12,7 @@
 no tag clearly fits.
 """
 
+import argparse
 import json
 import os
 from collections.abc import Sequence
@@ -36,6 +37,16 @@ class ModelFolderError(ValueError):
 def default_model_folder() -> Path:
     """Return the model folder that the environment variable TAGGER_MODEL names, or else ``deployment/model``."""
     return Path(os.environ.get("TAGGER_MODEL") or Path(__file__).parents[1] / "model")
+
+
+def add_model_folder_option(parser: argparse.ArgumentParser) -> None:
+    """Add ``--model``. Not in tagging.options, which must not import NumPy: the form has none."""
+    parser.add_argument(
+        "--model",
+        type=Path,
+        default=default_model_folder(),
+        help="model folder; the environment variable TAGGER_MODEL sets another default",
+    )
 
 
 @dataclass(frozen=True)

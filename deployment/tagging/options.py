@@ -6,9 +6,6 @@ The types end a script with one line where it could not use the number.
 import argparse
 import math
 from collections.abc import Callable
-from pathlib import Path
-
-from tagging.model_folder import default_model_folder
 
 
 def script_parser(docstring: str) -> argparse.ArgumentParser:
@@ -21,16 +18,6 @@ def script_parser(docstring: str) -> argparse.ArgumentParser:
 def add_force_option(parser: argparse.ArgumentParser, help: str = "overwrite existing results") -> None:
     """Add ``--force``."""
     parser.add_argument("--force", action="store_true", help=help)
-
-
-def add_model_folder_option(parser: argparse.ArgumentParser) -> None:
-    """Add ``--model``, the folder of an exported model."""
-    parser.add_argument(
-        "--model",
-        type=Path,
-        default=default_model_folder(),
-        help="model folder; the environment variable TAGGER_MODEL sets another default",
-    )
 
 
 def whole_number(least: int, most: int | None = None) -> Callable[[str], int]:
