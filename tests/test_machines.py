@@ -96,7 +96,7 @@ def test_a_ray_of_this_machine_keeps_to_the_usable_cores(tmp_path, monkeypatch, 
     monkeypatch.setattr(shards, "usable_cpus", lambda: 3)
     pd.DataFrame({"title": ["python"]}).to_parquet(tmp_path / "one.parquet")
     with pytest.raises(ConnectionError):
-        shards.tag_folder(tmp_path, tmp_path / "tagged", build_model_folder(tmp_path / "model"), None, address)
+        shards.tag_folder(tmp_path, tmp_path / "tagged", build_model_folder(tmp_path / "model"), None, address, False)
     assert asked.get("num_cpus") == expected
 
 

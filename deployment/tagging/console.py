@@ -1,4 +1,4 @@
-"""How a script begins."""
+"""Entry point of the scripts."""
 
 import sys
 from collections.abc import Callable
@@ -6,9 +6,9 @@ from io import TextIOWrapper
 
 
 def run_script(main: Callable[[], None]) -> None:
-    """Call a script's ``main``, whose output is never lost to a console or pipe whose encoding lacks a character.
+    """Call ``main`` with an output that no encoding of a console or pipe makes fail.
 
-    What cp1252 or ASCII cannot write, such as a tag in Russian, is written as its code: \\u0442.
+    Characters that the encoding lacks, such as those of a Russian tag in cp1252, are written as escapes: \\u0442.
     """
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):

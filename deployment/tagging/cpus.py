@@ -1,4 +1,4 @@
-"""How many processors this process may use, which in a container is fewer than the machine has."""
+"""The number of processors that this process may use; in a container, fewer than the machine has."""
 
 import math
 import os
@@ -11,12 +11,16 @@ CONTROL_GROUPS = Path("/sys/fs/cgroup")
 
 
 def usable_cpus(process_groups: Path = PROCESS_GROUPS, control_groups: Path = CONTROL_GROUPS) -> int:
-    """Return the number of processors by affinity (taskset, cpusets) and by the container's quota, at least 1.
+    """Return the number of processors by affinity (taskset, cpusets) and by the quota of the container, at least 1.
+
+    os.process_cpu_count of Python 3.13 knows the affinity, but not the quota.
 
     Parameters
     ----------
-    process_groups : the file in which Linux names this process's control groups.
-    control_groups : the folder in which Linux shows them, of version 1 or 2.
+    process_groups : Path
+        File that lists the control groups of this process, on Linux.
+    control_groups : Path
+        Mount point of the control groups, version 1 or 2.
     """
     if sys.platform == "linux":
         cpus = len(os.sched_getaffinity(0))
@@ -27,7 +31,7 @@ def usable_cpus(process_groups: Path = PROCESS_GROUPS, control_groups: Path = CO
 
 
 def cpu_quotas(process_groups: Path, control_groups: Path) -> Iterator[float]:
-    """Yield the processors that each quota over this process leaves it; nothing where there is none."""
+    """Yield each quota that applies to this process, in processors."""
     try:
         lines = process_groups.read_text(encoding="utf-8").splitlines()
     except OSError:
@@ -40,7 +44,7 @@ def cpu_quotas(process_groups: Path, control_groups: Path) -> Iterator[float]:
             mounts = [control_groups / name for name in dict.fromkeys([controllers, "cpu"])]
         else:
             continue
-        # Each group above may have a quota, too. A container often sees its own group as the uppermost one.
+        # Parent groups may have quotas, too. A container often sees its own group as the root.
         own = Path(group.lstrip("/"))
         for mount in mounts:
             for path in (own, *own.parents):
@@ -48,7 +52,7 @@ def cpu_quotas(process_groups: Path, control_groups: Path) -> Iterator[float]:
 
 
 def read_quota(group: Path) -> list[float]:
-    """Return the quota of one control group in processors, in a list; an empty one if it has none."""
+    """Return a list of the quota of a control group in processors, empty if it has none."""
     try:
         if (limit := group / "cpu.max").is_file():
             quota, period = limit.read_text(encoding="utf-8").split()

@@ -1,6 +1,7 @@
-"""HTML to plain text: the one such function of the project, for scraped pages and for a question that is asked.
+"""Convert HTML to plain text, for scraped pages and for the questions of users.
 
-It lies here, and not with the scrapers, because this folder must work when copied out alone as a Space.
+Written by hand, since it must restore LaTeX from MathJax and KaTeX, drop the notices of the site, and keep code such as
+``List<T>``, which is not HTML. General converters do none of this.
 """
 
 import html as html_entities
@@ -12,21 +13,21 @@ from collections.abc import Callable
 from bs4 import BeautifulSoup, Comment
 from bs4.element import NavigableString, PageElement, PreformattedString, Tag
 
-# What a reader of the question never sees as its text.
+# Elements that are not part of a question's text.
 DROPPED_TAGS = {
     *("script", "style", "template", "noscript", "head", "title", "svg", "iframe", "object", "video", "audio"),
     *("canvas", "button", "input", "select", "textarea", "aside"),
 }
 DROPPED_CLASSES = {
-    # What MathJax and KaTeX draw; the LaTeX itself is put back before these are dropped.
+    # The output of MathJax and KaTeX; the LaTeX is restored before these are dropped.
     *("MathJax", "MathJax_Preview", "MathJax_Display", "MathJax_SVG", "MathJax_SVG_Display", "MathJax_CHTML"),
     *("mjx-chtml", "katex-html", "snippet-ctas", "snippet-result"),
-    # The site's own notices (duplicate, closed, locked ...), which it renders inside the body.
+    # Notices of the site (duplicate, closed, locked ...), which it renders within the body.
     *("s-notice", "js-post-notice", "js-post-notices", "post-notice", "post-notices", "special-status"),
     *("question-status", "question-originals-of-duplicate"),
 }
 
-# The editor's placeholder for a picture's description says nothing about the picture.
+# Placeholders of the editor for the description of an image.
 PLACEHOLDER_ALTS = {
     "",
     "alt text",
@@ -39,9 +40,9 @@ PLACEHOLDER_ALTS = {
     "画像の説明をここに入力",
 }
 
-CHARACTERS_PER_TOKEN = 64  # of HTML: four or five of text, and room for markup
-UNENDED = 1_000_000  # more elements than end tags can close
-NEAR = 8  # elements around a formula or a notice that tell what it is
+CHARACTERS_PER_TOKEN = 64  # of HTML: four or five characters of text, plus markup
+NEVER_CLOSED = 1_000_000  # a depth that no number of end tags closes
+MAX_ANCESTORS = 8  # elements around a formula or a notice that identify it
 LINE, PARAGRAPH = 1, 2  # line breaks around a block
 ROWS = {"caption", "dd", "div", "dt", "figcaption", "li", "summary", "tr"}
 HEADINGS = {"h1", "h2", "h3", "h4", "h5", "h6"}
@@ -49,8 +50,8 @@ SECTIONS = {"address", "article", "center", "details", "figure", "footer", "head
 PARAGRAPHS = {"blockquote", "dl", "hr", "ol", "p", "pre", "table", "ul"} | HEADINGS | SECTIONS
 BLOCKS = dict.fromkeys(ROWS, LINE) | dict.fromkeys(PARAGRAPHS, PARAGRAPH)
 
-# A tag or comment as HTML writes it; "List<T>" or "a<b and c>d" is none. No part of it reads past the next "<", so that
-# a search is linear in the text.
+# A tag or comment of HTML, unlike "List<T>" or "a<b and c>d". No part of the pattern reads past the next "<", so that
+# searching takes linear time.
 MARKUP = re.compile(
     r"""<(?:(?P<comment>!--)|!doctype\b[^<>]*+>|(?P<end>/)?(?P<name>a|abbr|acronym|address|article|aside|audio|b|bdi|bdo|big
     |blockquote|body|br|button|canvas|caption|center|cite|code|col|colgroup|dd|del|details|dfn|div|dl|dt|em|embed
@@ -66,25 +67,25 @@ MARKUP = re.compile(
     re.IGNORECASE | re.VERBOSE,
 )
 VOID = {"br", "col", "embed", "hr", "img", "input", "link", "meta", "param", "source", "track", "wbr"}
-# Elements that may end without an end tag.
+# Elements whose end tag is optional.
 ENDING_ALONE = {"li", "p", "td", "th", "tr", "dd", "dt", "option", "thead", "tbody", "tfoot", "colgroup"}
 POSSIBLE_DUPLICATE = re.compile(r"\A\s*Possible Duplicates?:")
 SPACES = re.compile(r"\s+")
 ODD_SPACES = re.compile(r"[\u00a0\u2007\u202f]")
-HALF_A_CHARACTER = re.compile(r"[\ud800-\udfff]")  # of a surrogate pair; no tokenizer takes it
+LONE_SURROGATE = re.compile(r"[\ud800-\udfff]")  # which no tokenizer accepts
 UNPRINTABLE = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ufeff\ud800-\udfff]")
 
 
 def html_to_text(html: str) -> str:
-    """Return the text of an HTML fragment or page as a reader sees it.
+    """Convert an HTML fragment or page to the text that a reader sees. Never raises on any string.
 
-    Paragraphs, quotes, code blocks and lists stand apart by a blank line, list items and table rows have a line each,
-    code keeps its line breaks and indentation, LaTeX stays as written (also where MathJax or KaTeX has rendered it),
-    entities are decoded and non-breaking spaces become spaces. A picture leaves its description unless that is the
-    editor's placeholder; scripts, styles and the site's own notices leave nothing. Never raises on any string.
+    Paragraphs, quotes, code blocks and lists are separated by a blank line; list items and table rows have a line each;
+    code keeps its line breaks and indentation; LaTeX is kept as written, also if MathJax or KaTeX has rendered it;
+    entities are decoded; non-breaking spaces become spaces. An image is replaced by its description, unless that is a
+    placeholder of the editor. Scripts, styles and the notices of the site are dropped.
 
-    A text without a single tag is taken as plain text whose line breaks count, so the function's own output passes
-    through unchanged unless it speaks of tags or entities literally. What may be either is for :func:`question_text`.
+    A text without any tag is plain text whose line breaks are kept. The output of the function therefore passes through
+    unchanged, unless it contains tags or entities literally. For a text that may be either, see :func:`question_text`.
     """
     html = _normalize(html)
     if not MARKUP.search(html):
@@ -93,28 +94,35 @@ def html_to_text(html: str) -> str:
 
 
 def question_text(title: str, description: str, max_tokens: int) -> tuple[str, str]:
-    """Return title and description as the model reads them, of a question that somebody asks or that a file holds.
+    """Return title and description of a question as the model reads them. Never raises on any string.
 
-    A title is plain text, and every sign of it counts. So does every sign of a description, unless the description is
-    HTML: all its text lies in HTML elements, as in what an editor or a site's API gives. Then it goes the way of a
-    scraped page, but what only looks like a tag, such as <T> or an element without its end, stays as text. What the
-    scrapers cleaned is thus read as it was when the model was trained and measured. Markdown is read as it is written.
+    A title is plain text. A description is plain text too, unless all of its text lies in HTML elements, as an editor
+    or the API of a site returns it. It is then converted like a scraped page, except that what only looks like a tag,
+    such as <T> or an element without its end tag, is kept as text. The output of the scrapers is thus read as it was
+    in training and evaluation. Markdown is not converted.
 
-    ``max_tokens`` is how many tokens the model reads; of HTML, at most CHARACTERS_PER_TOKEN characters for each are
-    parsed. Never raises.
+    Parameters
+    ----------
+    title, description : str
+    max_tokens : int
+        Number of tokens that the model reads. At most CHARACTERS_PER_TOKEN characters of HTML per token are parsed.
+
+    Returns
+    -------
+    str, str
     """
-    title, description = (HALF_A_CHARACTER.sub("", text) for text in (title, description))
+    title, description = (LONE_SURROGATE.sub("", text) for text in (title, description))
     if description.lstrip().startswith("<"):
         soup = _parse_html(description, max_tokens * CHARACTERS_PER_TOKEN)
         description = (soup and _render(soup)) or description
     return title, description
 
 
-def _parse_html(text: str, longest: int) -> BeautifulSoup | None:
-    """Return the tree of the first ``longest`` characters of a text that is HTML, or None of any other."""
-    head, tail = _normalize(text[:longest]), text[longest:]
+def _parse_html(text: str, max_characters: int) -> BeautifulSoup | None:
+    """Parse the first ``max_characters`` characters of a text if it is HTML; return None if it is not."""
+    head, tail = _normalize(text[:max_characters]), text[max_characters:]
     if tail and head.rfind("<") > head.rfind(">"):
-        head = head[: head.rfind("<")]  # of a tag that is cut in two
+        head = head[: head.rfind("<")]  # drop a truncated tag
     parts, position, depth, in_script = [], 0, 0, False
     for tag, change in [*_real_tags(head, tail), (None, 0)]:
         start, end = tag.span() if tag else (len(head), len(head))
@@ -128,22 +136,22 @@ def _parse_html(text: str, longest: int) -> BeautifulSoup | None:
             end = close + 3 if close >= 0 else len(head)
         parts += [between if in_script else between.replace("<", "&lt;"), head[start:end]]
         position, depth = end, max(depth + change, 0)
-        in_script = head.startswith("<script", start)  # where LaTeX lies as it is
+        in_script = head.startswith("<script", start)  # where LaTeX is not escaped
     return BeautifulSoup("".join(parts), "lxml")
 
 
 def _real_tags(head: str, tail: str) -> list[tuple[re.Match, int]]:
-    """Return the tags and comments of ``head`` that have their end in ``head`` or ``tail``, or that need none.
+    """Return the tags and comments of ``head`` that are closed in ``head`` or ``tail``, or need not be closed.
 
-    With each comes how many elements it opens: 1, -1 of an end tag, 0 of one that never holds text, and UNENDED of one
-    whose end is not in ``head``. Names are in the letter case of the first tag or in lower case. A <p> or the like
-    needs no end tag, if any element of the text has one.
+    Each comes with the change of depth: 1 for a start tag, -1 for an end tag, 0 for an element without content, and
+    NEVER_CLOSED for one that is not closed within ``head``. Names are in the letter case of the first tag or in lower
+    case. An end tag that is optional may be missing if any other element of the text has one.
     """
     found = list(MARKUP.finditer(head))
     upper = bool(found and found[0]["name"] and found[0]["name"].isupper())
     in_tail = {name for name in {tag["name"] for tag in found} if name and f"</{name}" in tail}
     has_ends = bool(in_tail) or any(tag["end"] for tag in found)
-    real, ends = {}, defaultdict(list)  # what each opens; end tags without a start tag so far
+    real, ends = {}, defaultdict(list)  # change of depth by tag; end tags without a start tag so far
     last_comment = len(head) if "-->" in tail else head.rfind("-->")
     for number, tag in reversed(list(enumerate(found))):
         name = tag["name"]
@@ -157,7 +165,7 @@ def _real_tags(head: str, tail: str) -> list[tuple[re.Match, int]]:
             elif ends[name.lower()]:
                 real |= {number: 1, ends[name.lower()].pop(): -1}
             elif name in in_tail or (name.lower() in ENDING_ALONE and has_ends):
-                real[number] = UNENDED
+                real[number] = NEVER_CLOSED
     return [(found[number], real[number]) for number in sorted(real)]
 
 
@@ -167,7 +175,7 @@ def _normalize(text: str) -> str:
 
 
 def _tidy(text: str) -> str:
-    """Drop spaces at the ends of lines and blank lines around the text; indentation stays."""
+    """Remove spaces at the ends of lines, and blank lines around the text; keep indentation."""
     return "\n".join(line.rstrip() for line in text.split("\n")).strip("\n")
 
 
@@ -178,7 +186,7 @@ def _render(soup: BeautifulSoup) -> str:
 
 
 def _restore_latex(soup: BeautifulSoup) -> None:
-    """Put the LaTeX that MathJax keeps in a script, or KaTeX in an annotation, back into the text."""
+    """Restore LaTeX, which MathJax keeps in a script and KaTeX in an annotation."""
     for script in soup.find_all("script", type=re.compile("^math/tex")):
         dollars = "$$" if "mode=display" in script["type"] else "$"
         script.replace_with(NavigableString(f"{dollars}{script.string or ''}{dollars}"))
@@ -194,7 +202,7 @@ def _drop_unread(soup: BeautifulSoup) -> None:
     for element in soup.find_all(_is_unread):
         if not element.decomposed:
             element.decompose()
-    # Until 2013 the site wrote its duplicate notice into the body itself, as a quote.
+    # Until 2013 the site inserted its duplicate notice into the body, as a quote.
     for notice in soup.find_all(string=POSSIBLE_DUPLICATE):
         quote = None if notice.decomposed else _ancestor(notice, lambda tag: tag.name == "blockquote")
         if quote and next((text for text in quote.strings if text.strip()), None) is notice:
@@ -202,8 +210,8 @@ def _drop_unread(soup: BeautifulSoup) -> None:
 
 
 def _ancestor(node: PageElement, wanted: Callable[[Tag], bool]) -> Tag | None:
-    """Return the nearest wanted element around a node; further away than NEAR is none of the site's own markup."""
-    return next((tag for tag in itertools.islice(node.parents, NEAR) if wanted(tag)), None)
+    """Return the nearest wanted element around a node, within MAX_ANCESTORS, or None."""
+    return next((tag for tag in itertools.islice(node.parents, MAX_ANCESTORS) if wanted(tag)), None)
 
 
 def _classes(tag: Tag) -> list:
@@ -215,17 +223,17 @@ def _is_unread(element: Tag) -> bool:
 
 
 def _follows_a_cell(cell: Tag) -> bool:
-    before = itertools.islice(cell.previous_siblings, 3)  # blanks and comments may lie between
+    before = itertools.islice(cell.previous_siblings, 3)  # blanks and comments may be in between
     return next((node.name in ("td", "th") for node in before if isinstance(node, Tag)), False)
 
 
 class _Renderer:
-    """Writes a tree as text; iterative, since a page may nest deeper than Python recurses."""
+    """Renders a tree as text; iterative, since a page may be nested more deeply than Python's recursion limit."""
 
     def __init__(self) -> None:
         self.parts: list[str] = []
-        self.line_breaks = 0  # owed before the next text
-        self.space = False  # owed before the next text on the same line
+        self.line_breaks = 0  # pending before the next text
+        self.space = False  # pending before the next text on the same line
         self.pre_depth = 0
         self.item_depth = 0
 
@@ -261,7 +269,7 @@ class _Renderer:
 
     def _break(self, tag: Tag) -> None:
         breaks = BLOCKS.get(tag.name, 0)
-        if self.item_depth:  # one item a line: no blank lines inside an item
+        if self.item_depth:  # one line per item, without blank lines
             breaks = min(breaks, LINE)
         self.line_breaks = max(self.line_breaks, breaks)
 
@@ -278,7 +286,7 @@ class _Renderer:
 
     def _write(self, text: str) -> None:
         if self.pre_depth:
-            # The line break after <pre> and the one before </pre> belong to the markup.
+            # The line breaks after <pre> and before </pre> are part of the markup.
             text = text.removeprefix("\n") if self.line_breaks else text
             if text:
                 self._flush_breaks()

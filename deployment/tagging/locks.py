@@ -1,4 +1,4 @@
-"""A file that one run at a time may write, on every system."""
+"""A lock that lets one run at a time write a file, on all platforms."""
 
 import sys
 from collections.abc import Iterator
@@ -10,13 +10,14 @@ from filelock import FileLock, Timeout
 
 @contextmanager
 def sole_writer(path: Path) -> Iterator[None]:
-    """Hold ``path`` against other runs within the block, by a locked hidden file beside it; its folder is made.
+    """Lock ``path`` within the block, by a hidden file beside it. Its folder is created if necessary.
 
-    The system frees the lock when the process ends, however it ends.
+    The operating system releases the lock when the process ends, also when it is killed.
 
     Raises
     ------
-    BlockingIOError : another run holds it.
+    BlockingIOError
+        If another run holds the lock.
     """
     target = path.resolve()  # a link and its target are one file
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -25,11 +26,11 @@ def sole_writer(path: Path) -> Iterator[None]:
     try:
         lock.acquire()
     except Timeout:
-        message = f"{path} is being written by another run: wait for its end, or name another --output"
+        message = f"{path} is being written by another run: wait until it ends, or choose another --output"
         raise BlockingIOError(message) from None
     try:
         yield
     finally:
-        if sys.platform != "win32":  # there filelock removes it, as nobody can remove an open file
+        if sys.platform != "win32":  # there filelock removes it, since an open file cannot be removed
             marker.unlink(missing_ok=True)
         lock.release()

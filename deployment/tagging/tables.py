@@ -1,4 +1,4 @@
-"""The files of questions that predict.py reads, and the same files with tags: CSV or Parquet, in constant memory."""
+"""Read files of questions and write them with tags: CSV or Parquet, in constant memory."""
 
 import csv
 import difflib
@@ -12,10 +12,10 @@ from pathlib import Path
 
 TEXT_COLUMNS = ("title", "description")
 RESULT_COLUMNS = ("tags", "scores")
-csv.field_size_limit(10_000_000)  # characters; a longer cell is a quotation mark that was never closed
-ROWS = 1_000  # of a Parquet file that are in memory at a time
-NEAR = 0.75  # of two names' letters in common, as difflib counts them: "descripton" for description, "titel" for title
-FEWEST_LETTERS = 3  # of an abbreviation such as "desc"
+csv.field_size_limit(10_000_000)  # characters; a longer cell is the result of an unclosed quotation mark
+BATCH_ROWS = 1_000  # rows of a Parquet file in memory at a time
+MIN_SIMILARITY = 0.75  # of two names, by difflib's ratio: "descripton" and description, "titel" and title
+MIN_LETTERS = 3  # of an abbreviation such as "desc"
 OTHER_SEPARATOR = re.compile("[;\t|]")
 INVISIBLE = re.compile("[\u200b\u2060\ufeff]")
 UNDECODABLE = re.compile("[\udc80-\udcff]")  # what errors="surrogateescape" makes of a byte that is not UTF-8
@@ -30,7 +30,9 @@ def read_questions(path: Path) -> Iterator[tuple[str, str]]:
 
     Raises
     ------
-    ValueError : the file cannot be read, or has no text column, or already has a result's; the message says where
+    ValueError
+        If the file cannot be read, has no text column, or already has a column of the results. The message gives the
+        place.
     """
     if is_parquet(path):
         for batch in read_batches(path):
@@ -88,15 +90,15 @@ def read_batches(path: Path) -> Iterator:
                 kind = file.schema_arrow.field(column).type
                 if not holds_text(kind):
                     raise ValueError(f"{path}: the column {column!r} holds {kind}; it must hold strings")
-            yield from file.iter_batches(ROWS)
+            yield from file.iter_batches(BATCH_ROWS)
     except (pyarrow.ArrowException, OSError) as error:
-        if isinstance(error, OSError) and error.errno:  # of the disk; Arrow's own are of the file
+        if isinstance(error, OSError) and error.errno:  # of the disk; Arrow sets no errno for a damaged file
             raise
         raise ValueError(f"{path}: not readable as Parquet ({str(error).splitlines()[0]})") from error
 
 
 def holds_text(kind) -> bool:
-    """Whether a ``pyarrow.DataType`` is a string's, also as a category, or that of a column of nulls alone."""
+    """Return whether a ``pyarrow.DataType`` is one of strings, also as a dictionary, or of nulls only."""
     from pyarrow import types
 
     if types.is_dictionary(kind):
@@ -105,19 +107,21 @@ def holds_text(kind) -> bool:
 
 
 def read_header(path: Path) -> list[str]:
-    """Return the names of a CSV file's columns that :func:`read_rows` gives, as they are written."""
+    """Return the column names of a CSV file as they are written: those that :func:`read_rows` yields."""
     return list(_columns(path).values())
 
 
 def read_rows(path: Path) -> Iterator[dict[str, str]]:
-    """Yield the rows of a CSV file as dicts, every one with a cell for each column of the header.
+    """Yield the rows of a CSV file as dicts, each with a cell for every column of the header.
 
-    Columns that have neither a name nor cells, as spreadsheets leave behind, are left out, and empty cells beyond the
-    header's last.
+    Columns without a name and without cells, as spreadsheets produce them, are ignored; so are empty cells beyond the
+    last column.
 
     Raises
     ------
-    ValueError : no CSV in UTF-8, an unusable header, or a row of too few or too many cells; the message names the line
+    ValueError
+        If the file is not CSV in UTF-8, its header is not usable, or a row has too few or too many cells. The message
+        gives the line.
     """
     columns = _columns(path)
     records = _records(path)
@@ -129,10 +133,10 @@ def read_rows(path: Path) -> Iterator[dict[str, str]]:
 
 
 def _records(path: Path) -> Iterator[tuple[int, list[str]]]:
-    """Yield (line on which it ends, cells) of a CSV file's header and rows; an empty line is no row."""
+    """Yield (number of the last line, cells) of the header and of each row of a CSV file. Empty lines are skipped."""
     with path.open(encoding="utf-8-sig", newline="") as file:
         reader = csv.reader(file, strict=True)
-        line = 0  # where the last sound row ended
+        line = 0  # the last line of the last valid row
         try:
             for cells in reader:
                 if cells:
@@ -145,7 +149,7 @@ def _records(path: Path) -> Iterator[tuple[int, list[str]]]:
 
 
 def _columns(path: Path) -> dict[int, str]:
-    """Return {place in a row: name} of a CSV file's columns, but for those that have neither a name nor a cell."""
+    """Return {index: name} of the columns of a CSV file, without those that have neither a name nor a cell."""
     with path.open("rb") as file:
         if file.read(4) == b"PAR1":
             raise ValueError(f"{path}: a Parquet file; give it a name that ends in .parquet")
@@ -164,7 +168,7 @@ def _columns(path: Path) -> dict[int, str]:
             places = " and ".join(str(place + 1) for place in sorted(unnamed - empty))
             raise ValueError(f"{path}: the columns {places} hold cells, but have no name; name them in the first line")
     if empty:
-        _tell(f"{path}: {len(empty)} empty columns without a name are left out")
+        _report_once(f"{path}: {len(empty)} empty columns without a name are left out")
     return {place: name for place, name in enumerate(header) if place not in empty}
 
 
@@ -175,11 +179,12 @@ def undecodable_line(path: Path) -> int:
 
 
 def text_columns(columns: Sequence[str], path: Path) -> dict[str, str]:
-    """Return {name of TEXT_COLUMNS: column of that name}, at least one.
+    """Return {name in TEXT_COLUMNS: column}, with at least one entry.
 
     Raises
     ------
-    ValueError : as match_columns, or there is none, or a column bears a result's name
+    ValueError
+        As :func:`match_columns`; or if there is no text column, or a column has the name of a result.
     """
     for column in columns:
         if (name := _plain(column)) in RESULT_COLUMNS:
@@ -191,13 +196,14 @@ def text_columns(columns: Sequence[str], path: Path) -> dict[str, str]:
 
 
 def match_columns(columns: Sequence[str], known: Sequence[str], path: Path) -> dict[str, str]:
-    """Return {known name: column of that name}, whatever its letter case and the blanks around it.
+    """Return {known name: column}, ignoring letter case and surrounding blanks.
 
-    What is read under another name, or not read while a known column is missing, is told on stderr, once.
+    Columns whose names were adapted, and unknown columns while a known one is missing, are reported on stderr, once.
 
     Raises
     ------
-    ValueError : two columns have one name, or none has a known one but one is nearly called so
+    ValueError
+        If two columns have the same name, or a known column is missing while another one has a similar name.
     """
     called: dict[str, list[str]] = {}
     for column in columns:
@@ -216,24 +222,24 @@ def match_columns(columns: Sequence[str], known: Sequence[str], path: Path) -> d
             )
     for name, column in found.items():
         if column != name:
-            _tell(f"{path}: the column {column!r} is read as {name}")
+            _report_once(f"{path}: the column {column!r} is read as {name}")
     if found and missing and unread:
-        _tell(f"{path}: no column {', '.join(missing)}; not read: {', '.join(unread)}")
+        _report_once(f"{path}: no column {', '.join(missing)}; not read: {', '.join(unread)}")
     return found
 
 
 def _plain(column: str) -> str:
-    """Return a column's name in lower case, without blanks around it and what no editor shows."""
+    """Return the name of a column in lower case, without surrounding blanks and invisible characters."""
     return INVISIBLE.sub("", column).strip().lower()
 
 
 def _is_near(column: str, name: str) -> bool:
-    """Whether a column that is not called ``name`` may be meant by it: misspelt, cut short, or within a longer name."""
-    cut_short = len(column) >= FEWEST_LETTERS and (name.startswith(column) or column in name.split("_"))
-    return cut_short or name in column or difflib.SequenceMatcher(None, column, name).ratio() >= NEAR
+    """Return whether ``column`` may stand for ``name``: misspelt, abbreviated, or part of a longer name."""
+    cut_short = len(column) >= MIN_LETTERS and (name.startswith(column) or column in name.split("_"))
+    return cut_short or name in column or difflib.SequenceMatcher(None, column, name).ratio() >= MIN_SIMILARITY
 
 
 @cache
-def _tell(message: str) -> None:
-    """Say something about a file once, however often it is read."""
+def _report_once(message: str) -> None:
+    """Print a message about a file, once."""
     print(message, file=sys.stderr)
