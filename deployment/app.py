@@ -19,10 +19,9 @@ from tagging.console import run_script
 from tagging.explain import explain_tags
 from tagging.html_text import question_text
 from tagging.model_folder import ModelFolderError, add_model_folder_option
-from tagging.options import port, script_parser
+from tagging.options import DEFAULT_SITE, port, script_parser
 from tagging.tagger import Tagger
 
-SITE = "https://datascience.stackexchange.com"  # whose tag pages are linked; TAGGER_SITE sets another
 MAX_BATCH = 64  # questions of one call of /predict_batch
 MAX_QUEUE = 64  # calls in the queue; a further one is rejected at once
 MAX_HISTORY = 10  # questions that the browser keeps
@@ -165,7 +164,7 @@ def make_handlers(tagger) -> tuple:
     """Return the event handlers of the page: the one that shows an answer, and the one that explains it."""
     from jinja2 import Environment, FileSystemLoader
 
-    site = (os.environ.get("TAGGER_SITE") or SITE).rstrip("/")
+    site = (os.environ.get("TAGGER_SITE") or DEFAULT_SITE).rstrip("/")
     render = Environment(loader=FileSystemLoader(Path(__file__).parent), autoescape=True).get_template("answer.html")
 
     def tag_url(tag: str) -> str:

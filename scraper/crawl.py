@@ -12,7 +12,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import urlsplit
 
-from tagging.options import add_force_option, at_least_one, number_from
+from tagging.options import DEFAULT_SITE, add_force_option, at_least_one, number_from
 
 from scraper.addresses import host_of, web_address
 from scraper.pages import ElsewhereError, Page, PageError, is_challenge
@@ -248,6 +248,11 @@ def add_polite_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--contact", help="address or mail for the User-Agent, so that the site can reach you")
     add_force_option(parser, START_OVER)
+
+
+def add_site_option(parser: argparse.ArgumentParser) -> None:
+    """Add ``--site``, the address of a Stack Exchange site."""
+    parser.add_argument("--site", type=site_address, default=DEFAULT_SITE, help="address of the site")
 
 
 def site_address(text: str) -> str:

@@ -25,7 +25,7 @@ from tagging.options import at_least_one, script_parser
 
 from data.files import URL_COLUMNS, iter_rows
 from scraper.addresses import is_of_site
-from scraper.crawl import Crawler, add_crawl_options, crawl_options, orderly_end, site_address
+from scraper.crawl import Crawler, add_crawl_options, add_site_option, crawl_options, orderly_end
 from scraper.csv_store import CsvStore, to_csv
 from scraper.pages import (
     LISTING_READY,
@@ -172,9 +172,7 @@ def write_changed(path: Path, rows: list[dict[str, str]]) -> None:
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
     """Return the command line's arguments."""
     parser = script_parser(__doc__)
-    parser.add_argument(
-        "--site", type=site_address, default="https://datascience.stackexchange.com", help="address of the site"
-    )
+    add_site_option(parser)
     parser.add_argument(
         "--pages", type=at_least_one, help=f"listing pages to read, {PAGE_SIZE} questions each; all if not given"
     )

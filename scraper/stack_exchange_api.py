@@ -30,7 +30,7 @@ from data.files import DETAILS_COLUMNS, iter_rows, write_json
 from data.source import write_source
 from scraper.api_answers import LARGEST_ID, AnswerError, api_time, iso_time, parse_question_item, question_id
 from scraper.api_client import ADDRESS, KEYLESS_PAGES, PAGE_SIZE, Api
-from scraper.crawl import add_polite_options, api_address, orderly_end, site_address
+from scraper.crawl import add_polite_options, add_site_option, api_address, orderly_end
 from scraper.csv_store import CsvStore
 from scraper.failures import Failures
 from scraper.pages import question_key
@@ -191,9 +191,7 @@ def api_date(text: str) -> int:
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
     """Return the command line's arguments."""
     parser = script_parser(__doc__)
-    parser.add_argument(
-        "--site", type=site_address, default="https://datascience.stackexchange.com", help="address of the site"
-    )
+    add_site_option(parser)
     parser.add_argument("--from", dest="since", type=api_date, default="2008-01-01", help="first day, UTC")
     parser.add_argument("--to", dest="until", type=api_date, help="day before which questions were asked, UTC")
     parser.add_argument("--tagged", help="only questions with this tag; with all of them, if joined by ;")

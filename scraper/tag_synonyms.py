@@ -17,7 +17,7 @@ from tagging.options import script_parser
 
 from data.files import SYNONYM_COLUMNS, refuse_overwrite
 from scraper.api_client import ADDRESS, Api
-from scraper.crawl import add_polite_options, api_address, orderly_end, site_address
+from scraper.crawl import add_polite_options, add_site_option, api_address, orderly_end
 from scraper.csv_store import to_csv
 
 
@@ -35,9 +35,7 @@ def read_synonyms(api: Api) -> dict[str, str]:
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
     """Return the command line's arguments."""
     parser = script_parser(__doc__)
-    parser.add_argument(
-        "--site", type=site_address, default="https://datascience.stackexchange.com", help="address of the site"
-    )
+    add_site_option(parser)
     parser.add_argument("--output", type=Path, default=Path("data/tag_synonyms.csv"), help="CSV file to write")
     parser.add_argument("--api", type=api_address, default=ADDRESS, help="address of the API")
     add_polite_options(parser)

@@ -17,10 +17,12 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from tagging.options import DEFAULT_SITE
+
 DEFAULTS = {
     "TAGGER_SPACE": "http://127.0.0.1:7860",
     "TAGGER_MODEL": "",
-    "TAGGER_SITE": "https://datascience.stackexchange.com",
+    "TAGGER_SITE": DEFAULT_SITE,
     "TAGGER_TIMEOUT": "20",
     "TAGGER_IN_FLIGHT": "32",
     "TAGGER_RATE_LIMIT": "240 per minute",
