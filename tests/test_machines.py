@@ -94,9 +94,11 @@ def test_a_ray_of_this_machine_keeps_to_the_usable_cores(tmp_path, monkeypatch, 
     monkeypatch.setitem(sys.modules, "ray", SimpleNamespace(init=init))
     shards = importlib.import_module("shards")
     monkeypatch.setattr(shards, "usable_cpus", lambda: 3)
-    pd.DataFrame({"title": ["python"]}).to_parquet(tmp_path / "one.parquet")
+    source, model = tmp_path / "shards", build_model_folder(tmp_path / "model")
+    source.mkdir()
+    pd.DataFrame({"title": ["python"]}).to_parquet(source / "one.parquet")
     with pytest.raises(ConnectionError):
-        shards.tag_folder(tmp_path, tmp_path / "tagged", build_model_folder(tmp_path / "model"), None, address, False)
+        shards.tag_folder(source, tmp_path / "tagged", model, None, address, force=False)
     assert asked.get("num_cpus") == expected
 
 
