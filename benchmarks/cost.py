@@ -1,6 +1,6 @@
-"""Measure how many answers an explanation costs as much as, and hold the form's rate limit against it.
+"""Measure the cost of an explanation in answers, and compare it to its charge in the form's rate limit.
 
-In: a model folder and questions. Out: a table. Fails if an explanation costs more than it is charged for.
+Input: a model folder and questions. Output: a table. Fails if an explanation costs more than its charge.
 
     python benchmarks/cost.py --questions data/ques_details.csv    # -> reports/cost.md
 """
@@ -25,11 +25,11 @@ from data.markdown import markdown_table
 from webapp.questions import MAX_EXPLANATION_COST, Question, explanation_cost
 
 QUESTIONS, SEED, REPETITIONS = 30, 0, 3
-MOST_ABOVE = 1.25  # of the median cost against the charge: what other work on the machine may add
+MAX_ABOVE = 1.25  # ratio of median cost to charge; tolerates other load on the machine
 
 
-def ratio(tagger: Tagger, question: Question) -> float:
-    """Return the time of a question's explanation in times of its answer."""
+def cost_ratio(tagger: Tagger, question: Question) -> float:
+    """Return the time to explain a question divided by the time to answer it."""
     answer, explanation = (fastest(partial(run, *question), REPETITIONS) for run in (tagger.answer, tagger.explain))
     return explanation / answer
 
@@ -56,16 +56,16 @@ def main(argv: list[str] | None = None) -> None:
     }
     rows, missed = [], []
     for kind, asked in kinds.items():
-        cost = np.median([ratio(tagger, question) for question in asked])
+        cost = np.median([cost_ratio(tagger, question) for question in asked])
         charge = np.median([explanation_cost(question) for question in asked])
         rows.append((kind, len(asked), f"{cost:.1f}", f"{charge:.1f}"))
-        if cost > MOST_ABOVE * charge:
+        if cost > MAX_ABOVE * charge:
             missed.append(kind)
-    title = f"# What an explanation costs, in answers to the same text; at most {MAX_EXPLANATION_COST} are charged\n"
-    table = markdown_table(["texts", "number", "cost, median", "charge, median"], rows)
+    title = f"# Cost of an explanation, in answers to the same text; the charge is at most {MAX_EXPLANATION_COST}\n"
+    table = markdown_table(["texts", "number", "median cost", "median charge"], rows)
     write_report("cost", args.output, [title, table])
     if missed:
-        sys.exit(f"an explanation costs more than it is charged for: {', '.join(missed)}")
+        sys.exit(f"an explanation costs more than its charge: {', '.join(missed)}")
 
 
 if __name__ == "__main__":

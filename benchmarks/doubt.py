@@ -1,6 +1,6 @@
-"""Tell how often the tagger says that its tags fit, on questions of its site and on texts that are none.
+"""Measure how often the tagger reports that its tags fit, for questions of its own site and for unrelated texts.
 
-In: the model of deployment/model/, questions of its own site, and of other sites where there are some. Out: a table.
+Input: the model of deployment/model/, questions of its own site, and optionally of other sites. Output: a table.
 
     python benchmarks/doubt.py --own data/ques_details.csv --other elsewhere/ques_details.csv    # -> reports/doubt.md
 """
@@ -24,9 +24,9 @@ from benchmarks.measure import add_output_option, write_report
 from data.files import read_questions
 from data.markdown import markdown_table
 
-QUESTIONS = 400  # of each kind at most
+QUESTIONS = 400  # maximum number of texts of each kind
 SEED = 0
-WORDS = 10  # of a made-up title
+WORDS = 10  # per generated title
 LANGUAGES = (
     "Wie finde ich heraus, warum mein Auto morgens nicht anspringt?",
     "Wann fährt der nächste Zug von hier nach Berlin ab?",
@@ -41,8 +41,8 @@ LANGUAGES = (
 )
 
 
-def made_up_titles(tagger: Tagger) -> dict[str, list[str]]:
-    """Return titles of English words in any order, titles of random letters, and questions in other languages."""
+def unrelated_titles(tagger: Tagger) -> dict[str, list[str]]:
+    """Return titles of random English words, titles of random letters, and questions in other languages."""
     rng = random.Random(SEED)
     words = sorted(
         word for word in tagger.model.tokenizer.get_vocab() if word.isascii() and word.isalpha() and len(word) > 2
@@ -59,14 +59,14 @@ def made_up_titles(tagger: Tagger) -> dict[str, list[str]]:
 
 
 def sample(path: Path) -> tuple[list[str], list[str]]:
-    """Return titles and descriptions of at most QUESTIONS rows of a ques_details.csv, drawn with SEED."""
+    """Return titles and descriptions of at most QUESTIONS random rows of a ques_details.csv, sampled with SEED."""
     questions = read_questions(path)
     drawn = questions.sample(min(QUESTIONS, len(questions)), random_state=SEED)
     return drawn["title"].tolist(), drawn["description"].tolist()
 
 
 def row(name: str, tagger: Tagger, titles: list[str], descriptions: list[str]) -> tuple:
-    """Return a row of the table: how many of the texts the tagger's tags are said to fit, and how sure it is."""
+    """Return a row of the table: the share of texts whose tags fit, and the median probability of the best tag."""
     answers = [tagger.answer(title, description) for title, description in zip(titles, descriptions, strict=True)]
     best = np.median([answer["suggested"][0]["probability"] for answer in answers])
     return name, len(answers), f"{np.mean([answer['fits'] for answer in answers]):.2f}", f"{best:.2f}"
@@ -76,7 +76,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser = script_parser(__doc__)
     add_model_folder_option(parser)
     parser.add_argument("--own", type=Path, required=True, help="a ques_details.csv of the model's site")
-    parser.add_argument("--other", type=Path, nargs="*", default=[], help="files of the same form of other sites")
+    parser.add_argument("--other", type=Path, nargs="*", default=[], help="ques_details.csv files of other sites")
     add_output_option(parser, "doubt")
     return parser.parse_args(argv)
 
@@ -93,7 +93,7 @@ def main(argv: list[str] | None = None) -> None:
                 rows.append(row(f"{path}, title and description", tagger, titles, descriptions))
     except (ValueError, OSError) as error:
         sys.exit(str(error))
-    for name, titles in made_up_titles(tagger).items():
+    for name, titles in unrelated_titles(tagger).items():
         rows.append(row(name, tagger, titles, [""] * len(titles)))
     table = markdown_table(["texts", "number", "said to fit", "probability of the best tag, median"], rows)
     write_report("doubt", args.output, ["# When the tagger says that its tags fit", "", table])

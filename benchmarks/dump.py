@@ -1,6 +1,6 @@
-"""Measure how fast a data dump is read, beside a bare parser over the same file, and in how much memory.
+"""Measure the speed and the memory of reading a data dump, compared to a bare XML parser on the same file.
 
-Out: ratios of one run. The file is made here: a block of questions and answers of the sample site, repeated.
+The dump is generated: questions and answers of the sample site, repeated. Output: speeds relative to the bare parser.
 
     python benchmarks/dump.py --megabytes 1000    # -> reports/dump.md
 """
@@ -26,13 +26,13 @@ from scraper.archives import open_posts
 from scraper.posts_xml import raw_questions
 
 SCRIPT = Path(__file__).parents[1] / "scraper/data_dump.py"
-LEAST_SHARE = 0.8  # of the bare parser's speed
-MOST_MEMORY = 200  # MB
-STEP = 10_000  # between the ids of two repetitions
+MIN_SHARE = 0.8  # of the bare parser's speed
+MAX_MEMORY = 200  # MB
+STEP = 10_000  # difference between the ids of two repetitions
 
 
 def write_dump(path: Path, megabytes: int) -> int:
-    """Write a Posts.xml of a size, a question and an answer in turn, and return the number of questions."""
+    """Write a Posts.xml of that size, with questions and answers in turn; return the number of questions."""
     block = []
     for number, question in enumerate(make_questions(450)):
         body, date = quoteattr(question.body_html), question.asked.isoformat()
@@ -53,7 +53,7 @@ def write_dump(path: Path, megabytes: int) -> int:
 
 
 def bare_parser(path: Path) -> None:
-    """Do nothing but parse, with the memory given back after each row."""
+    """Parse the file and free each row."""
     with path.open("rb") as file:
         for _, row in etree.iterparse(file, tag="row"):
             row.clear()
@@ -62,14 +62,14 @@ def bare_parser(path: Path) -> None:
 
 
 def reader(path: Path) -> None:
-    """Read the questions as data_dump.py does, before their HTML is cleaned."""
+    """Read the questions as data_dump.py does, without converting their HTML."""
     with open_posts(path) as (posts, _):
         for _ in raw_questions(posts):
             pass
 
 
 def whole_script(path: Path) -> float:
-    """Run data_dump.py; return the peak of the memory of all its processes together, in MB."""
+    """Run data_dump.py; return the peak memory of all its processes together in MB."""
     output = path.with_name("ques_details.csv")
     command = [SCRIPT, "--input", path, "--site", "https://site.example", "--output", output]
     return peak_memory(command, memory=proportional)
@@ -77,7 +77,7 @@ def whole_script(path: Path) -> float:
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser = script_parser(__doc__)
-    parser.add_argument("--megabytes", type=at_least_one, default=1000, help="size of the dump")
+    parser.add_argument("--megabytes", type=at_least_one, default=1000, help="size of the dump in MB")
     add_output_option(parser, "dump")
     return parser.parse_args(argv)
 
@@ -88,19 +88,20 @@ def main(argv: list[str] | None = None) -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "Posts.xml")
         questions = write_dump(path, args.megabytes)
-        took = {
-            "a bare lxml.iterparse": seconds(lambda: bare_parser(path)),
-            "the reader of data_dump.py": seconds(lambda: reader(path)),
-            "data_dump.py, its HTML cleaned and written": seconds(lambda: peaks.append(whole_script(path))),
+        times = {
+            "bare lxml.iterparse": seconds(lambda: bare_parser(path)),
+            "reader of data_dump.py": seconds(lambda: reader(path)),
+            "data_dump.py, with HTML conversion and output": seconds(lambda: peaks.append(whole_script(path))),
         }
-    base = next(iter(took.values()))
+    base = next(iter(times.values()))
     lines = [f"# A dump of {args.megabytes} MB with {questions} questions", ""]
-    lines.append(markdown_table(["", "speed"], [(name, f"{base / duration:.2f}") for name, duration in took.items()]))
+    rows = [(name, f"{base / duration:.2f}") for name, duration in times.items()]
+    lines.append(markdown_table(["", "relative speed"], rows))
     lines += ["", f"Peak memory of data_dump.py and its workers together: {peaks[0]:.0f} MB."]
     write_report("dump", args.output, lines)
-    share = base / took["the reader of data_dump.py"]
-    if share < LEAST_SHARE or peaks[0] > MOST_MEMORY:
-        sys.exit(f"the reader has {share:.2f} of the bare parser's speed, at a peak of {peaks[0]:.0f} MB")
+    share = base / times["reader of data_dump.py"]
+    if share < MIN_SHARE or peaks[0] > MAX_MEMORY:
+        sys.exit(f"reader: {share:.2f} of the speed of the bare parser, peak {peaks[0]:.0f} MB")
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
-"""Measure how fast finetune.py trains, beside a bare PyTorch loop and beside transformers' Trainer as it comes.
+"""Measure the training speed of finetune.py, compared to a bare PyTorch loop and to transformers' Trainer by default.
 
-In: the output of filter_tags.py and a backbone. Out: questions per second as ratios of one run. All three take an
-epoch over the same questions by the same model, in ROUNDS rounds, and the fastest counts; the bare loop gets
-finetune.py's own batches, ready made.
+Input: the output of filter_tags.py and a backbone. Output: questions per second, relative to the bare loop. All three
+train for one epoch on the same questions with the same model, in ROUNDS rounds, of which the fastest counts; the bare
+loop gets finetune.py's batches, already tokenized and padded.
 
     python benchmarks/fine_tuning.py --model all-minilm-l6-v2    # -> reports/fine_tuning.md
 """
@@ -31,12 +31,12 @@ from training.backbones import find_backbone
 from training.questions import Part, read_part
 
 ROUNDS = 2
-LEAST_SHARE = 0.9  # of the bare loop's speed
-LEAST_SPEED_UP = 1.4  # over the Trainer's defaults
+MIN_SHARE = 0.9  # of the speed of the bare loop
+MIN_SPEED_UP = 1.4  # over Trainer with its default settings
 
 
 def make_trainer(args: argparse.Namespace, folder: Path, train: Part, defaults: bool):
-    """Return finetune.py's Trainer, without evaluation and checkpoints; or one with the Trainer's own defaults."""
+    """Return finetune.py's Trainer without evaluation and checkpoints, or one with Trainer's default settings."""
     from transformers import EarlyStoppingCallback, TrainingArguments
 
     options = finetune.parse_args(
@@ -68,7 +68,7 @@ def make_trainer(args: argparse.Namespace, folder: Path, train: Part, defaults: 
 
 
 def bare_loop(trainer) -> Callable[[], None]:
-    """Return an epoch of forward, backward and AdamW over the batches of ``trainer``, in its precision, and no more."""
+    """Return a function that trains for one epoch (forward, backward, AdamW) on the batches of ``trainer``."""
     import torch
 
     device = trainer.args.device
@@ -92,7 +92,7 @@ def bare_loop(trainer) -> Callable[[], None]:
 
 
 def padding(trainer) -> tuple[int, int]:
-    """Return the tokens of an epoch, and those of them that are padding."""
+    """Return the number of tokens of an epoch, and the number of padding tokens."""
     masks = [batch["attention_mask"] for batch in trainer.get_train_dataloader()]
     read = sum(int(mask.sum()) for mask in masks)
     return read, sum(mask.numel() for mask in masks) - read
@@ -114,21 +114,23 @@ def report(
             [(name, f"{bare / spent:.2f}") for name, spent in taken.items()],
         ),
         "",
-        f"finetune.py against Trainer's defaults (fp32, padded to the longest in random order): {plain / mine:.2f}; "
+        f"Speed-up of finetune.py over Trainer's defaults (fp32, random batches, dynamic padding): {plain / mine:.2f}; "
         + ", ".join(padded)
         + ".\n",
-        f"{tokens['finetune.py'][0] / mine:.0f} tokens a second, padding left out. Tokenizing, once for all epochs, "
-        f"takes {tokenizing / mine:.1%} of one.",
+        f"{tokens['finetune.py'][0] / mine:.0f} tokens per second, without padding. Tokenization, done once for all "
+        f"epochs, takes {tokenizing / mine:.1%} of the time of an epoch.",
     ]
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser = script_parser(__doc__)
-    parser.add_argument("--model", default="all-minilm-l6-v2", help="backbone, as finetune.py takes it")
+    parser.add_argument(
+        "--model", default="all-minilm-l6-v2", help="backbone: a name, a local folder or a Hub id, as for finetune.py"
+    )
     add_folder_options(parser, data_dir="folder of the output of filter_tags.py")
-    parser.add_argument("--max-length", type=text_length, default=256, help="tokens of title and description")
-    parser.add_argument("--batch-size", type=at_least_one, default=16, help="questions per update")
-    parser.add_argument("--questions", type=at_least_one, default=400, help="training questions of an epoch, at most")
+    parser.add_argument("--max-length", type=text_length, default=256, help="maximum tokens of title and description")
+    parser.add_argument("--batch-size", type=at_least_one, default=16, help="number of questions per update")
+    parser.add_argument("--questions", type=at_least_one, default=400, help="maximum number of training questions")
     add_output_option(parser, "fine_tuning")
     return parser.parse_args(argv)
 
@@ -147,13 +149,13 @@ def main(argv: list[str] | None = None) -> None:
         for _ in range(ROUNDS):
             ours, defaults = (make_trainer(args, Path(folder), train, defaults=way) for way in (False, True))
             tokenizing = seconds(partial(finetune.make_dataset, ours.processing_class, train, FIELDS))
-            ways = {"the bare loop": bare_loop(ours), "finetune.py": ours.train, "Trainer's defaults": defaults.train}
-            taken = {name: min(seconds(run), taken.get(name, math.inf)) for name, run in ways.items()}
+            methods = {"bare loop": bare_loop(ours), "finetune.py": ours.train, "Trainer's defaults": defaults.train}
+            taken = {name: min(seconds(run), taken.get(name, math.inf)) for name, run in methods.items()}
     lines = report(args, len(train), taken, tokenizing, {"finetune.py": ours, "Trainer's defaults": defaults})
     write_report("fine_tuning", args.output, lines)
     bare, mine, plain = taken.values()
-    if bare / mine < LEAST_SHARE or plain / mine < LEAST_SPEED_UP:
-        sys.exit(f"missed: {bare / mine:.2f} of the bare loop's speed, {plain / mine:.2f} times Trainer's defaults")
+    if bare / mine < MIN_SHARE or plain / mine < MIN_SPEED_UP:
+        sys.exit(f"too slow: {bare / mine:.2f} of the bare loop, {plain / mine:.2f} times Trainer's defaults")
 
 
 if __name__ == "__main__":

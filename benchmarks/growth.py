@@ -1,8 +1,8 @@
-"""Measure how tagging and filter_tags.py grow with the rows, the scraper's memory with the pages, and Ray's speed.
+"""Measure how the cost of a row scales in predict.py and filter_tags.py, the memory of the scraper, and Ray's speed-up.
 
-In: the model of deployment/model/, a file of questions whose words make up the rows, and the sample site. Out: the cost
-of a row, and the memory, at each size as ratios to the largest size's of one run, a plot, and what a second worker
-gives to Ray.
+Input: the model of deployment/model/, a file of questions whose words make up the generated rows, and the sample site.
+Output: the cost per row and the memory at each size, relative to the largest size, a plot, and the speed-up of Ray with
+more workers.
 
     python benchmarks/growth.py --questions data/ques_details.csv    # -> reports/growth.md, growth.png
 """
@@ -36,16 +36,16 @@ if TYPE_CHECKING:
     import pandas as pd
 
 ROOT = Path(__file__).parents[1]
-MOST_GROWTH = 1.2  # of a row's cost, and of the scraper's memory, from the next to last size to the last
+MAX_GROWTH = 1.2  # of the cost per row, and of the scraper's memory, between the last two sizes
 SHARDS = 8
 RAY_PORT = 6399
 DESCRIPTION_WORDS = 80
 
 
 def make_rows(questions: "pd.DataFrame", rows: int) -> "pd.DataFrame":
-    """Return ``rows`` questions with tags of real ones, and texts of their words in an order of their own.
+    """Return ``rows`` questions with the tags of real questions, and texts of random words of real questions.
 
-    Every other one is a title alone: filter_tags.py compares short texts in another way than long ones.
+    Every second one has a title only, because filter_tags.py compares short texts in a different way.
     """
     import pandas as pd
 
@@ -67,32 +67,32 @@ def seconds(command: Sequence[str | Path]) -> float:
 
 
 def tag_titles(rows: "pd.DataFrame", folder: Path, model: Path) -> float:
-    """Return the seconds of predict.py over the titles."""
+    """Return the seconds that predict.py takes for the titles."""
     rows[["title"]].to_csv(folder / "titles.csv", index=False, lineterminator="\n")
     options = ["--model", model, "--input", folder / "titles.csv", "--output", folder / "tagged.csv", "--force"]
     return seconds(["deployment/predict.py", *options])
 
 
 def filter_and_split(rows: "pd.DataFrame", folder: Path) -> float:
-    """Return the seconds of filter_tags.py, near-duplicates and the split with it."""
+    """Return the seconds that filter_tags.py takes, including near-duplicates and the split."""
     write_questions(folder / "ques_details.csv", rows)
     return seconds(["training/filter_tags.py", "--data-dir", folder, "--force"])
 
 
 def scraper_memory(engine: str, pages: int, folder: Path) -> float:
-    """Return the peak MB of question_details_scraper.py, its browser included, over a site of ``pages`` questions."""
+    """Return the peak memory in MB of question_details_scraper.py and its browser on a site of ``pages`` questions."""
     urls = folder / "ques_urls.csv"
     with SampleSite(n=pages) as site:
         addresses = (f"{site.url}/questions/{question.id}" for question in site.questions)
         urls.write_text("\n".join(["url", *addresses, ""]), encoding="utf-8", newline="\n")
         options = ["--input", urls, "--output", folder / "scraped.csv", "--engine", engine, "--delay", "0", "--force"]
-        # What the browser's processes share is counted once; that count takes long, and one process needs none.
+        # Memory shared by the browser's processes is counted once (PSS); for a single process the faster RSS suffices.
         memory = proportional if engine == "selenium" else resident
         return peak_memory([ROOT / "scraper/question_details_scraper.py", *options], memory)
 
 
 def tag_on_ray(rows: "pd.DataFrame", folder: Path, model: Path, workers: int) -> float:
-    """Return the seconds of predict.py --ray over the titles in SHARDS files, on a cluster of ``workers`` cores."""
+    """Return the seconds that predict.py --ray takes for the titles in SHARDS files, with ``workers`` cores."""
     shards, target = folder / "shards", folder / f"tagged-{workers}"
     shards.mkdir(exist_ok=True)
     size = -(-len(rows) // SHARDS)
@@ -119,7 +119,7 @@ def plot(curves: dict[str, dict[int, float]], memory: dict[str, dict[int, float]
     figure, (left, right) = pyplot.subplots(1, 2, figsize=(10, 4), layout="constrained")
     for name, taken in curves.items():
         left.loglog(list(taken), [value / max(taken.values()) for value in taken.values()], "o-", label=name)
-    left.set(xlabel="rows", ylabel="time, against the largest size's")
+    left.set(xlabel="rows", ylabel="time, relative to the largest size")
     for engine, peaks in memory.items():
         right.semilogx(list(peaks), list(peaks.values()), "o-", label=f"question_details_scraper.py, {engine}")
     right.set(xlabel="pages", ylabel="peak memory, MB", ylim=(0, None))
@@ -137,12 +137,12 @@ def relative_table(headings: Sequence[str], series: dict[str, dict[int, float]])
     return markdown_table([*headings[:-1], f"{headings[-1]}, against the largest size's"], rows)
 
 
-def steep(costs: dict[str, dict[int, float]], memory: dict[str, dict[int, float]]) -> list[str]:
-    """Return what grows by more than MOST_GROWTH from the next to last size to the last, a phrase each."""
-    named = {f"{name}: a row costs": values for name, values in costs.items()}
-    named |= {f"the scraper by {engine} takes": peaks for engine, peaks in memory.items()}
+def excessive_growth(costs: dict[str, dict[int, float]], memory: dict[str, dict[int, float]]) -> list[str]:
+    """Return a message for each value that grows by more than MAX_GROWTH between the last two sizes."""
+    named = {f"cost per row of {name}:": values for name, values in costs.items()}
+    named |= {f"memory of the scraper with {engine}:": peaks for engine, peaks in memory.items()}
     grown = {what: last / before for what, values in named.items() for *_, before, last in [values.values()]}
-    return [f"{what} {growth:.2f} times as much" for what, growth in grown.items() if growth > MOST_GROWTH]
+    return [f"{what} {growth:.2f} times as much" for what, growth in grown.items() if growth > MAX_GROWTH]
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
@@ -150,22 +150,22 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     add_model_folder_option(parser)
     parser.add_argument("--questions", type=Path, required=True, help="a ques_details.csv")
     parser.add_argument(
-        "--tag-rows", type=at_least_one, nargs="+", default=[1000, 10_000, 100_000], help="titles to tag"
+        "--tag-rows", type=at_least_one, nargs="+", default=[1000, 10_000, 100_000], help="numbers of titles to tag"
     )
     parser.add_argument(
         "--filter-rows",
         type=at_least_one,
         nargs="+",
         default=[10_000, 100_000, 1_000_000],
-        help="questions to filter and split",
+        help="numbers of questions to filter and split",
     )
     parser.add_argument(
-        "--pages", type=at_least_one, nargs="+", default=[100, 300, 900], help="question pages to scrape"
+        "--pages", type=at_least_one, nargs="+", default=[100, 300, 900], help="numbers of question pages to scrape"
     )
     add_output_option(parser, "growth")
     args = parser.parse_args(argv)
     if min(map(len, (args.tag_rows, args.filter_rows, args.pages))) < 2:
-        parser.error("growth shows between two sizes: give at least two to --tag-rows, --filter-rows and --pages")
+        parser.error("--tag-rows, --filter-rows and --pages need at least two sizes each")
     return args
 
 
@@ -183,12 +183,12 @@ def main(argv: list[str] | None = None) -> None:
             engine: {pages: scraper_memory(engine, pages, folder) for pages in args.pages}
             for engine in ("selenium", "requests")
         }
-        ways: dict[str, tuple[list[int], Callable[[pd.DataFrame], float]]] = {
+        methods: dict[str, tuple[list[int], Callable[[pd.DataFrame], float]]] = {
             "predict.py": (args.tag_rows, lambda part: tag_titles(part, folder, model)),
             "filter_tags.py": (args.filter_rows, lambda part: filter_and_split(part, folder)),
         }
-        curves = {name: {size: run(rows.head(size)) for size in sizes} for name, (sizes, run) in ways.items()}
-        part = rows.head(args.tag_rows[-2])  # the largest size would take longer than it tells
+        curves = {name: {size: run(rows.head(size)) for size in sizes} for name, (sizes, run) in methods.items()}
+        part = rows.head(args.tag_rows[-2])  # the largest size would take too long
         on_ray = [tag_on_ray(part, folder, model, workers) for workers in (1, usable_cpus())]
     costs = {name: {size: value / size for size, value in taken.items()} for name, taken in curves.items()}
     single = curves["predict.py"][args.tag_rows[-2]]
@@ -204,8 +204,8 @@ def main(argv: list[str] | None = None) -> None:
     with atomic_path(args.output.with_name("growth.png")) as temporary:
         plot(curves, memory, temporary)
     write_report("growth", args.output, lines)
-    if grown := steep(costs, memory):
-        sys.exit(f"grows faster than the rows: {'; '.join(grown)}")
+    if grown := excessive_growth(costs, memory):
+        sys.exit(f"superlinear growth: {'; '.join(grown)}")
 
 
 if __name__ == "__main__":

@@ -1,12 +1,10 @@
-"""Measure how fast a model is served, each figure beside its rival or its limit in the same run.
+"""Measure the latency of the served model, compared to PyTorch, optimum and the limits of the machine.
 
-    models/NAME/ and its onnx/  ->  reports/inference.md
+    python benchmarks/inference.py --model distilroberta-base    # models/NAME/ and its onnx/ -> reports/inference.md
 
-    python benchmarks/inference.py --model distilroberta-base
-
-The rivals answer the same validation questions in turn, round after round, so that whatever else this machine does
-meets all alike; the figures are medians, and ratios of them. Questions with their descriptions show what the model
-costs, titles alone what comes on top of it.
+All implementations answer the same validation questions in turn, round after round, so that other load on the machine
+affects all of them equally; the figures are medians, and ratios of medians. Questions with descriptions show the cost
+of the model, titles alone the overhead.
 """
 
 import argparse
@@ -42,18 +40,18 @@ from training.questions import read_part
 ROUNDS = 3
 BATCH = 32
 PREDICT = Path(__file__).parents[1] / "deployment/predict.py"
-# What the served model should reach; the report names what it misses.
-LEAST_SPEED_UP = 3.0  # over PyTorch fp32, at the median
-MOST_SPREAD = 3.0  # p99 / median
-LEAST_OVER_OPTIMUM = 1.15  # on titles
-MOST_DIFFERENCE = 1e-6  # of probabilities, against optimum
-MOST_START_UP = 1.0  # seconds from exec to the first tag
-MOST_SIZE = 0.27  # of the fp32 model's
+# Targets of the served model; the report lists those that it misses.
+MIN_SPEED_UP = 3.0  # over PyTorch fp32, at the median
+MAX_SPREAD = 3.0  # p99 / median
+MIN_OVER_OPTIMUM = 1.15  # on titles
+MAX_DIFFERENCE = 1e-6  # of probabilities, to optimum
+MAX_START_UP = 1.0  # seconds from exec to the first tag
+MAX_SIZE = 0.27  # relative to the fp32 model
 
 
 def optimum_scorer(folder: Path) -> Callable[[str, str], np.ndarray]:
-    """Return a function from (title, description) to logits by optimum's own classes, on the same int8 file."""
-    import_onnxruntime()  # optimum would import it with its telemetry on
+    """Return a function from (title, description) to logits that uses optimum's classes on the same int8 file."""
+    import_onnxruntime()  # optimum would import it with telemetry enabled
     from optimum.onnxruntime import ORTModelForSequenceClassification
     from transformers import AutoTokenizer
 
@@ -69,10 +67,10 @@ def optimum_scorer(folder: Path) -> Callable[[str, str], np.ndarray]:
 
 
 def seconds_per_question(rivals: dict[str, Callable[[str, str], object]], questions: list[tuple[str, str]]) -> dict:
-    """Return each rival's seconds, arrays of shape (ROUNDS * n,); a first, warming round is dropped.
+    """Return the seconds of each implementation, arrays of shape (ROUNDS * n,), without the warm-up round.
 
-    Each answers all questions before the next one begins: threads that wait for work keep a core busy for a while, and
-    would slow down whoever comes next.
+    Each implementation answers all questions before the next one starts: threads that wait for work keep a core busy
+    for a while, and would slow down the next implementation.
     """
     from tqdm import tqdm
 
@@ -88,9 +86,10 @@ def seconds_per_question(rivals: dict[str, Callable[[str, str], object]], questi
 
 
 def operations(model: Path, length: int) -> float:
-    """Return the floating point operations of a question of ``length`` tokens, by the shapes of the weight matrices.
+    """Return the number of floating-point operations for a question of ``length`` tokens.
 
-    Two per weight and token, and 4 * length per hidden unit, token and layer for attention's two products.
+    Computed from the shapes of the weight matrices: 2 per weight and token, and 4 * length per hidden unit, token and
+    layer for the two products of attention.
     """
     import onnx
 
@@ -105,7 +104,7 @@ def operations(model: Path, length: int) -> float:
 
 
 def time_by_operator(model: Path, feed: dict[str, np.ndarray], repetitions: int = 20) -> dict[str, float]:
-    """Return the share of the time that each kind of operator takes, by onnxruntime's profile."""
+    """Return the share of time of each type of operator, according to onnxruntime's profiler."""
     onnxruntime = import_onnxruntime()
     with tempfile.TemporaryDirectory() as folder:
         options = onnxruntime.SessionOptions()
@@ -122,20 +121,20 @@ def time_by_operator(model: Path, feed: dict[str, np.ndarray], repetitions: int 
 
 
 def feed_of(tagger: Tagger, length: int, rows: int) -> dict[str, np.ndarray]:
-    """Return a batch of made-up tokens, all read."""
+    """Return a batch of random tokens without padding."""
     ids = np.random.default_rng(0).integers(1000, tagger.model.tokenizer.get_vocab_size(), (rows, length))
     feed = {"input_ids": ids, "attention_mask": np.ones_like(ids), "token_type_ids": np.zeros_like(ids)}
     return {name: feed[name] for name in tagger.input_names}
 
 
 def start_up(command: list, repetitions: int = 5) -> float:
-    """Return the median of the seconds from exec to the end of ``command``."""
+    """Return the median run time of ``command`` in seconds."""
     run = partial(subprocess.run, list(map(str, command)), check=True, stdout=subprocess.DEVNULL)
     return float(np.median([seconds(run) for _ in range(repetitions)]))
 
 
 def rival_table(taken: dict[str, np.ndarray], asked: str) -> str:
-    """Return the table of the rivals; the first one is the one that the others are held against."""
+    """Return a table of the implementations; the first one is the baseline."""
     base = np.median(next(iter(taken.values())))
     rows = []
     for name, values in taken.items():
@@ -145,7 +144,7 @@ def rival_table(taken: dict[str, np.ndarray], asked: str) -> str:
 
 
 def roofline_lines(folder: Path, taggers: dict[str, Tagger], length: int) -> list[str]:
-    """Return the table of what share of this machine's matrix rates the models reach, and where their time goes."""
+    """Return a table of the share of this machine's matrix rates that the models reach, and the time by operator."""
     rates = {kind: gigaflops(kind) for kind in ("fp32", "int8")}
     rows = []
     work = operations(folder / "onnx/model.onnx", length)
@@ -167,37 +166,35 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser = script_parser(__doc__)
     add_trained_model_option(parser, "onnx_export/quantize.py")
     add_folder_options(parser, data_dir="folder of the validation questions", models_dir="folder of the trained models")
-    parser.add_argument(
-        "--questions", type=at_least_one, default=100, help="number of validation questions, the first ones"
-    )
+    parser.add_argument("--questions", type=at_least_one, default=100, help="number of validation questions to use")
     add_output_option(parser, "inference")
     return parser.parse_args(argv)
 
 
 def largest_difference(optimum: Callable, tagger: Tagger, questions: list[tuple[str, str]]) -> float:
-    """Return how far the served model's probabilities are from optimum's, at most."""
+    """Return the maximum absolute difference between the probabilities of the served model and of optimum."""
     served = tagger.raw_probabilities(*map(list, zip(*questions, strict=True)))
     return max(
         float(np.abs(sigmoid(optimum(*question)) - row).max()) for question, row in zip(questions, served, strict=True)
     )
 
 
-def missed_marks(taken: dict, of_titles: dict, difference: float, began: float, size: float) -> list[str]:
-    """Return what the served model should reach and does not, a line each."""
+def missed_targets(taken: dict, of_titles: dict, difference: float, began: float, size: float) -> list[str]:
+    """Return a message for each target that the served model misses."""
     base, _, _, served = map(np.median, taken.values())
     _, _, rival, served_title = map(np.median, of_titles.values())
     spread = np.percentile(list(taken.values())[-1], 99) / served
-    marks = {
-        f"{base / served:.2f} times PyTorch's speed, not {LEAST_SPEED_UP}": base / served >= LEAST_SPEED_UP,
-        f"p99 at {spread:.2f} of the median, over {MOST_SPREAD}": spread <= MOST_SPREAD,
-        f"{rival / served_title:.3f} times optimum's speed on titles, not {LEAST_OVER_OPTIMUM}": (
-            rival / served_title >= LEAST_OVER_OPTIMUM
+    targets = {
+        f"{base / served:.2f} times the speed of PyTorch, below {MIN_SPEED_UP}": base / served >= MIN_SPEED_UP,
+        f"p99 / median {spread:.2f}, above {MAX_SPREAD}": spread <= MAX_SPREAD,
+        f"{rival / served_title:.3f} times the speed of optimum on titles, below {MIN_OVER_OPTIMUM}": (
+            rival / served_title >= MIN_OVER_OPTIMUM
         ),
-        f"probabilities {difference:.0e} off optimum's": difference <= MOST_DIFFERENCE,
-        f"start-up of {began:.2f} s": began <= MOST_START_UP,
-        f"int8 has {size:.3f} of fp32's size": size <= MOST_SIZE,
+        f"probabilities differ from optimum's by {difference:.0e}": difference <= MAX_DIFFERENCE,
+        f"start-up of {began:.2f} s": began <= MAX_START_UP,
+        f"size of int8 {size:.3f} of fp32": size <= MAX_SIZE,
     }
-    return [line for line, met in marks.items() if not met]
+    return [line for line, met in targets.items() if not met]
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -221,25 +218,27 @@ def main(argv: list[str] | None = None) -> None:
     taken = seconds_per_question(rivals, questions)
     of_titles = seconds_per_question(rivals, [(title, "") for title, _ in questions if title])
     difference = largest_difference(optimum, int8, questions)
-    length = round(np.mean([len(encoding.ids) for encoding in encode(int8.tokenizer, *zip(*questions, strict=True))]))
+    length = round(
+        np.mean([len(encoding.ids) for encoding in encode(int8.model.tokenizer, *zip(*questions, strict=True))])
+    )
     began = start_up([sys.executable, PREDICT, "--model", onnx, "--title", "python"])
     imports = start_up([sys.executable, "-c", "import numpy, onnxruntime, tokenizers"])
     size = int8_file.stat().st_size / (onnx / "model.onnx").stat().st_size
-    missed = "; ".join(missed_marks(taken, of_titles, difference, began, size))
+    missed = "; ".join(missed_targets(taken, of_titles, difference, began, size))
     lines = [
         f"# {folder.name}, one question at a time, {len(questions)} validation questions, {ROUNDS} rounds\n",
         rival_table(taken, "title and description"),
         "",
         rival_table(of_titles, "titles alone"),
-        f"\nProbabilities as served and by optimum differ by {difference:.0e} at most.\n",
+        f"\nProbabilities as served and by optimum differ by at most {difference:.0e}.\n",
         *roofline_lines(folder, {"fp32": fp32, "int8": int8}, length),
-        f"\nFrom exec to the first tag: {began:.2f} s, of which {imports / began:.0%} go into starting Python and "
-        f"importing numpy, onnxruntime and tokenizers. Size of int8 against fp32: {size:.3f}.\n",
-        f"Missed: {missed or 'nothing'}.",
+        f"\nFrom exec to the first tag: {began:.2f} s, of which starting Python and importing numpy, onnxruntime and "
+        f"tokenizers takes {imports / began:.0%}. Size of int8 relative to fp32: {size:.3f}.\n",
+        f"Missed targets: {missed or 'none'}.",
     ]
     write_report("inference", args.output, lines)
     if missed:
-        sys.exit(f"missed: {missed}")
+        sys.exit(f"missed targets: {missed}")
 
 
 if __name__ == "__main__":

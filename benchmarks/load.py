@@ -1,8 +1,8 @@
-"""Load the form and its Space with many askers at once, on this machine, and report what they met.
+"""Load test of the form and its Space on this machine.
 
 Starts deployment/app.py and the form under gunicorn as `make serve` does, then sends distinct questions to the form's
-POST /api/tags from as many clients at once as --clients says, each asking again as soon as it is answered. Fails if an
-answer is neither 200 nor a deliberate 503, if it is not the one that the model gives, or if memory grows.
+POST /api/tags from --clients concurrent clients, each sending the next one as soon as it gets a response. Fails if a
+response has an error status other than a deliberate 503, if an answer differs from the model's, or if memory grows.
 
     python benchmarks/load.py       # -> reports/load.md
 """
@@ -42,47 +42,53 @@ WORDS = (
     *("train", "neural", "network", "python", "pandas", "keras", "loss", "random", "forest", "converge", "metric"),
     *("imbalanced", "time", "series", "regression", "clustering", "features", "scikit-learn", "gradient", "to", "the"),
 )
-MOST_GROWTH = 1.05  # memory of the last sixth of a run against its first
-CHECKED = 100  # answers of a run that are held against the model's own
+MAX_GROWTH = 1.05  # ratio of the memory in the last sixth of a run to the first sixth
+CHECKED = 100  # answers per run that are compared to the model's
 START_LIMIT = 60  # seconds
-DIRECTLY: dict = {"timeout": 5, "trust_env": False}  # by no proxy: both servers run here
-WARM_UP = 20  # seconds, after which threads and caches are there and memory is measured
+DIRECTLY: dict = {"timeout": 5, "trust_env": False}  # without a proxy: both servers run on this machine
+WARM_UP = 20  # seconds before memory is measured, so that threads and caches exist
 
 
 @dataclass
 class Run:
-    """What the clients of one run met."""
+    """The measurements of one run."""
 
     clients: int
     statuses: Counter = field(default_factory=Counter)
-    seconds: list[float] = field(default_factory=list)  # of the answers with status 200
-    memory: list[float] = field(default_factory=list)  # MB of Space and form together, a sample per second
+    seconds: list[float] = field(default_factory=list)  # latencies of the responses with status 200
+    memory: list[float] = field(default_factory=list)  # MB of Space and form together, one sample per second
     answers: dict[str, list[str]] = field(default_factory=dict)  # title: suggested tags
     wrong: int = 0
 
     def growth(self) -> float:
-        """Return the memory of the last sixth of the run as a ratio to that of the first."""
+        """Return the ratio of the median memory in the last sixth of the run to that in the first sixth."""
         sixth = max(1, len(self.memory) // 6)
         return statistics.median(self.memory[-sixth:]) / statistics.median(self.memory[:sixth])
 
     def percentile(self, share: float) -> float:
-        """Return the milliseconds within which this share of the questions was answered."""
+        """Return the latency in milliseconds at a quantile such as 0.99."""
         return 1000 * sorted(self.seconds)[int(share * (len(self.seconds) - 1))]
 
     def failures(self) -> list[str]:
-        """Return what must not happen and did, a line each."""
-        found = [f"{count} answers with status {status}" for status, count in self.statuses.items() if status >= 500]
+        """Return a message for each error of the run."""
+        found = [f"{count} responses with status {status}" for status, count in self.statuses.items() if status >= 500]
         found = [line for line in found if not line.endswith("503")]
         if self.wrong:
-            found.append(f"{self.wrong} of {CHECKED} answers are not the model's")
-        if self.growth() > MOST_GROWTH:
-            found.append(f"memory grew to {self.growth():.2f} of what it was")
+            found.append(f"{self.wrong} of {CHECKED} answers differ from the model's")
+        if self.growth() > MAX_GROWTH:
+            found.append(f"memory grew by a factor of {self.growth():.2f}")
         return [f"{self.clients} clients: {line}" for line in found]
 
 
 @contextmanager
 def server(command: list, is_ready: Callable[[], bool], **settings: str) -> Iterator[psutil.Process]:
-    """Run a server until the block ends. Raises RuntimeError if it ends or takes too long before it is ready."""
+    """Run a server for the ``with`` block.
+
+    Raises
+    ------
+    RuntimeError
+        The server exits, or is not ready within START_LIMIT seconds.
+    """
     environment = os.environ | {"PYTHONPATH": str(ROOT)} | settings
     silent = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
     with subprocess.Popen(command, cwd=ROOT, env=environment, **silent) as process:
@@ -98,7 +104,7 @@ def server(command: list, is_ready: Callable[[], bool], **settings: str) -> Iter
 
 
 def space_answers(url: str) -> bool:
-    """Tell whether the Space gives tags to a question."""
+    """Return whether the Space answers a question with tags."""
     calls = f"{url}/gradio_api/call"
     try:
         event = httpx.post(f"{calls}/v2/predict", json={"title": "python", "description": ""}, **DIRECTLY).json()
@@ -115,16 +121,16 @@ def form_is_ready(url: str) -> bool:
 
 
 def memory_of(processes: list[psutil.Process]) -> float:
-    """Return the resident MB of processes and their children."""
+    """Return the resident memory of processes and their children in MB."""
     family = [member for process in processes for member in (process, *process.children(recursive=True))]
     return sum(member.memory_info().rss for member in family) / 1e6
 
 
 def ask(run: Run, until: float) -> None:
-    """Ask one distinct question after another until the time ``until``."""
+    """Send distinct questions one after the other until the time ``until`` (time.monotonic)."""
     with httpx.Client(timeout=60, trust_env=False) as client:
         while time.monotonic() < until:
-            title = f"{' '.join(random.choices(WORDS, k=9))} {uuid.uuid4()}"  # none is in the form's cache
+            title = f"{' '.join(random.choices(WORDS, k=9))} {uuid.uuid4()}"  # unique, to bypass the form's cache
             start = time.monotonic()
             response = client.post(f"http://127.0.0.1:{FORM_PORT}/api/tags", json={"title": title})
             run.statuses[response.status_code] += 1
@@ -133,11 +139,11 @@ def ask(run: Run, until: float) -> None:
                 if len(run.answers) < CHECKED:
                     run.answers[title] = [row["tag"] for row in response.json()["suggested"]]
             elif response.status_code == 503:
-                time.sleep(0.2)  # far less than its Retry-After asks for
+                time.sleep(0.2)  # much less than the Retry-After header says
 
 
 def load(clients: int, seconds: float, processes: list[psutil.Process], tagger: Tagger) -> Run:
-    """Let ``clients`` ask for ``seconds`` and return what they met."""
+    """Run ``clients`` concurrent clients for ``seconds`` and return the measurements."""
     run = Run(clients)
     until = time.monotonic() + seconds
     threads = [threading.Thread(target=ask, args=(run, until)) for _ in range(clients)]
@@ -151,7 +157,7 @@ def load(clients: int, seconds: float, processes: list[psutil.Process], tagger: 
 
 
 def report(runs: list[Run], start_up: float, seconds: float) -> list[str]:
-    """Return the lines of the page: a row per run, latency against that of a single client in the same run."""
+    """Return the lines of the report: one row per run, with the latency relative to the run of a single client."""
     alone = runs[0].percentile(0.5)
     rows = []
     for run in runs:
@@ -183,9 +189,13 @@ def report(runs: list[Run], start_up: float, seconds: float) -> list[str]:
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser = script_parser(__doc__)
     parser.add_argument(
-        "--clients", type=at_least_one, nargs="+", default=[16, 64], help="clients at once, a run for each"
+        "--clients",
+        type=at_least_one,
+        nargs="+",
+        default=[16, 64],
+        help="numbers of concurrent clients, one run for each",
     )
-    parser.add_argument("--seconds", type=positive, default=60, help="length of a run")
+    parser.add_argument("--seconds", type=positive, default=60, help="duration of a run in seconds")
     add_model_folder_option(parser)
     add_output_option(parser, "load")
     return parser.parse_args(argv)

@@ -1,17 +1,22 @@
-"""The rates at which this machine's onnxruntime multiplies matrices: the limit that a model is held against."""
+"""Measure the rate of matrix multiplication of onnxruntime on this machine: the upper limit for a model."""
 
 import numpy as np
 from tagging.tagger import import_onnxruntime
 
 from benchmarks.measure import fastest
 
-SIZE = 1024  # fits into the caches of today's processors, large enough to fill their units
+SIZE = 1024  # small enough for the caches, large enough to use all units of the processor
 
 
 def gigaflops(kind: str, repetitions: int = 30) -> float:
-    """Return 1e9 operations per second, at best, of a product of two square matrices of SIZE on all cores.
+    """Return the peak rate, in 1e9 operations per second, of a product of two SIZE x SIZE matrices on all cores.
 
-    ``kind`` is "fp32" (MatMul) or "int8" (MatMulInteger: unsigned activations and signed weights, as the served model).
+    Parameters
+    ----------
+    kind
+        "fp32" (MatMul) or "int8" (MatMulInteger: unsigned activations and signed weights, as in the served model).
+    repetitions
+        Number of runs, of which the fastest counts.
     """
     session = import_onnxruntime().InferenceSession(product(kind), providers=["CPUExecutionProvider"])
     takes = np.uint8 if kind == "int8" else np.float32
@@ -20,7 +25,7 @@ def gigaflops(kind: str, repetitions: int = 30) -> float:
 
 
 def product(kind: str) -> bytes:
-    """Return an ONNX model of one product, y = x w, of the kind that :func:`gigaflops` takes."""
+    """Return an ONNX model of one product y = x w; ``kind`` as in :func:`gigaflops`."""
     from onnx import TensorProto, helper, numpy_helper
 
     weights = np.random.default_rng(1).integers(0, 255, (SIZE, SIZE))

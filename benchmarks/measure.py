@@ -1,4 +1,4 @@
-"""How the benchmarks take time and memory, and report."""
+"""Shared functions of the benchmarks: measure time and memory, write reports."""
 
 import argparse
 import subprocess
@@ -15,45 +15,53 @@ from data.files import refuse_foreign
 
 
 def seconds(run: Callable[[], object]) -> float:
-    """Return how long ``run`` takes."""
+    """Return the run time of ``run`` in seconds."""
     started = time.perf_counter()
     run()
     return time.perf_counter() - started
 
 
 def fastest(run: Callable[[], object], repetitions: int = 10) -> float:
-    """Return the least seconds of ``run``: what it takes when nothing else is in its way."""
+    """Return the minimum run time of ``run`` in seconds, which other load affects least."""
     return min(seconds(run) for _ in range(repetitions))
 
 
 def resident(process: psutil.Process) -> float:
-    """Return the resident MB of a process, without its children's."""
+    """Return the resident memory of a process in MB, without its children."""
     return process.memory_info().rss / 1e6
 
 
 def proportional(process: psutil.Process) -> float:
-    """Return the MB of a process and its children, what they share counted once (PSS)."""
+    """Return the memory of a process and its children in MB, shared memory counted once (PSS)."""
     family = [process, *process.children(recursive=True)]
     return sum(member.memory_full_info().pss for member in family) / 1e6
 
 
 def peak_memory(command: Sequence[str | Path], memory: Callable[[psutil.Process], float] = resident) -> float:
-    """Run a Python script with its options to its end and return the peak of its memory in MB.
+    """Run a Python script with its options and return its peak memory in MB.
+
+    Parameters
+    ----------
+    command
+        The script and its options.
+    memory
+        Function that measures the memory of a process, in MB.
 
     Raises
     ------
-    SystemExit : the script failed; the message ends with what it said
+    SystemExit
+        The script failed; the message ends with its error output.
     """
     peak = 0.0
     with (
-        tempfile.TemporaryFile("w+") as said,  # a pipe that nobody reads would fill and stop the script
+        tempfile.TemporaryFile("w+") as said,  # a pipe that is not read would fill up and block the script
         subprocess.Popen([sys.executable, *map(str, command)], stdout=subprocess.DEVNULL, stderr=said) as run,
     ):
         watched = psutil.Process(run.pid)
         while run.poll() is None:
             try:
                 peak = max(peak, memory(watched))
-            except psutil.NoSuchProcess:  # ended meanwhile
+            except psutil.NoSuchProcess:  # it has ended in the meantime
                 continue
             time.sleep(0.02)
         if run.returncode:
@@ -73,7 +81,7 @@ def add_output_option(parser: argparse.ArgumentParser, name: str) -> None:
 
 
 def write_report(name: str, path: Path, lines: Sequence[str]) -> None:
-    """Write the lines of the report of benchmarks/NAME.py to ``path``, show them, and say where they lie."""
+    """Write the report of benchmarks/NAME.py to ``path``, and print it with its path."""
     text = "\n".join(lines)
     files.write_report(path, text, f"benchmarks/{name}.py")
     print(f"{text}\n\n-> {path}")

@@ -1,7 +1,7 @@
-"""Measure how many questions a minute each source gives against the sample site, with one and with two workers.
+"""Measure the speed of each source in questions per minute on the sample site, with one and with two workers.
 
-Out: speeds as ratios of one run, and the peak memory of each script without its browsers. No delay between requests:
-against a real site the delay decides, and the ratios say only what the scripts themselves cost.
+Output: relative speeds, and the peak memory of each script without its browsers. There is no delay between requests; on
+a real site the delay dominates, so the ratios show only the cost of the scripts themselves.
 
     python benchmarks/scraping.py    # -> reports/scraping.md
 """
@@ -30,7 +30,7 @@ PAGES = (SCRAPER / "question_url_scraper.py", SCRAPER / "question_details_scrape
 
 @dataclass(frozen=True)
 class Run:
-    """What one source gave: questions, seconds from start to end, and MB of the script's own process at its peak."""
+    """Result of one source: questions, total seconds, and peak memory of the script's own process in MB."""
 
     source: str
     workers: int
@@ -44,14 +44,14 @@ class Run:
 
 
 def measure(source: str, workers: int, commands: list[list], output: Path) -> Run:
-    """Run the commands one after the other; the last one writes ``output``."""
+    """Run the commands in sequence and measure them; the last one writes ``output``."""
     started = time.perf_counter()
     memory = max(map(peak_memory, commands))
     return Run(source, workers, sum(1 for _ in iter_rows(output)), time.perf_counter() - started, memory)
 
 
 def pages(source: str, site: str, folder: Path, workers: int) -> Run:
-    """Run both scrapers of pages with the engine ``source``."""
+    """Run both page scrapers with the engine ``source``."""
     shared = ["--engine", source, "--workers", workers, "--delay", 0, "--force"]
     urls, details = folder / "ques_urls.csv", folder / "ques_details.csv"
     commands = [
@@ -62,7 +62,7 @@ def pages(source: str, site: str, folder: Path, workers: int) -> Run:
 
 
 def api(site: str, folder: Path) -> Run:
-    """Run stack_exchange_api.py, which has one connection: the API's backoff holds for all of them."""
+    """Run stack_exchange_api.py, which always uses one connection."""
     output = folder / "ques_details.csv"
     command = [SCRAPER / "stack_exchange_api.py", "--site", site, "--api", f"{site}/2.3", "--delay", "0"]
     return measure("api", 1, [[*command, "--output", output, "--force"]], output)
@@ -75,7 +75,7 @@ def dump(posts: Path, folder: Path, workers: int) -> Run:
 
 
 def report(runs: list[Run]) -> list[str]:
-    """Return the lines of the page: a row per run, its speed against that of the first."""
+    """Return the lines of the report: one row per run, with its speed relative to the first run."""
     base = runs[0].per_minute
     rows = [
         (run.source, run.workers, run.questions, f"{run.per_minute / base:.2f}", f"{run.memory:.0f}") for run in runs
@@ -90,8 +90,10 @@ def report(runs: list[Run]) -> list[str]:
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser = script_parser(__doc__)
-    parser.add_argument("--questions", type=at_least_one, nargs="+", default=[450], help="sizes of the sample site")
-    parser.add_argument("--megabytes", type=at_least_one, default=20, help="size of the dump")
+    parser.add_argument(
+        "--questions", type=at_least_one, nargs="+", default=[450], help="question counts of the sample site"
+    )
+    parser.add_argument("--megabytes", type=at_least_one, default=20, help="size of the dump in MB")
     add_output_option(parser, "scraping")
     return parser.parse_args(argv)
 

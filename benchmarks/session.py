@@ -1,7 +1,7 @@
-"""Measure what onnxruntime's session options, and its own file format, would change: time to load and to answer.
+"""Measure the effect of onnxruntime's session options and of its ORT file format on the time to load and to answer.
 
-In: a model folder and questions. Out: speeds as ratios of one run to the session that deployment/tagger.py opens, which
-leaves onnxruntime's defaults alone.
+Input: a model folder and questions. Output: speeds relative to the session of deployment/tagging/tagger.py, which uses
+onnxruntime's defaults.
 
     python benchmarks/session.py --questions data/ques_details.csv    # -> reports/session.md
 """
@@ -33,17 +33,17 @@ if TYPE_CHECKING:
 ROUNDS = 3
 AS_SERVED = "as served"
 ORT_FORMAT = "ORT format, optimized for this processor"
-# What open_session takes: attributes of onnxruntime.SessionOptions, its configuration keys
-# (onnxruntime_session_options_config_keys.h), and an argument of the session.
-WAYS: dict[str, dict] = {
+# Arguments of open_session: attributes of onnxruntime.SessionOptions, its configuration keys
+# (onnxruntime_session_options_config_keys.h), and an argument of InferenceSession.
+VARIANTS: dict[str, dict] = {
     AS_SERVED: {},
     "one thread": {"intra_op_num_threads": 1},
     "threads that sleep between operators": {"session.intra_op.allow_spinning": "0"},
     "no memory arena": {"enable_cpu_mem_arena": False},
     "no memory patterns": {"enable_mem_pattern": False},
-    # Another order of the same sums: other roundings than those of whoever loads the file without this.
+    # This changes the order of additions, and so the rounding.
     "SkipLayerNormalization in two steps": {"disabled_optimizers": ["SkipLayerNormFusion"]},
-    "weights not packed anew": {"session.disable_prepacking": "1"},
+    "without prepacking of weights": {"session.disable_prepacking": "1"},
     ORT_FORMAT: {"session.load_model_format": "ORT"},
 }
 
@@ -51,7 +51,7 @@ WAYS: dict[str, dict] = {
 def open_session(path: Path, disabled_optimizers: list | None = None, **settings) -> "onnxruntime.InferenceSession":
     onnxruntime = import_onnxruntime()
     options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3  # it warns that a file in ORT format fits one kind of processor
+    options.log_severity_level = 3  # suppress the warning that a file in ORT format is specific to the processor
     for name, value in settings.items():
         if "." in name:
             options.add_session_config_entry(name, value)
@@ -63,24 +63,24 @@ def open_session(path: Path, disabled_optimizers: list | None = None, **settings
 
 
 def measure(model: Path, in_ort_format: Path, feeds: list[dict]) -> tuple[dict[str, float], dict[str, float]]:
-    """Return the seconds to load and to answer a question under each of WAYS: medians of ROUNDS, all ways in each."""
+    """Return the seconds to load, and to answer a question, for each of VARIANTS: medians of ROUNDS rounds."""
     loads, answers = defaultdict(list), defaultdict(list)
     for _ in range(ROUNDS):
-        for way, settings in WAYS.items():
-            path = in_ort_format if way == ORT_FORMAT else model
-            loads[way].append(fastest(partial(open_session, path, **settings), 3))
+        for variant, settings in VARIANTS.items():
+            path = in_ort_format if variant == ORT_FORMAT else model
+            loads[variant].append(fastest(partial(open_session, path, **settings), 3))
             session = open_session(path, **settings)
             session.run(None, feeds[0])
-            answers[way].append(statistics.median(seconds(partial(session.run, None, feed)) for feed in feeds))
-    return tuple({way: statistics.median(values) for way, values in taken.items()} for taken in (loads, answers))
+            answers[variant].append(statistics.median(seconds(partial(session.run, None, feed)) for feed in feeds))
+    return tuple({name: statistics.median(values) for name, values in taken.items()} for taken in (loads, answers))
 
 
 def report(loads: dict[str, float], answers: dict[str, float], questions: int) -> list[str]:
-    """Return the lines of the page."""
-    rows = [(way, *(f"{taken[AS_SERVED] / taken[way]:.2f}" for taken in (loads, answers))) for way in WAYS]
+    """Return the lines of the report."""
+    rows = [(name, *(f"{taken[AS_SERVED] / taken[name]:.2f}" for taken in (loads, answers))) for name in VARIANTS]
     return [
         f"# onnxruntime's session options, {questions} questions one at a time, {ROUNDS} rounds\n",
-        markdown_table(["", "loads, times as fast", "answers, times as fast"], rows),
+        markdown_table(["", "speed-up of loading", "speed-up of answers"], rows),
         f"\nLoading takes as long as {loads[AS_SERVED] / answers[AS_SERVED]:.0f} answers.",
     ]
 
@@ -88,7 +88,7 @@ def report(loads: dict[str, float], answers: dict[str, float], questions: int) -
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser = script_parser(__doc__)
     add_model_folder_option(parser)
-    parser.add_argument("--questions", type=Path, required=True, help="a ques_details.csv, of which 200 are asked")
+    parser.add_argument("--questions", type=Path, required=True, help="a ques_details.csv; uses 200 questions")
     add_output_option(parser, "session")
     return parser.parse_args(argv)
 

@@ -1,7 +1,7 @@
-"""Tell what a served model would save, and lose, if its vocabulary held only the tokens of its training questions.
+"""Measure the saving, and the loss of F1, if a model's vocabulary contained only the tokens of its training questions.
 
-In: an int8 model and the output of filter_tags.py. Out: the share of the file that the other tokens' vectors take, and
-validation F1 with [UNK] in their place, at the model's own thresholds.
+Input: an int8 model and the output of filter_tags.py. Output: the share of the file taken by the vectors of the other
+tokens, and validation F1 with [UNK] in their place, at the model's thresholds.
 
     python benchmarks/vocabulary.py --model deployment/model    # -> reports/vocabulary.md
 """
@@ -30,16 +30,16 @@ from training.metrics import MAIN_FIGURES, tagging_metrics
 from training.questions import Part, as_part, read_part
 
 
-def read_tokens(tagger: Tagger, train: Part) -> np.ndarray:
-    """Return which tokens the questions of ``train`` hold, a bool array of shape (vocabulary,)."""
-    read = np.zeros(tagger.model.tokenizer.get_vocab_size(), dtype=bool)
+def used_tokens(tagger: Tagger, train: Part) -> np.ndarray:
+    """Return which tokens occur in the questions of ``train``, bool array of shape (vocabulary,)."""
+    used = np.zeros(tagger.model.tokenizer.get_vocab_size(), dtype=bool)
     for encoding in encode(tagger.model.tokenizer, train.titles, train.descriptions, tagger.fields):
-        read[encoding.ids] = True
-    return read
+        used[encoding.ids] = True
+    return used
 
 
 def share_of_file(model: Path, kept: np.ndarray) -> float:
-    """Return the share of the file that the vectors of the tokens not ``kept`` take."""
+    """Return the share of the file taken by the vectors of the tokens not ``kept``."""
     import onnx
 
     tables = [tensor for tensor in onnx.load(model).graph.initializer if tensor.dims[:1] == [len(kept)]]
@@ -47,7 +47,7 @@ def share_of_file(model: Path, kept: np.ndarray) -> float:
 
 
 def probabilities(tagger: Tagger, part: Part, kept: np.ndarray, unknown: int) -> np.ndarray:
-    """Return the tags' probabilities, shape (n, num_labels), where every token not ``kept`` reads as ``unknown``."""
+    """Return the probabilities of the tags, shape (n, num_labels), with tokens not ``kept`` replaced by ``unknown``."""
     rows = []
     for encoding in tqdm(
         encode(tagger.model.tokenizer, part.titles, part.descriptions, tagger.fields), unit="question"
@@ -59,7 +59,7 @@ def probabilities(tagger: Tagger, part: Part, kept: np.ndarray, unknown: int) ->
 
 
 def row(name: str, tagger: Tagger, part: Part, kept: np.ndarray, unknown: int) -> tuple:
-    """Return a row of the table: the figures with every token, and what is added to them with the ``kept`` ones."""
+    """Return a row of the table: the metrics with all tokens, and their change with only the ``kept`` tokens."""
     figures = []
     for tokens in (np.ones_like(kept), kept):
         scores = probabilities(tagger, part, tokens, unknown)
@@ -73,7 +73,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser = script_parser(__doc__)
     add_model_folder_option(parser)
     add_folder_options(parser, data_dir="folder of the model's training questions")
-    parser.add_argument("--other", type=Path, nargs="*", default=[], help="a ques_details.csv to judge it by as well")
+    parser.add_argument("--other", type=Path, nargs="*", default=[], help="further ques_details.csv to evaluate on")
     add_output_option(parser, "vocabulary")
     return parser.parse_args(argv)
 
@@ -86,14 +86,14 @@ def main(argv: list[str] | None = None) -> None:
         others = {str(path): as_part(read_questions(path), tagger.tags) for path in args.other}
     except (ValueError, OSError) as error:
         sys.exit(str(error))
-    kept = read_tokens(tagger, train)
+    kept = used_tokens(tagger, train)
     unknown = next(filter(None, map(tagger.model.tokenizer.token_to_id, ("[UNK]", "<unk>"))))
     share = share_of_file(args.model / "model_quantized.onnx", kept)
     parts = {"validation": validation} | others
     rows = [row(name, tagger, part, kept, unknown) for name, part in parts.items()]
     lines = [
-        f"# A vocabulary of the {kept.mean():.0%} of the tokens that {len(train)} training questions hold\n",
-        f"The vectors of the others take {share:.0%} of the file.\n",
+        f"# A vocabulary of the {kept.mean():.0%} of the tokens that occur in {len(train)} training questions\n",
+        f"The vectors of the other tokens take {share:.0%} of the file.\n",
         markdown_table(["questions", "number", *MAIN_FIGURES.values()], rows),
     ]
     write_report("vocabulary", args.output, lines)

@@ -1,4 +1,4 @@
-"""Groups of questions whose texts are equal or nearly equal. Pure functions."""
+"""Find questions with equal or nearly equal texts. Pure functions."""
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
@@ -8,16 +8,17 @@ import numpy as np
 
 WORDS = re.compile(r"\w+")
 SHINGLE_WORDS = 3
-# Read on the bodies of two sites: the pairs from 0.5 on that we looked at were re-posted or reworded questions.
+# Chosen on the bodies of two sites: the inspected pairs of 0.5 or more were re-posted or reworded questions.
 MIN_JACCARD = 0.5
-# Titles alone, at most 150 characters, share half of their shingles by chance ("Multivariate time series",
-# "Multivariate time series classification"), and none with the same words in another order: texts below this length are
-# compared by their content words.
+# Titles alone, at most 150 characters, can have half of their shingles in common by chance ("Multivariate time series",
+# "Multivariate time series classification"), and no shingle in common if the words are reordered: texts shorter than
+# this are compared by their content words.
 MIN_WORDS = 30
-# Read on 20,870 titles of datascience.stackexchange.com: all 33 pairs with the same content words ask the same
-# ("Anomaly detection in time series", "Time series - anomaly detection"), and so do most of the 74 others from 0.8 on,
-# five words and one more at least; from 0.75 to 0.8 lie 116 pairs, four words and one more, that mostly do not
-# ("Text classification", "One-class text classification"). 3-word shingles tell neither apart from the other.
+# Chosen on 20,870 titles of datascience.stackexchange.com: all 33 pairs with the same content words ask the same
+# ("Anomaly detection in time series", "Time series - anomaly detection"), and so do most of the 74 other pairs of 0.8
+# or more (at least five words in common and one additional word). Most of the 116 pairs from 0.75 to 0.8 (four words in
+# common and one additional word) do not ("Text classification", "One-class text classification"). 3-word shingles
+# cannot separate the two.
 MIN_JACCARD_OF_WORDS = 0.8
 STOP_WORDS = {
     "a", "about", "am", "an", "and", "are", "as", "at", "be", "been", "by", "can", "could", "did", "do", "does",
@@ -33,7 +34,7 @@ BANDS_OF_WORDS = (30, 8)
 
 
 def normalize_text(text: str) -> str:
-    """Return ``text`` in one case and with single blanks, so that re-posted questions compare equal.
+    """Return ``text`` case-folded and with single spaces, so that re-posted questions compare equal.
 
     Examples
     --------
@@ -44,7 +45,7 @@ def normalize_text(text: str) -> str:
 
 
 def duplicate_groups(titles: Sequence[str], descriptions: Sequence[str]) -> np.ndarray:
-    """Number the groups of equal and nearly equal texts, long and short ones: int array of shape (n,).
+    """Return the group number of each question, int array of shape (n,); near-duplicates have the same number.
 
     Examples
     --------
@@ -55,10 +56,10 @@ def duplicate_groups(titles: Sequence[str], descriptions: Sequence[str]) -> np.n
 
 
 def long_duplicate_groups(titles: Sequence[str], descriptions: Sequence[str]) -> np.ndarray:
-    """Number the groups of equal texts and of nearly equal long ones, by the rank of each group's first text.
+    """Group equal texts and nearly equal long texts, numbered by the rank of each group's first text.
 
     Two long questions are near-duplicates if the sets of 3-word shingles of title and description have a Jaccard
-    similarity of at least MIN_JACCARD; groups are closed under chains of them. The order of the rows changes nothing.
+    similarity of at least MIN_JACCARD; groups are the connected components. The order of the rows has no effect.
 
     Returns
     -------
@@ -72,9 +73,18 @@ def long_duplicate_groups(titles: Sequence[str], descriptions: Sequence[str]) ->
 
 
 def join_groups(groups: np.ndarray, pairs: Iterable[tuple[int, int]]) -> np.ndarray:
-    """Return ``groups``, int array of shape (n,), with the groups of the two rows of each pair made one.
+    """Merge the groups of the two rows of each pair.
 
-    The new groups are numbered in the order of the least old number in each.
+    Parameters
+    ----------
+    groups
+        Group number of each row, int array of shape (n,).
+    pairs
+        Pairs of row numbers.
+
+    Returns
+    -------
+    int array of shape (n,); the new groups are numbered in the order of the smallest old number in each.
     """
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
@@ -87,15 +97,17 @@ def join_groups(groups: np.ndarray, pairs: Iterable[tuple[int, int]]) -> np.ndar
 
 
 def near_duplicates(texts: Sequence[str]) -> Iterator[tuple[int, int]]:
-    """Yield the pairs of row numbers whose texts are nearly equal, texts below MIN_WORDS left out."""
+    """Yield pairs of row numbers of nearly equal texts; texts shorter than MIN_WORDS are ignored."""
     rows = [row for row, text in enumerate(texts) if len(WORDS.findall(text)) >= MIN_WORDS]
     for one, other in similar_pairs([shingles(texts[row]) for row in rows], MIN_JACCARD, BANDS):
         yield rows[one], rows[other]
 
 
 def short_near_duplicates(titles: Sequence[str], descriptions: Sequence[str]) -> Iterator[tuple[int, int]]:
-    """Yield the pairs of row numbers whose texts, one or both of them below MIN_WORDS, have nearly the same content
-    words, in whatever order."""
+    """Yield pairs of row numbers whose texts have nearly the same content words in any order.
+
+    At least one text of each pair is shorter than MIN_WORDS.
+    """
     texts = [normalize_text(f"{title} {text}") for title, text in zip(titles, descriptions, strict=True)]
     lengths = [len(WORDS.findall(text)) for text in texts]
     rows = [row for row, length in enumerate(lengths) if 0 < length < MIN_WORDS / MIN_JACCARD_OF_WORDS]
@@ -105,13 +117,11 @@ def short_near_duplicates(titles: Sequence[str], descriptions: Sequence[str]) ->
             yield one, other
 
 
-def similar_pairs(
-    sets: Sequence[set[bytes]], least_jaccard: float, bands: tuple[int, int]
-) -> Iterator[tuple[int, int]]:
-    """Yield the pairs of row numbers of sets, none of them empty, whose Jaccard similarity is at least that.
+def similar_pairs(sets: Sequence[set[bytes]], min_jaccard: float, bands: tuple[int, int]) -> Iterator[tuple[int, int]]:
+    """Yield pairs of row numbers of non-empty sets whose Jaccard similarity is at least ``min_jaccard``.
 
-    MinHash LSH (Broder 1997) proposes the pairs; the similarity of the sets themselves decides. Buckets come from
-    sorting, band by band: hash tables of all bands, as libraries keep them, outgrow memory at a million questions.
+    MinHash LSH (Broder 1997) finds candidate pairs; the exact similarity of the sets decides. Each band is sorted to
+    find its buckets: hash tables of all bands, as libraries keep them, exceed the memory at a million questions.
     """
     from datasketch import MinHash
 
@@ -125,12 +135,12 @@ def similar_pairs(
             if pair not in tested:
                 tested.add(pair)
                 one, other = pair
-                if jaccard(sets[one], sets[other]) >= least_jaccard:
+                if jaccard(sets[one], sets[other]) >= min_jaccard:
                     yield one, other
 
 
 def pairs_of_equal_rows(array: np.ndarray) -> Iterator[tuple[int, int]]:
-    """Yield the pairs of row numbers, the smaller first, of equal rows of a two-dimensional array."""
+    """Yield pairs of row numbers, smaller first, of equal rows of a two-dimensional array."""
     order = np.lexsort(array.T)
     bucket = np.cumsum(np.r_[False, (array[order[1:]] != array[order[:-1]]).any(axis=1)][: len(order)])
     shared = np.bincount(bucket)[bucket] > 1
@@ -139,13 +149,19 @@ def pairs_of_equal_rows(array: np.ndarray) -> Iterator[tuple[int, int]]:
 
 
 def shingles(text: str) -> set[bytes]:
-    """Return the runs of SHINGLE_WORDS words of ``text``."""
+    """Return all sequences of SHINGLE_WORDS consecutive words of ``text``.
+
+    Examples
+    --------
+    >>> sorted(shingles("join two data frames"))
+    [b'join two data', b'two data frames']
+    """
     words = WORDS.findall(text)
     return {" ".join(words[i : i + SHINGLE_WORDS]).encode() for i in range(len(words) - SHINGLE_WORDS + 1)}
 
 
 def content_words(text: str) -> set[bytes]:
-    """Return the words of a normalized text without STOP_WORDS and the s of plurals; of stop words alone, all.
+    """Return the words of a normalized text without STOP_WORDS and plural s; all words if there are only stop words.
 
     Examples
     --------

@@ -1,9 +1,9 @@
-"""The plain files that the stages hand to each other: their columns, how they are read, and how they are written.
+"""Read and write the files that the stages pass to each other.
 
 ques_urls.csv            title, url
 ques_details.csv         title, description, tags (a JSON array), url, creation_date (ISO 8601, UTC; may be empty)
-ques_filtered.csv        the same columns, only frequent tags left
-tag_synonyms.csv         from, to: tags that filter_tags.py renames, where the file is there
+ques_filtered.csv        the same columns, frequent tags only
+tag_synonyms.csv         from, to: tags that filter_tags.py renames; optional
 split.csv                url, split (train, validation, test, or repost, which no stage uses)
 tag_types_encoded.json   {tag: index}
 """
@@ -20,48 +20,48 @@ from tagging.tables import match_columns, read_header, read_rows
 URL_COLUMNS = ["title", "url"]
 QUESTION_COLUMNS = ["title", "description", "tags", "url"]
 SYNONYM_COLUMNS = ["from", "to"]
-DATE_COLUMN = "creation_date"  # what the scrapers write; a file of your own may lack it
+DATE_COLUMN = "creation_date"  # written by the scrapers; optional in other files
 DETAILS_COLUMNS = [*QUESTION_COLUMNS, DATE_COLUMN]
 
 # The values of the column ``split`` of split.csv, and the share of the questions in each part.
 FRACTIONS = {"train": 0.8, "validation": 0.1, "test": 0.1}
 REPOST = "repost"  # a copy, or nearly one, of a question of another part, used by no stage
 
-TAG_ENDS = re.compile(r"[\s,;|<>]")  # what separates tags on the sites, in the API and in the dumps
+TAG_ENDS = re.compile(r"[\s,;|<>]")  # separators of tags on the sites, in the API and in the dumps
 
 
-# What onnx_export/ makes from a trained model, in models/NAME/onnx/; new weights or a new export make all of it stale.
+# The files that onnx_export/ writes to models/NAME/onnx/; new weights or a new export make all of them stale.
 ONNX_FILES = ("model.onnx", "model.onnx_data", "config.json", "tokenizer.json", "tag_types_encoded.json",
               "thresholds.json", "model_quantized.onnx", "quantization.json", "metrics.json", "per_tag.tsv",
               "worst_errors.md", "test_decisions.json")  # fmt: skip
 
 
 def write_json(path: str | Path, content: object) -> None:
-    """Write JSON for people to read, whole or not at all."""
+    """Write indented JSON atomically."""
     with atomic_path(path) as temporary:
         temporary.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8", newline="\n")
 
 
 def refuse_overwrite(*paths: str | Path, force: bool) -> None:
-    """Stop with one line if a result is already there and ``--force`` was not given."""
+    """Exit with a one-line message if one of the files exists, unless ``force``."""
     existing = [str(path) for path in paths if Path(path).exists()]
     if existing and not force:
-        sys.exit(f"{', '.join(existing)} already there: give --force to replace, or name another place")
+        sys.exit(f"{', '.join(existing)} already there: give --force to replace, or choose another place")
 
 
 def refuse_foreign(path: str | Path, script: str, force: bool = False) -> None:
-    """Stop with one line if ``path`` is there and no report of ``script`` as :func:`write_report` writes it."""
+    """Exit with a one-line message if ``path`` exists and :func:`write_report` has not written it for ``script``."""
     path = Path(path)
     if (
         path.exists()
         and not force
         and not (path.is_file() and path.read_bytes().rstrip().endswith(_mark(script).encode()))
     ):
-        sys.exit(f"{path} is there, and no report of {script}: name another place for the report")
+        sys.exit(f"{path} exists and is not a report of {script}: choose another place for the report")
 
 
 def write_report(path: str | Path, text: str, script: str) -> None:
-    """Write a report in Markdown whose last line says that every run of ``script`` makes it anew."""
+    """Write a Markdown report; its last line says that every run of ``script`` replaces it."""
     with atomic_path(path) as temporary:
         temporary.write_text(f"{text.rstrip()}\n\n{_mark(script)}\n\n", encoding="utf-8", newline="\n")
 
@@ -71,7 +71,7 @@ def _mark(script: str) -> str:
 
 
 def remove_results(folder: Path, names: Iterable[str]) -> None:
-    """Remove the files ``names`` of ``folder``, those that are there, and then the folder, if nothing else is in it."""
+    """Remove the files ``names`` of ``folder`` that exist, and then the folder if it is empty."""
     for name in names:
         (folder / name).unlink(missing_ok=True)
     if folder.is_dir() and not any(folder.iterdir()):
@@ -79,7 +79,7 @@ def remove_results(folder: Path, names: Iterable[str]) -> None:
 
 
 def require(path: str | Path, made_by: str) -> Path:
-    """Return ``path`` if it is a file, or stop with one line that says which command makes it."""
+    """Return ``path`` if it is a file, else exit with a one-line message that gives the command that makes it."""
     path = Path(path)
     if not path.is_file():
         sys.exit(f"{path} not found: run  {made_by}  first")
@@ -87,11 +87,12 @@ def require(path: str | Path, made_by: str) -> Path:
 
 
 def iter_rows(path: str | Path, columns: Sequence[str] = DETAILS_COLUMNS) -> Iterator[dict[str, str]]:
-    """Yield the rows of a CSV file one at a time, whatever its size, its names for ``columns`` mended.
+    """Yield the rows of a CSV file one by one, with the names of ``columns`` normalized.
 
     Raises
     ------
-    ValueError : as :func:`tagging.tables.read_rows` and :func:`tagging.tables.match_columns`
+    ValueError
+        As :func:`tagging.tables.read_rows` and :func:`tagging.tables.match_columns`.
     """
     path = Path(path)
     found = match_columns(read_header(path), columns, path)
@@ -105,7 +106,8 @@ def read_table(path: str | Path, columns: Sequence[str], optional: Sequence[str]
 
     Raises
     ------
-    ValueError : the file is no CSV in UTF-8, lacks a column, or has no row; the message names file and column
+    ValueError
+        The file is not CSV in UTF-8, lacks a column, or has no rows; the message gives file and column.
     """
     import pandas as pd
 
@@ -126,8 +128,9 @@ def read_questions(path: str | Path):
 
     Raises
     ------
-    ValueError : as in :func:`read_table`, or a cell of ``tags`` is no JSON array of tags, or a date cannot be parsed,
-        or a question is blank, or a url is blank or comes twice; the message names the row and the column
+    ValueError
+        As in :func:`read_table`, or a cell of ``tags`` is not a JSON array of tags, a date cannot be parsed, a question
+        is blank, or a url is blank or duplicated; the message gives the row and the column.
     """
     questions = read_table(path, QUESTION_COLUMNS, optional=[DATE_COLUMN])
     questions["tags"] = [
@@ -143,7 +146,7 @@ def read_questions(path: str | Path):
 
 
 def check_urls(table, path: str | Path) -> None:
-    """Raise ValueError unless the column ``url`` of a DataFrame names each row, and none twice."""
+    """Raise ValueError if the column ``url`` of a DataFrame has a blank or duplicated value."""
     urls = table["url"]
     for faulty, fault in (
         (urls.str.strip() == "", "is blank"),
@@ -159,7 +162,8 @@ def read_synonyms(path: str | Path) -> dict[str, str]:
 
     Raises
     ------
-    ValueError : as in :func:`read_table`, or a cell is empty, a synonym comes twice, or a chain is a circle
+    ValueError
+        As in :func:`read_table`, or a cell is empty, a synonym is duplicated, or a chain is circular.
     """
     table = read_table(path, SYNONYM_COLUMNS)
     synonyms: dict[str, str] = {}
@@ -189,7 +193,7 @@ def parse_tags(cell: str, where: str) -> list[str]:
         raise ValueError(f'{where}: must be a JSON array such as ["python", "pandas"], found {cell[:60]!r}')
     for tag in tags:
         if tag != tag.lower() or TAG_ENDS.search(tag):
-            raise ValueError(f"{where}: {tag[:60]!r} is no tag: lower case, without blanks, commas and brackets")
+            raise ValueError(f"{where}: {tag[:60]!r} is not a tag: use lower case, no blanks, commas or brackets")
     return tags
 
 
@@ -209,7 +213,7 @@ def parse_dates(cells, path: str | Path):
 
 
 def write_questions(path: str | Path, questions) -> None:
-    """Write a DataFrame as :func:`read_questions` returns it, with or without dates, whole or not at all."""
+    """Write a DataFrame as :func:`read_questions` returns it, with or without dates, atomically."""
     columns = list(QUESTION_COLUMNS)
     cells = {"tags": [json.dumps(tags, ensure_ascii=False) for tags in questions["tags"]]}
     if DATE_COLUMN in questions:

@@ -1,4 +1,4 @@
-"""Where the questions of a data set come from, and on what terms: SOURCE.json beside ques_details.csv."""
+"""SOURCE.json next to ques_details.csv: the origin of the questions, and their licences."""
 
 import hashlib
 import json
@@ -11,14 +11,14 @@ from data.files import DATE_COLUMN, iter_rows, write_json
 
 NAME = "SOURCE.json"
 TOLD = ("site", "source", "retrieved", "licence")
-MEND = "remove it, or run the script of scraper/ that made it again"
-# From which day on what is posted is under which licence (https://stackoverflow.com/help/licensing). An edit after that
-# day moves a text to the later one.
+HINT = "remove it, or run the script of scraper/ that made it again"
+# The first day of each licence (https://stackoverflow.com/help/licensing). An edit puts a text under the licence of the
+# day of the edit.
 LICENCES = {"": "CC BY-SA 2.5", "2011-04-08": "CC BY-SA 3.0", "2018-05-02": "CC BY-SA 4.0"}
 
 
 def licence_of(date: str) -> str:
-    """Return the licence under which a question of this ISO 8601 date was asked; without a date it is unknown.
+    """Return the licence of a question asked on an ISO 8601 date; '' stands for an unknown date.
 
     Examples
     --------
@@ -29,13 +29,16 @@ def licence_of(date: str) -> str:
 
 
 def write_source(details: Path, site: str, source: str) -> None:
-    """Write SOURCE.json for a ques_details.csv that is complete.
+    """Write SOURCE.json for a complete ques_details.csv.
 
     Parameters
     ----------
-    details : the file.
-    site : the site's address.
-    source : how the questions were had, e.g. "data dump".
+    details
+        Path of the ques_details.csv.
+    site
+        URL of the site.
+    source
+        How the questions were obtained, e.g. "data dump".
     """
     licences: Counter[str] = Counter()
     first, last = "", ""
@@ -53,7 +56,7 @@ def write_source(details: Path, site: str, source: str) -> None:
         "questions": licences.total(),
         "first_question": first or None,
         "last_question": last or None,
-        "licence": "CC BY-SA; the page at a question's url names its authors",
+        "licence": "CC BY-SA; the page at a question's url lists its authors",
         "questions_asked_under": dict(sorted(licences.items())),
         "file": details.name,
         "sha256": digest,
@@ -62,17 +65,18 @@ def write_source(details: Path, site: str, source: str) -> None:
 
 
 def read_source(path: Path) -> dict[str, str]:
-    """Read what a SOURCE.json tells a reader: site, source, retrieved and licence.
+    """Read site, source, retrieved and licence of a SOURCE.json.
 
     Raises
     ------
-    ValueError : it cannot be read, or lacks one of them
+    ValueError
+        The file cannot be read, or one of them is missing.
     """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise ValueError(f"{path}: not readable as JSON ({error}); {MEND}") from error
+        raise ValueError(f"{path}: not readable as JSON ({error}); {HINT}") from error
     told = content if isinstance(content, dict) else {}
     if lacking := [key for key in TOLD if not isinstance(told.get(key), str)]:
-        raise ValueError(f"{path}: {', '.join(lacking)} missing; {MEND}")
+        raise ValueError(f"{path}: {', '.join(lacking)} missing; {HINT}")
     return {key: told[key] for key in TOLD}

@@ -1,7 +1,7 @@
-"""Check the files of a data folder, and describe the questions in them on one page.
+"""Validate the files of a data folder, and write a report about the questions in them.
 
-In: data/, whatever of its files is there. Out: reports/data.md and reports/tag_frequencies.png; status 1 and one line
-with file, row and column if something in a file is not as data/README.md says.
+Input: the files that exist in data/. Output: reports/data.md and reports/tag_frequencies.png; or exit status 1 and one
+line with file, row and column if a file does not have the format described in data/README.md.
 
     python data/validate.py
 """
@@ -38,17 +38,18 @@ from data.source import NAME, read_source
 
 SCRIPT = "data/validate.py"
 QUESTION_FILES = ("ques_details.csv", "ques_filtered.csv")
-FEWEST_WORDS = 20  # of a text whose language can be told
-MOST_TAGS, LONGEST_TITLE = 5, 150  # of a question, on Stack Exchange sites
-EXAMPLES = 3  # urls named of what is odd
+MIN_WORDS = 20  # of a text, to detect its language
+MAX_TAGS, MAX_TITLE = 5, 150  # of a question, on Stack Exchange sites
+EXAMPLES = 3  # urls shown for each anomaly
 
 
 def check_folder(folder: Path) -> list[str]:
-    """Return the names of the files that are there, all of them sound.
+    """Validate the files that exist, and return their names.
 
     Raises
     ------
-    ValueError : a file is not; the message names file, row and column
+    ValueError
+        A file is invalid; the message gives file, row and column.
     """
     checks = {
         "ques_urls.csv": lambda path: check_urls(read_table(path, URL_COLUMNS), path),
@@ -65,42 +66,42 @@ def check_folder(folder: Path) -> list[str]:
 
 
 def check_split(path: Path) -> None:
-    """Raise ValueError unless split.csv names a known part for each question of ques_filtered.csv, each once."""
+    """Raise ValueError unless split.csv has exactly one row with a valid part for each row of ques_filtered.csv."""
     table = read_table(path, ["url", "split"])
     check_urls(table, path)
     wrong = ~table["split"].isin([*FRACTIONS, REPOST]).to_numpy()
     if wrong.any():
         row = wrong.argmax()
-        raise ValueError(f"{path}, row {row + 1}, column split: {table['split'].iloc[row]!r} is no part of the split")
+        raise ValueError(f"{path}, row {row + 1}, column split: {table['split'].iloc[row]!r} is not a valid part")
     filtered = path.with_name("ques_filtered.csv")
     if filtered.is_file() and set(read_questions(filtered)["url"]) != set(table["url"]):
         raise ValueError(f"{path}: not the questions of {filtered}; run  python training/filter_tags.py --force")
 
 
 def languages(texts: list[str]) -> Counter:
-    """Count the languages of the texts that are long enough to tell (py3langid, after Lui & Baldwin 2012)."""
+    """Count the languages of the texts of at least MIN_WORDS words, detected by py3langid (Lui & Baldwin 2012)."""
     import py3langid
 
-    return Counter(py3langid.classify(text)[0] for text in texts if len(text.split()) >= FEWEST_WORDS)
+    return Counter(py3langid.classify(text)[0] for text in texts if len(text.split()) >= MIN_WORDS)
 
 
-def oddities(questions) -> dict[str, np.ndarray]:
-    """Return what a site would hardly have, each with the rows that have it, bool arrays of shape (n,)."""
+def anomalies(questions) -> dict[str, np.ndarray]:
+    """Return {anomaly: rows that have it}, bool arrays of shape (n,)."""
     titles, tags = questions["title"], questions["tags"]
     return {
-        "a url that is no web address": ~questions["url"].str.match(r"https?://\S+$").to_numpy(),
+        "an invalid url": ~questions["url"].str.match(r"https?://\S+$").to_numpy(),
         "no title": (titles.str.strip() == "").to_numpy(),
         "no description": (questions["description"].str.strip() == "").to_numpy(),
         "no tag": (tags.str.len() == 0).to_numpy(),
-        f"more than {MOST_TAGS} tags": (tags.str.len() > MOST_TAGS).to_numpy(),
-        f"a title of more than {LONGEST_TITLE} characters": (titles.str.len() > LONGEST_TITLE).to_numpy(),
+        f"more than {MAX_TAGS} tags": (tags.str.len() > MAX_TAGS).to_numpy(),
+        f"a title of more than {MAX_TITLE} characters": (titles.str.len() > MAX_TITLE).to_numpy(),
         "a title on several lines": titles.str.contains("\n").to_numpy(),
-        "characters that an encoding lost": (titles + questions["description"]).str.contains("\ufffd").to_numpy(),
+        "replacement characters (U+FFFD)": (titles + questions["description"]).str.contains("\ufffd").to_numpy(),
     }
 
 
 def describe(questions, name: str) -> list[str]:
-    """Return a section of the page: counts, lengths, tags, dates, duplicates, languages, and what looks odd."""
+    """Return a section of the report: counts, lengths, tags, dates, duplicates, languages and anomalies."""
     counts = Counter(tag for tags in questions["tags"] for tag in tags)
     sizes = np.bincount(duplicate_groups(questions["title"], questions["description"]))
     words = questions["description"].str.split().str.len()
@@ -109,28 +110,28 @@ def describe(questions, name: str) -> list[str]:
     lines = [
         f"## {name}",
         "",
-        f"- {len(questions)} questions, {len(counts)} tags, {sum(counts.values()) / len(questions):.2f} a question; "
-        f"{sum(count == 1 for count in counts.values())} tags come once",
-        f"- words of a description: median {words.median():.0f}, 99 % have at most {words.quantile(0.99):.0f}",
+        f"- {len(questions)} questions, {len(counts)} tags, {sum(counts.values()) / len(questions):.2f} per question; "
+        f"{sum(count == 1 for count in counts.values())} tags occur once",
+        f"- words per description: median {words.median():.0f}, 99th percentile {words.quantile(0.99):.0f}",
         f"- duplicates: {sizes[sizes > 1].sum()} questions in {(sizes > 1).sum()} groups of equal or nearly equal text",
         "- most frequent tags: " + ", ".join(f"{tag} ({count})" for tag, count in counts.most_common(10)),
     ]
     if known:
         shares = ", ".join(f"{code} {count / known.total():.1%}" for code, count in known.most_common(4))
-        lines.append(f"- languages of the {known.total()} texts of {FEWEST_WORDS} words or more: {shares}")
+        lines.append(f"- languages of the {known.total()} texts of {MIN_WORDS} words or more: {shares}")
     if DATE_COLUMN in questions and questions[DATE_COLUMN].notna().any():
         dates = questions[DATE_COLUMN].dropna()
         lines.append(
-            f"- asked from {dates.min():%Y-%m-%d} to {dates.max():%Y-%m-%d}, {len(questions) - len(dates)} undated"
+            f"- asked from {dates.min():%Y-%m-%d} to {dates.max():%Y-%m-%d}; {len(questions) - len(dates)} have no date"
         )
-    for what, rows in oddities(questions).items():
+    for what, rows in anomalies(questions).items():
         if rows.any():
             lines.append(f"- {rows.sum()} with {what}, e.g. {', '.join(questions['url'][rows].head(EXAMPLES))}")
     return [*lines, ""]
 
 
 def plot_frequencies(questions, path: Path) -> None:
-    """Plot how many questions each tag has, by rank, both on log scales."""
+    """Plot the number of questions of each tag by its rank, both axes logarithmic."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -139,7 +140,7 @@ def plot_frequencies(questions, path: Path) -> None:
     counts = sorted(Counter(tag for tags in questions["tags"] for tag in tags).values(), reverse=True)
     figure, axes = pyplot.subplots(figsize=(7, 4), layout="constrained")
     axes.loglog(range(1, len(counts) + 1), counts, ".", color="#4f46e5")
-    axes.set(xlabel="rank of the tag", ylabel="questions", title="Tag frequencies")
+    axes.set(xlabel="rank of the tag", ylabel="number of questions", title="Tag frequencies")
     axes.grid(alpha=0.3)
     with atomic_path(path) as temporary:
         figure.savefig(temporary, format="png", dpi=120)
@@ -158,21 +159,21 @@ def main(argv: list[str] | None = None) -> None:
     try:
         found = check_folder(args.data_dir)
         if not found:
-            raise ValueError(f"{args.data_dir} holds none of the files: run a script of scraper/ first")
+            raise ValueError(f"{args.data_dir} contains none of the files: run a script of scraper/ first")
         source = args.data_dir / NAME
-        told = read_source(source) if source.is_file() else None
+        provenance = read_source(source) if source.is_file() else None
     except ValueError as error:
         sys.exit(str(error))
-    lines = [f"# The data in {args.data_dir}", "", f"Sound: {', '.join(found)}", ""]
-    if told:
-        lines += ["From {site}, {source}, {retrieved}; {licence}.".format(**told), ""]
+    lines = [f"# The data in {args.data_dir}", "", f"Valid: {', '.join(found)}", ""]
+    if provenance:
+        lines += ["From {site}, {source}, {retrieved}; {licence}.".format(**provenance), ""]
     for name in QUESTION_FILES:
         if name in found:
             questions = read_questions(args.data_dir / name)
             lines += describe(questions, name)
             plot_frequencies(questions, args.reports_dir / "tag_frequencies.png")
     write_report(args.reports_dir / "data.md", "\n".join(lines), SCRIPT)
-    print(f"{len(found)} files are sound: {', '.join(found)} -> {args.reports_dir / 'data.md'}")
+    print(f"{len(found)} files are valid: {', '.join(found)} -> {args.reports_dir / 'data.md'}")
 
 
 if __name__ == "__main__":

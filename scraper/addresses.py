@@ -1,4 +1,4 @@
-"""What makes an address: pure functions on urls."""
+"""Validate and compare URLs. Pure functions."""
 
 import re
 from urllib.parse import urlsplit
@@ -8,31 +8,43 @@ NO_HOST = re.compile(r"[\s\x00-\x20\x7f\\^|<>\"{}`\ud800-\udfff]")
 
 
 def web_address(text: str) -> str:
-    """Return an address without the blanks around it.
+    """Return a URL without surrounding whitespace.
 
     Raises
     ------
-    ValueError : it is not of http or https, or names no host that could be asked, such as ``http://[``.
+    ValueError
+        The scheme is not http or https, or the host is missing or invalid, as in ``http://[``.
+
+    Examples
+    --------
+    >>> web_address(" https://cooking.stackexchange.com ")
+    'https://cooking.stackexchange.com'
     """
     address = text.strip()
     try:
         parts = urlsplit(address)
-        named = bool(parts.hostname and parts.hostname.encode("idna")) and parts.port != 0  # the port raises, too
+        named = bool(parts.hostname and parts.hostname.encode("idna")) and parts.port != 0  # the port may raise, too
     except ValueError:
         named = False
     if not named or parts.scheme not in DEFAULT_PORTS or NO_HOST.search(parts.netloc):
-        raise ValueError(f"{text[:80]!r} is no address that starts with https:// or http:// and names a host")
+        raise ValueError(f"{text[:80]!r} is not a URL that starts with https:// or http:// and has a host")
     return address
 
 
 def host_of(url: str) -> str:
-    """Return the host of an address and its port unless that is the scheme's own: two such are one site."""
+    """Return the host of a URL, with its port unless it is the scheme's default port.
+
+    Examples
+    --------
+    >>> host_of("https://Example.org:443/questions")
+    'example.org'
+    """
     parts = urlsplit(url)
     return parts.netloc.lower().removesuffix(DEFAULT_PORTS.get(parts.scheme, ""))
 
 
 def is_of_site(url: str, site: str) -> bool:
-    """Whether an address, or what is taken for one, has the site's host."""
+    """Return whether ``url`` is a valid URL on the host of ``site``."""
     try:
         return host_of(web_address(url)) == host_of(site)
     except ValueError:

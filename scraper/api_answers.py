@@ -1,6 +1,6 @@
-"""What the answers of the Stack Exchange API 2.3 say: pure functions from its JSON to plain Python.
+"""Parse responses of the Stack Exchange API 2.3. Pure functions from JSON to plain Python.
 
-The API: https://api.stackexchange.com/docs, in particular /docs/wrapper, /docs/throttle and /docs/error-handling.
+API reference: https://api.stackexchange.com/docs, in particular /docs/wrapper, /docs/throttle and /docs/error-handling.
 """
 
 import html
@@ -14,23 +14,32 @@ from scraper.details import details_row
 from scraper.pages import canonical_url, clean_title
 from scraper.politeness import YEAR_S, RetryLater, StopRun
 
-# error_name: the call was right and may be made again.
-PASSING_ERRORS = {"throttle_violation", "temporarily_unavailable", "internal_error"}
-LARGEST_ID = 2**31 - 1  # the API refuses a call with a larger one
+# Values of error_name after which the same call may be retried.
+TEMPORARY_ERRORS = {"throttle_violation", "temporarily_unavailable", "internal_error"}
+MAX_ID = 2**31 - 1  # the API rejects larger ids
 AVAILABLE_IN = re.compile(r"available in (\d+) seconds")
 
 
 class AnswerError(ValueError):
-    """An item lacks what a question has; the message says what."""
+    """An item lacks a field of a question; the message says which."""
 
 
 def parse_wrapper(text: str, where: str) -> dict:
-    """Return the common wrapper of an answer: its ``items`` and what it says of quota and backoff.
+    """Return the common wrapper object of a response: ``items``, quota and backoff.
+
+    Parameters
+    ----------
+    text
+        Body of the response.
+    where
+        URL of the method, for error messages.
 
     Raises
     ------
-    RetryLater : an error that passes, or no wrapper at all; ``pause_s`` is the wait that it asks for.
-    StopRun : an error that will not pass, such as a wrong site or a spent quota.
+    RetryLater
+        A temporary error, or a response without a wrapper; ``pause_s`` is the requested wait.
+    StopRun
+        An error that a retry cannot fix, such as an unknown site or an exhausted quota.
     """
     try:
         answer = json.loads(text)
@@ -40,7 +49,7 @@ def parse_wrapper(text: str, where: str) -> dict:
         raise RetryLater("an answer that is no JSON object")
     if "error_id" in answer:
         name, message = str(answer.get("error_name", answer["error_id"])), str(answer.get("error_message", ""))
-        if name not in PASSING_ERRORS:
+        if name not in TEMPORARY_ERRORS:
             raise StopRun(f"{where} refuses: {name} ({message})")
         wait = AVAILABLE_IN.search(message)
         raise RetryLater(f"{name} ({message})", slow_down=True, pause_s=float(wait[1]) if wait else None)
@@ -50,11 +59,12 @@ def parse_wrapper(text: str, where: str) -> dict:
 
 
 def parse_question_item(item: dict) -> dict[str, str]:
-    """Return an item of /questions as a row of ques_details.csv.
+    """Convert an item of /questions to a row of ques_details.csv.
 
     Raises
     ------
-    AnswerError : a field is missing or of another kind, or the title or the tags are empty.
+    AnswerError
+        A field is missing or has the wrong type, or the title or the tags are empty.
     """
     try:
         return details_row(
@@ -69,28 +79,46 @@ def parse_question_item(item: dict) -> dict[str, str]:
 
 
 def question_id(item: dict) -> int | None:
-    """Return the id of an item of /questions, None if it has none that can be asked for."""
+    """Return the id of an item of /questions, None if it is missing or invalid."""
     number = item.get("question_id")
-    return number if isinstance(number, int) and 0 < number <= LARGEST_ID else None
+    return number if isinstance(number, int) and 0 < number <= MAX_ID else None
 
 
 def backoff(answer: dict) -> float:
-    """Return the seconds that a wrapper asks its method to be left alone for, a year at most; 0 if it does not."""
+    """Return the backoff of a wrapper in seconds, limited to one year; 0 if there is none.
+
+    Examples
+    --------
+    >>> backoff({"items": [], "backoff": 10})
+    10
+    """
     seconds = answer.get("backoff")
     return min(max(seconds, 0), YEAR_S) if isinstance(seconds, (int, float)) else 0
 
 
 def iso_time(seconds: float) -> str:
-    """Return a time of the API (seconds since 1970) as ISO 8601 in UTC."""
+    """Convert a Unix time in seconds, as the API uses it, to ISO 8601 in UTC.
+
+    Examples
+    --------
+    >>> iso_time(1700000000)
+    '2023-11-14T22:13:20Z'
+    """
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def api_time(date: str) -> int:
-    """Return an ISO 8601 date, in UTC where it names no zone, as a time of the API.
+    """Convert an ISO 8601 date to a Unix time in seconds; without a time zone it is read as UTC.
 
     Raises
     ------
-    ValueError : it is none.
+    ValueError
+        ``date`` is not an ISO 8601 date.
+
+    Examples
+    --------
+    >>> api_time("2024-05-31")
+    1717113600
     """
     parsed = datetime.fromisoformat(date)
     return int(parsed.replace(tzinfo=parsed.tzinfo or UTC).timestamp())

@@ -1,4 +1,4 @@
-"""The Stack Exchange API over HTTP, with its manners: backoff, quota, throttling, and a pause between two calls."""
+"""HTTP client of the Stack Exchange API: respects backoff, quota and throttling, and waits between calls."""
 
 import os
 import sys
@@ -11,7 +11,7 @@ from tqdm import tqdm
 from scraper.addresses import host_of
 from scraper.api_answers import backoff, parse_wrapper
 from scraper.politeness import (
-    LONGEST_PAUSE_S,
+    MAX_PAUSE_S,
     FetchError,
     HostGate,
     StopRun,
@@ -24,27 +24,32 @@ from scraper.proxies import exempt_this_machine
 
 ADDRESS = "https://api.stackexchange.com/2.3"
 KEY_VARIABLE = "STACK_EXCHANGE_KEY"
-PAGE_SIZE = 100  # the most that the API gives
-KEYLESS_PAGES = 25  # from the next on, a list without a key is refused
+PAGE_SIZE = 100  # the API's maximum
+KEYLESS_PAGES = 25  # without a key, the API rejects later pages
 
 
 class Api:
-    """The methods of the API, for one site.
+    """Client of the API for one site.
 
     Attributes
     ----------
-    quota : calls left for today as the last answer told, None before the first.
+    quota
+        Remaining calls of today according to the last response, None before the first call.
     """
 
     def __init__(self, address: str, site: str, delay_s: float, contact: str | None) -> None:
-        """Prepare the calls; the environment's STACK_EXCHANGE_KEY raises the quota.
+        """Create a client; a key in the environment variable STACK_EXCHANGE_KEY raises the quota.
 
         Parameters
         ----------
-        address : where the API is, such as ADDRESS.
-        site : the site's address; the API knows it by its host.
-        delay_s : least seconds between two calls.
-        contact : address or mail that the User-Agent carries.
+        address
+            Base URL of the API, such as ADDRESS.
+        site
+            URL of the site; the API identifies it by its host.
+        delay_s
+            Minimum delay between two calls, in seconds.
+        contact
+            URL or e-mail address for the User-Agent header.
         """
         exempt_this_machine()
         self.quota: int | None = None
@@ -58,21 +63,25 @@ class Api:
         self._open_at: dict[str, float] = {}  # method: time.monotonic() before which it must not be called
 
     def get(self, method: str, ids: Sequence[int] = (), **parameters: object) -> dict:
-        """Call a method, again and again while its errors pass, and return the answer's wrapper.
+        """Call a method, retrying temporary errors, and return the wrapper of the response.
 
         Parameters
         ----------
-        method : such as "questions".
-        ids : what the method is asked for, at most PAGE_SIZE; without any it lists all.
-        parameters : further ones of the method.
+        method
+            Name of the method, such as "questions".
+        ids
+            Ids to request, at most PAGE_SIZE; if empty, the method lists everything.
+        parameters
+            Further parameters of the method.
 
         Raises
         ------
-        StopRun : the quota is spent, the API refuses the call, or its errors do not pass.
+        StopRun
+            The quota is exhausted, the API rejects the call, or all retries failed.
         """
         if self.quota == 0:
-            mend = "" if "key" in self._common else f"; a key in {KEY_VARIABLE} raises it"
-            raise StopRun(f"the API's quota of today is used up: run again tomorrow to go on from here{mend}")
+            hint = "" if "key" in self._common else f"; a key in {KEY_VARIABLE} raises the quota"
+            raise StopRun(f"the API's daily quota is used up: run again tomorrow to resume{hint}")
         host = host_of(self._address)
         path = f"{method}/{';'.join(map(str, ids))}" if ids else method
         try:
@@ -81,7 +90,7 @@ class Api:
             raise StopRun(f"{self._address}/{method} does not answer ({error}): run again later") from error
         self.quota = answer.get("quota_remaining", self.quota)
         pause_s = backoff(answer)
-        if pause_s > LONGEST_PAUSE_S:
+        if pause_s > MAX_PAUSE_S:
             raise StopRun(f"{host} asks not to call {method} for {pause_s / 60:.0f} minutes: run again after that")
         if pause_s >= 1:
             tqdm.write(f"{host} asks not to call {method} for {pause_s:.0f} s", file=sys.stderr)
@@ -91,14 +100,14 @@ class Api:
     def _call(self, method: str, path: str, parameters: dict, host: str) -> dict:
         time.sleep(max(0.0, self._open_at.get(method, 0.0) - time.monotonic()))
         with self._gate.turn(host):
-            # A redirect is not followed: to another host, the key would go with it.
+            # Redirects are not followed: the key would be sent to the other host.
             response = ask(self._session, f"{self._address}/{path}", params={**self._common, **parameters})
             if response.is_redirect:
                 target = redirect_target(response).partition("?")[0].removesuffix(f"/{path}")
-                raise StopRun(f"{self._address} sends on to {target}: give that as --api if you trust it")
+                raise StopRun(f"{self._address} redirects to {target}: pass that as --api if you trust it")
             if "challenge" in response.headers.get("cf-mitigated", ""):
-                raise StopRun(f"{host} asks for a proof of being human: wait some hours, then run again to go on")
+                raise StopRun(f"{host} shows a bot check (CAPTCHA): wait some hours, then run again to resume")
             is_json = response.headers.get("Content-Type", "").startswith("application/json")
-            if not is_json and response.status_code != 400:  # errors of the API itself are JSON with status 400
+            if not is_json and response.status_code != 400:  # the API reports its own errors as JSON with status 400
                 check_status(response.status_code, response.headers.get("Retry-After"))
             return parse_wrapper(response.text, f"{self._address}/{method}")

@@ -1,4 +1,4 @@
-"""A data dump's Posts.xml as a stream: the file itself, compressed, or within a .7z archive, also one in volumes."""
+"""Open the Posts.xml of a data dump as a stream: plain, compressed, or in a .7z archive (also a multi-volume one)."""
 
 import bisect
 import bz2
@@ -27,26 +27,27 @@ COMPRESSED: dict[bytes, Callable[[BinaryIO], Any]] = {
     b"\xfd7zXZ\0": lzma.open,
 }
 NOT_READ = {b"PK\x03\x04": "a zip archive", b"\x28\xb5\x2f\xfd": "compressed by Zstandard", b"Rar!": "a rar archive"}
-LONGEST_MARK = 6  # bytes
+MAX_MARK = 6  # bytes
 
 
 class DamagedArchive(DumpError):
-    """What came out of the archive is not what was packed: any question may be damaged."""
+    """The archive is corrupted (wrong checksum or broken data): any question read from it may be damaged."""
 
 
 @contextmanager
 def open_posts(path: Path) -> Iterator[tuple[PostsXml, BinaryIO]]:
-    """Open a dump and yield its Posts.xml with the file whose position tells the progress.
+    """Open a dump; yield its Posts.xml and the underlying file, whose position shows the progress.
 
     Raises
     ------
-    DumpError : no such file, no readable archive, no Posts.xml in it, or what PostsXml raises.
+    DumpError
+        The file does not exist, is not a readable archive, contains no Posts.xml, or PostsXml rejects it.
     """
     try:
         with _open(path) as file:
-            head = file.peek(LONGEST_MARK)  # type: ignore[attr-defined]
+            head = file.peek(MAX_MARK)  # type: ignore[attr-defined]
             if unread := next((what for mark, what in NOT_READ.items() if head.startswith(mark)), None):
-                raise DumpError(f"{path}: {unread}, which is not read: unpack it, and give its {MEMBER}")
+                raise DumpError(f"{path}: {unread}, not supported: unpack it, and pass its {MEMBER}")
             if head.startswith(SEVEN_ZIP) or path.suffix.lower() == ".7z" or VOLUME.fullmatch(path.name):
                 with _unpack(file, path) as posts:
                     yield PostsXml(posts, str(path)), file
@@ -56,12 +57,12 @@ def open_posts(path: Path) -> Iterator[tuple[PostsXml, BinaryIO]]:
                 yield PostsXml(file, str(path)), file
     except (FileNotFoundError, IsADirectoryError) as error:
         first = path.with_name(f"{path.name}.001")
-        mend = f"give the first of its volumes, {first}" if first.is_file() else "download the site's dump first"
-        raise DumpError(f"{path} is no file: {mend}") from error
+        hint = f"pass its first volume, {first}" if first.is_file() else "download the site's dump first"
+        raise DumpError(f"{path} is not a file: {hint}") from error
 
 
 def volumes(path: Path) -> list[Path]:
-    """Return the files that make up a dump, in their order: one, or all volumes of the .7z of which ``path`` is one."""
+    """Return the files of a dump in order: ``path`` alone, or all volumes of the .7z archive it belongs to."""
     volume = VOLUME.fullmatch(path.name)
     if not volume or not path.is_file():
         return [path]
@@ -80,7 +81,7 @@ def _open(path: Path) -> BinaryIO:
 
 
 class _Volumes(io.RawIOBase):
-    """The volumes of an archive as the one file that was cut into them."""
+    """The volumes of an archive, concatenated into one seekable file."""
 
     def __init__(self, paths: list[Path]) -> None:
         self._files = [path.open("rb") for path in paths]
@@ -113,7 +114,7 @@ class _Volumes(io.RawIOBase):
 
 
 class _Decompressed:
-    """Reads a compressed file, whose checksum Python compares at its end."""
+    """A compressed file as a stream; the decompressor checks the checksum at its end."""
 
     def __init__(self, file: Readable, path: Path) -> None:
         self._file = file
@@ -123,21 +124,21 @@ class _Decompressed:
         try:
             return self._file.read(size)
         except (OSError, EOFError, zlib.error, lzma.LZMAError) as error:
-            if isinstance(error, OSError) and error.errno:  # of the disk
+            if isinstance(error, OSError) and error.errno:  # a disk error, not a damaged file
                 raise
             raise DamagedArchive(f"{self._path}: the file is damaged ({error})") from error
 
 
 @contextmanager
 def _unpack(file: BinaryIO, path: Path) -> Iterator[BinaryIO]:
-    """Yield the Posts.xml of an archive as a stream: a thread unpacks it into a pipe."""
+    """Yield the Posts.xml of an archive as a stream; a thread unpacks it into a pipe."""
     import py7zr
     from py7zr.exceptions import ArchiveError
 
     try:
         archive = py7zr.SevenZipFile(file)
         if archive.needs_password():
-            raise DumpError(f"{path}: the archive asks for a password")
+            raise DumpError(f"{path}: the archive is protected by a password")
         member = next((name for name in archive.getnames() if Path(name).name.lower() == MEMBER.lower()), None)
     except (ArchiveError, OSError, EOFError) as error:
         raise DumpError(f"{path}: not a readable 7z archive ({error})") from error
@@ -150,9 +151,9 @@ def _unpack(file: BinaryIO, path: Path) -> Iterator[BinaryIO]:
         with os.fdopen(start, "wb") as pipe:
             try:
                 archive.extract(targets=[member], factory=_to(pipe))
-            except BrokenPipeError:  # the reader has had enough
+            except BrokenPipeError:  # the reader stopped early
                 pass
-            except Exception as error:  # lzma's and py7zr's share no base class
+            except Exception as error:  # those of lzma and py7zr have no common base class
                 failures.append(error)
             with suppress(BrokenPipeError):
                 pipe.flush()
@@ -172,7 +173,7 @@ def _unpack(file: BinaryIO, path: Path) -> Iterator[BinaryIO]:
 
 
 def _to(pipe: BinaryIO):
-    """Return a factory, as py7zr wants it, whose one file writes into ``pipe``."""
+    """Return a py7zr factory whose only file writes to ``pipe``."""
     from py7zr.io import Py7zIO, WriterFactory
 
     class Writer(Py7zIO):

@@ -1,4 +1,4 @@
-"""A headless Chromium that a worker keeps for all of its pages, driven by Selenium."""
+"""A headless Chromium, driven by Selenium; each worker uses one for all of its pages."""
 
 import json
 import os
@@ -19,7 +19,7 @@ from scraper.pages import Page
 from scraper.politeness import TIMEOUT_S, RetryLater, StopRun
 from scraper.processes import kill_tree, program_options
 
-# Where none of these is, as on Windows, Selenium finds Chrome in its usual place, or fetches a Chrome for Testing.
+# If none of these exists, as on Windows, Selenium uses an installed Chrome or downloads Chrome for Testing.
 BROWSERS = (
     "chromium",
     "chromium-browser",
@@ -35,11 +35,11 @@ ARGUMENTS = (
     "--disable-component-update",
     "--disable-sync",
     "--no-first-run",
-    # Chromium ends when the pipe to its driver does, however the driver ended.
+    # Chromium exits when the pipe to its driver closes, however the driver ended.
     "--remote-debugging-pipe",
 )
-BLOCK = 2  # Chromium's "never" for a kind of content
-# Questions come whole with the page. Scripts would only load advertisements and replace LaTeX by its picture.
+BLOCK = 2  # value of a content setting that blocks this type of content
+# The HTML contains the whole question. Scripts would only load advertisements and replace LaTeX by rendered formulas.
 PREFERENCES = {
     "profile.managed_default_content_settings.images": BLOCK,
     "profile.managed_default_content_settings.javascript": BLOCK,
@@ -49,7 +49,7 @@ INSTALL = "install Chrome, or Chromium and its driver, e.g. with: apt-get instal
 
 
 class Browser:
-    """One browser, started at its first page and started anew after a crash."""
+    """One browser, started on the first request and restarted after a crash."""
 
     def __init__(self, agent: str) -> None:
         self._agent = agent
@@ -57,12 +57,14 @@ class Browser:
         self._folder: TemporaryDirectory | None = None
 
     def get(self, url: str, ready: str) -> Page:
-        """Return the page at ``url``, once an element of the CSS selector ``ready`` is there or nothing more comes.
+        """Load ``url`` and return the page once the CSS selector ``ready`` matches or loading has finished.
 
         Raises
         ------
-        RetryLater : no answer in time, no connection, or a crash of the browser.
-        StopRun : there is no browser, or it does not start.
+        RetryLater
+            Timeout, connection error, or a crash of the browser.
+        StopRun
+            No browser is installed, or it does not start.
         """
         if self._driver is None:
             self._start()
@@ -82,14 +84,14 @@ class Browser:
             raise RetryLater("the browser crashed") from error
 
     def close(self) -> None:
-        """Quit the browser; for a browser at rest."""
+        """Quit the browser; only valid while no page is loading."""
         driver, self._driver = self._driver, None
         if driver:
             driver.quit()
             self._folder.cleanup()
 
     def kill(self) -> None:
-        """End the browser at once, also from another thread while a page is loading."""
+        """Kill the browser at once; may be called from another thread while a page is loading."""
         driver, self._driver = self._driver, None
         if driver:
             kill_tree(driver.service.process)  # the driver and all of Chromium
@@ -97,7 +99,7 @@ class Browser:
 
     def _start(self) -> None:
         self._folder = TemporaryDirectory(prefix="question-tagger-", ignore_cleanup_errors=True)
-        os.environ.setdefault("SE_AVOID_STATS", "true")  # Selenium Manager would report its use
+        os.environ.setdefault("SE_AVOID_STATS", "true")  # disable Selenium Manager's telemetry
         try:
             self._driver = webdriver.Chrome(options=_options(self._agent), service=_service(self._folder.name))
         except (WebDriverException, OSError) as error:
@@ -110,7 +112,7 @@ class Browser:
     def _load(self, url: str, ready: str) -> Page:
         driver = self._driver
         assert driver is not None  # get() has started it
-        driver.get_log("performance")  # what the page before has left
+        driver.get_log("performance")  # discard the entries of the previous page
         driver.get(url)
         wait = WebDriverWait(driver, TIMEOUT_S, poll_frequency=0.05)
         response: Any = wait.until(_document_response)  # type: ignore[arg-type]
@@ -128,14 +130,14 @@ def _options(agent: str) -> webdriver.ChromeOptions:
     if sys.platform != "win32" and os.geteuid() == 0:
         options.add_argument("--no-sandbox")
     options.add_experimental_option("prefs", PREFERENCES)
-    # Selenium tells neither status nor headers of a page; Chromium's log of the network does.
+    # Selenium does not expose the status and headers of a page; Chromium's network log does.
     options.set_capability("goog:loggingPrefs", {"performance": "ALL"})
     options.add_experimental_option("perfLoggingPrefs", {"enableNetwork": True, "enablePage": False})
     return options
 
 
 def _service(folder: str) -> Service:
-    """The driver: the system's, or else the one that Selenium Manager finds; its temporary files go into ``folder``."""
+    """Return the driver installed on the system, or the one of Selenium Manager; temporary files go to ``folder``."""
     return Service(
         executable_path=shutil.which("chromedriver"),
         env=os.environ | dict.fromkeys(("TMPDIR", "TEMP", "TMP"), folder),
@@ -144,7 +146,7 @@ def _service(folder: str) -> Service:
 
 
 def _document_response(driver: webdriver.Chrome) -> dict | None:
-    """The response to the main frame's document in the log since it was last read."""
+    """Return the response for the main document from the new entries of the network log, None if there is none."""
     found = None
     for entry in driver.get_log("performance"):
         event = json.loads(entry["message"])["message"]
@@ -154,7 +156,7 @@ def _document_response(driver: webdriver.Chrome) -> dict | None:
 
 
 def _is_main_document(parameters: dict, driver: webdriver.Chrome) -> bool:
-    # The main frame has the id of its window; a frame inside the page has another.
+    # The main frame's id is the window handle; frames inside the page have other ids.
     return parameters["type"] == "Document" and parameters["frameId"] == driver.current_window_handle
 
 

@@ -1,4 +1,4 @@
-"""What the two scrapers share: their options, workers with a browser each, and an orderly end whatever happens."""
+"""Shared parts of the page scrapers: command-line options, the crawler and its workers, and clean shutdown."""
 
 import argparse
 import signal
@@ -18,7 +18,7 @@ from scraper.addresses import host_of, web_address
 from scraper.pages import ElsewhereError, Page, PageError, is_challenge
 from scraper.politeness import (
     ATTEMPTS,
-    MOST_REDIRECTS,
+    MAX_REDIRECTS,
     FetchError,
     HostGate,
     RetryLater,
@@ -34,25 +34,25 @@ if TYPE_CHECKING:
     from scraper.browser import Browser
     from scraper.plain import PlainClient
 
-LONGEST_DELAY_S = 86_400  # a day; Python refuses to sleep for a number with many digits
-CTRL_C_WITHIN_S = 1  # Windows notices it between two waits only
-FAILURES_IN_A_ROW = 10  # after so many the site is taken to be down, or to have had enough
-START_OVER = "discard the existing output and start over"  # what --force does
+MAX_DELAY_S = 86_400  # one day; time.sleep() rejects very large numbers
+CTRL_C_WITHIN_S = 1  # Windows handles Ctrl-C only between two waits
+FAILURES_IN_A_ROW = 10  # then the site is assumed to be down or to block us
+START_OVER = "discard the existing output and start over"  # help text of --force
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of an address: ``content`` as parsed, or the ``reason`` why there is none."""
+    """Result for one URL: the parsed ``content``, or the ``reason`` of the failure."""
 
     url: str
     content: Any = None
     reason: str | None = None
-    permanent: bool = False  # asked for again, it would fail again
-    site_failed: bool = False  # the site or the way to it failed, rather than this one page
+    permanent: bool = False  # a retry would fail, too
+    site_failed: bool = False  # the site or the connection failed, not just this page
 
 
 class Crawler:
-    """Fetches pages with ``workers`` side by side, politely, within a ``with`` block."""
+    """Polite concurrent crawler; use it in a ``with`` block."""
 
     def __init__(
         self,
@@ -63,16 +63,23 @@ class Crawler:
         delay_s: float,
         contact: str | None,
     ) -> None:
-        """Prepare the workers.
+        """Create the workers.
 
         Parameters
         ----------
-        parse : turns a page and the address asked for into content, or raises PageError; runs in the workers.
-        ready : CSS selector of what a page shows once it is there.
-        engine : "selenium", a browser for each worker, or "requests", plain HTTP.
-        workers : number of pages under way at a time.
-        delay_s : least seconds between two requests to a host.
-        contact : address or mail that the User-Agent carries.
+        parse
+            Function of a page and the requested URL that returns the content or raises PageError; it runs in the worker
+            threads.
+        ready
+            CSS selector of an element that exists once the page has loaded.
+        engine
+            "selenium" (one browser per worker) or "requests" (plain HTTP).
+        workers
+            Number of concurrent requests.
+        delay_s
+            Minimum delay between two requests to a host, in seconds.
+        contact
+            URL or e-mail address for the User-Agent header.
         """
         exempt_this_machine()
         self._parse = parse
@@ -96,19 +103,20 @@ class Crawler:
         self._executor.shutdown(cancel_futures=True)
 
     def crawl(self, urls: Iterable[str]) -> Iterator[Outcome]:
-        """Yield the outcome of each address as it comes.
+        """Yield the outcome of each URL, in order of completion.
 
         Raises
         ------
-        StopRun : a challenge page, no browser, an unreadable robots.txt, or a site that fails again and again;
-            raised when the pages that were under way have been yielded.
+        StopRun
+            A bot check, no browser, an unreadable robots.txt, or too many failures in a row; raised after the outcomes
+            of the requests in progress have been yielded.
         """
         waiting = iter(urls)
         running: set[Future[Outcome]] = set()
         stop: StopRun | None = None
         failures = 0
         while True:
-            # Two a worker keep it busy, and leave little to throw away at a stop.
+            # Two per worker keep all of them busy, and little work is lost when the run stops.
             room = 0 if stop else 2 * self._workers - len(running)
             running |= {self._executor.submit(self._take, url) for url in islice(waiting, room)}
             if not running:
@@ -142,7 +150,7 @@ class Crawler:
         except PageError as error:
             return Outcome(url, reason=str(error), permanent=isinstance(error, ElsewhereError))
         except StopRun:
-            self._gate.stop.set()  # before any other worker asks the site for more
+            self._gate.stop.set()  # before another worker sends a request
             raise
 
     def _content(self, url: str) -> Any:
@@ -155,36 +163,36 @@ class Crawler:
             return self._parse(page, url)
         except (FetchError, PageError, StopRun, Stopped):
             raise
-        except Exception as error:  # a page like no other is one failure, and not the end of the run
+        except Exception as error:  # an unexpected page is one failure and must not end the run
             raise PageError(f"{url}: cannot be read ({type(error).__name__}: {error})") from error
 
     def _fetch(self, url: str) -> Page:
-        """Return the page at ``url`` or where the same site sends on to; each address is checked before it is asked."""
+        """Fetch ``url``, following redirects within the site; each URL is checked against robots.txt first."""
         host = host_of(url)
-        for _ in range(MOST_REDIRECTS + 1):
+        for _ in range(MAX_REDIRECTS + 1):
             if not self._robots.allow(url):
                 raise FetchError(f"robots.txt forbids {url}")
             page = self._gate.retrying(host)(self._visit, url, host)
             if host_of(target := page.redirect or page.url) != host:
-                raise FetchError(f"leads to another site: {target}", permanent=True)
+                raise FetchError(f"redirects to another site: {target}", permanent=True)
             if page.redirect is None and page.url != url and not self._robots.allow(page.url):
-                raise FetchError(f"leads to {page.url}, which robots.txt forbids")  # a browser has followed by itself
+                raise FetchError(f"redirects to {page.url}, which robots.txt forbids")  # the browser has followed it
             if page.redirect is None:
                 return page
             url = page.redirect
-        raise FetchError(f"redirected more than {MOST_REDIRECTS} times")
+        raise FetchError(f"redirected more than {MAX_REDIRECTS} times")
 
     def _visit(self, url: str, host: str) -> Page:
         with self._gate.turn(host):
             page = self._client().get(url, self._ready)
             if "challenge" in page.headers.get("cf-mitigated", "") or is_challenge(page.html):
                 raise StopRun(
-                    f"{host} asks for a proof of being human at {url}. All that was taken is kept: "
-                    "wait some hours, then run again with a longer --delay, and without --force, to go on from here"
+                    f"{host} shows a bot check (CAPTCHA) at {url}. Everything fetched so far is saved: "
+                    "wait some hours, then run again with a longer --delay, without --force, to resume"
                 )
-            # As a site asks of clients that it finds too busy.
+            # Sites redirect clients that send too many requests to the login page.
             if urlsplit(page.redirect or page.url).path.startswith("/users/login"):
-                raise RetryLater("sends us to log in")
+                raise RetryLater("redirects to the login page")
             check_status(page.status, page.headers.get("Retry-After"))
         return page
 
@@ -204,7 +212,7 @@ class Crawler:
 
 @contextmanager
 def orderly_end() -> Iterator[None]:
-    """Turn StopRun, a failing disk, Ctrl-C and SIGTERM into one line and an exit code other than 0."""
+    """Turn StopRun, disk errors, Ctrl-C and SIGTERM into a one-line message and a non-zero exit status."""
     previous = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         yield
@@ -213,40 +221,41 @@ def orderly_end() -> Iterator[None]:
     except OSError as error:
         sys.exit(f"stopped: {error}")
     except KeyboardInterrupt:
-        print("stopped; all that was taken is kept: run again, without --force, to go on from here", file=sys.stderr)
+        print("stopped; everything fetched so far is saved: run again, without --force, to resume", file=sys.stderr)
         sys.exit(128 + signal.SIGINT)
     finally:
         signal.signal(signal.SIGTERM, previous)
 
 
 def add_crawl_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options that both scrapers have."""
+    """Add the options of both page scrapers."""
     parser.add_argument(
         "--engine",
         choices=["selenium", "requests"],
         default="selenium",
-        help="a browser, or plain HTTP for sites that serve whole pages to it",
+        help="how pages are fetched: with a headless browser, or by plain HTTP where the site allows it",
     )
     parser.add_argument(
-        "--workers", type=at_least_one, default=2, help="pages under way at a time; they share each host's delay"
+        "--workers", type=at_least_one, default=2, help="number of concurrent requests; all share the delay of a host"
     )
     add_polite_options(parser)
 
 
 def crawl_options(args: argparse.Namespace) -> dict[str, Any]:
-    """Return what a Crawler takes of the command line."""
+    """Return the arguments of :class:`Crawler` that come from the command line."""
     return {"engine": args.engine, "workers": args.workers, "delay_s": args.delay, "contact": args.contact}
 
 
 def add_polite_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options of all that asks a site."""
+    """Add the options of every script that sends requests to a site."""
     parser.add_argument(
         "--delay",
-        type=number_from(0, LONGEST_DELAY_S),
+        type=number_from(0, MAX_DELAY_S),
         default=1.0,
-        help="seconds between two requests to a host; a longer Crawl-delay of its robots.txt wins",
+        help="minimum delay in seconds between two requests to a host; a longer Crawl-delay in robots.txt takes "
+        "precedence",
     )
-    parser.add_argument("--contact", help="address or mail for the User-Agent, so that the site can reach you")
+    parser.add_argument("--contact", help="URL or e-mail address for the User-Agent, so that the site can reach you")
     add_force_option(parser, START_OVER)
 
 
@@ -256,20 +265,20 @@ def add_site_option(parser: argparse.ArgumentParser) -> None:
 
 
 def site_address(text: str) -> str:
-    """Return a site's address; a bare name such as "cooking" is one of stackexchange.com."""
+    """Convert the option --site to a URL, for argparse; a bare name such as "cooking" is one of stackexchange.com."""
     address = text.strip().rstrip("/")
     if "://" not in address:
         address = f"https://{address}" if "." in address else f"https://{address}.stackexchange.com"
     try:
         parts = urlsplit(web_address(address))
     except ValueError:
-        hint = "give one such as https://cooking.stackexchange.com"
-        raise argparse.ArgumentTypeError(f"{text!r} is no site: {hint}") from None
+        hint = "pass a URL such as https://cooking.stackexchange.com"
+        raise argparse.ArgumentTypeError(f"{text!r} is not a site: {hint}") from None
     return f"{parts.scheme}://{parts.netloc.lower()}"
 
 
 def api_address(text: str) -> str:
-    """Return the address of an API, for argparse."""
+    """Convert the option --api to a URL, for argparse."""
     try:
         return web_address(text).rstrip("/")
     except ValueError as error:

@@ -1,4 +1,4 @@
-"""An append-only CSV file that survives SIGKILL: rows go in whole, and a torn end is cut off before going on."""
+"""An append-only CSV file that survives SIGKILL: an incomplete last row is cut off when the file is opened again."""
 
 import csv
 import io
@@ -12,14 +12,19 @@ from typing import Self
 
 from tagging.locks import sole_writer
 
-# A field, quoted or not, and what ends it: a comma or the record's end (RFC 4180).
+# A field, quoted or not, and its end: a comma or the end of the record (RFC 4180).
 FIELD = re.compile(rb'(?:"[^"]*+(?:""[^"]*+)*+"[^,\r\n]*+|[^",\r\n][^,\r\n]*+|)(,|\r\n|\n|\r)')
 
 
 def complete_length(data: bytes) -> int:
-    """Return how many bytes of a CSV file are whole records; what follows is a record cut short.
+    """Return the number of bytes up to the end of the last complete record.
 
-    Line breaks, commas and doubled quotes inside a quoted field end nothing.
+    Line breaks, commas and doubled quotes inside a quoted field do not end a record.
+
+    Examples
+    --------
+    >>> complete_length(b'title,url\\nA,u\\n"B')
+    14
     """
     end = position = 0
     while field := FIELD.match(data, position):
@@ -30,18 +35,26 @@ def complete_length(data: bytes) -> int:
 
 
 def to_csv(rows: Iterable[Iterable[str]]) -> bytes:
-    """Return rows as CSV in UTF-8, one line break after each; half a character, which UTF-8 has not, becomes "?"."""
+    """Return rows as CSV in UTF-8, each ended by a line feed; a lone surrogate becomes "?"."""
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows(rows)
     return text.getvalue().encode("utf-8", errors="replace")
 
 
 def parse_table(data: bytes, name: str) -> tuple[list[str], list[dict[str, str]]]:
-    """Return the columns and the rows of a CSV file.
+    """Return the column names and the rows of a CSV file.
+
+    Parameters
+    ----------
+    data
+        Content of the file.
+    name
+        Name of the file, for error messages.
 
     Raises
     ------
-    ValueError : not CSV in UTF-8, or a row with too few or too many cells; the message gives ``name`` and row.
+    ValueError
+        Not CSV in UTF-8, or a row with too few or too many cells; the message gives the row.
     """
     try:
         reader = csv.DictReader(io.StringIO(data.decode("utf-8-sig"), newline=""))
@@ -55,27 +68,33 @@ def parse_table(data: bytes, name: str) -> tuple[list[str], list[dict[str, str]]
 
 
 class CsvStore:
-    """Holds the file for one run: locked against a second one, repaired, and appended to in whole rows.
+    """The CSV file of one run: locked against concurrent runs, repaired on opening, and only appended to.
 
     Attributes
     ----------
-    urls : the column ``url`` of the rows that are there, in their order.
+    urls
+        Values of the column ``url`` of the existing rows, in order.
     """
 
     def __init__(self, path: Path, columns: list[str], force: bool, whole: int | None = None) -> None:
-        """Open ``path``; if ``force``, set aside what it holds until there are new rows, else cut off a torn end.
+        """Open ``path`` and cut off an incomplete last row; with ``force``, set the old content aside instead.
 
         Parameters
         ----------
-        path : the file; it need not be there.
-        columns : its header.
-        force : drop what it holds.
-        whole : bytes that are known to be whole rows of this table. A file too large to be read is cut there unread,
-            and ``urls`` then stays empty.
+        path
+            The file; it may not exist yet.
+        columns
+            The expected header.
+        force
+            Replace the existing content; it is kept until the first new rows are written.
+        whole
+            Number of bytes known to be complete rows of this table. The file is then truncated to it without being
+            read, and ``urls`` stays empty; for files too large to read.
 
         Raises
         ------
-        SystemExit : another run holds the file, or it is not this table; it is then left as it was.
+        SystemExit
+            Another run has locked the file, or it has other columns; the file is left unchanged.
         """
         self.path = path
         self._columns = columns
@@ -85,9 +104,9 @@ class CsvStore:
                 held.enter_context(sole_writer(path))
             except BlockingIOError as error:
                 sys.exit(str(error))
-            target = path.resolve()  # of a link, the file
+            target = path.resolve()  # if the path is a link, its target
             self._set_aside = target.with_name(f".{target.name}.replaced")
-            self._put_back()  # where a run was killed
+            self._put_back()  # if a run with --force was killed
             if force and path.exists():
                 target.replace(self._set_aside)
             path.touch()
@@ -106,17 +125,18 @@ class CsvStore:
         self._held.close()
 
     def append(self, rows: Iterable[Mapping[str, str]]) -> None:
-        """Add rows at the end, all of them by one write that reaches the disk before this returns.
+        """Append rows by one write, which is on disk when this returns.
 
         Raises
         ------
-        OSError : the disk is full; the file is as before.
+        OSError
+            The disk is full; the file is unchanged.
         """
         rows = list(rows)
         size = self.size()
         data = to_csv([] if size else [self._columns]) + to_csv([row[name] for name in self._columns] for row in rows)
         try:
-            # Opened for each write: Windows replaces no file that is open, and --since-last replaces this one.
+            # Opened for each write: Windows cannot replace an open file, and --since-last replaces this one.
             with self.path.open("ab", buffering=0) as file:
                 if file.write(data) < len(data):
                     raise OSError(f"{self.path}: the disk is full")
@@ -129,25 +149,25 @@ class CsvStore:
             self.urls += [row["url"] for row in rows]
 
     def _put_back(self) -> None:
-        """Put what ``force`` set aside back in its place, if no row has come there."""
+        """Restore the content that ``force`` set aside, unless new rows have been written."""
         if self._set_aside.exists() and not (self.path.exists() and self.size()):
             self._set_aside.replace(self.path.resolve())
 
     def size(self) -> int:
-        """Return the number of bytes, all of them whole rows."""
+        """Return the size of the file in bytes; all rows in it are complete."""
         return self.path.stat().st_size
 
     def _repair(self) -> list[str]:
         data = self.path.read_bytes()
         length = complete_length(data)
-        mend = "give --force to replace it, or name another --output"
+        hint = "give --force to replace it, or choose another --output"
         try:
             columns, rows = parse_table(data[:length], str(self.path))
         except ValueError as error:
-            sys.exit(f"{error}: {mend}")
+            sys.exit(f"{error}: {hint}")
         torn_header = not length and to_csv([self._columns]).startswith(data)
         if columns != self._columns and not torn_header:
             found = ", ".join(columns) or "no header"
-            sys.exit(f"{self.path} has {found}, where {', '.join(self._columns)} is expected: {mend}")
+            sys.exit(f"{self.path} has {found}, where {', '.join(self._columns)} is expected: {hint}")
         os.truncate(self.path, length)
         return [row["url"] for row in rows]

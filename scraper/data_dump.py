@@ -1,13 +1,13 @@
-"""Take the questions out of a site's data dump.
+"""Extract the questions from a site's data dump.
 
-In: Posts.xml, also compressed (.gz, .bz2, .xz), or the .7z archive that holds it. Out: data/ques_details.csv as
-question_details_scraper.py writes it, data/SOURCE.json, data/ques_failed.csv with the questions that are left out, and
-ques_details.progress.json, how far it is. Run again, it goes on where it was cut.
+Input: Posts.xml, also compressed (.gz, .bz2, .xz), or the .7z archive that contains it. Output: data/ques_details.csv
+in the format of question_details_scraper.py, data/SOURCE.json, data/ques_failed.csv with the questions that were left
+out, and ques_details.progress.json. The same command resumes after an interruption.
 
     python scraper/data_dump.py --input datascience.stackexchange.com.7z --site https://datascience.stackexchange.com
 
-Memory does not grow with the dump: rows stream through, and the processes that clean their HTML, which takes most of
-the time, have a few chunks in flight.
+Memory use does not depend on the size of the dump: rows are streamed, and the processes that convert their HTML to
+text, which takes most of the time, work on a few chunks at a time.
 """
 
 import argparse
@@ -41,11 +41,19 @@ from scraper.posts_xml import DumpError, RawQuestion, parse_tags, raw_questions
 from scraper.processes import end_with_parent
 from scraper.top_up import fingerprint, fingerprints, merge
 
-CHUNK = 200  # questions that a process cleans at a time, and that a kill may cost
+CHUNK = 200  # questions per task of a worker process; a kill loses a few chunks of work at most
 
 
 def clean(site: str, questions: list[RawQuestion]) -> tuple[list[dict[str, str]], dict[str, str]]:
-    """Return questions as rows of ques_details.csv, and {url: reason} of those that are left out."""
+    """Convert questions to rows of ques_details.csv.
+
+    Returns
+    -------
+    rows
+        The rows.
+    failures
+        {url: reason} of the questions that are left out.
+    """
     rows, failures = [], {}
     for question in questions:
         url = f"{site}/questions/{question.id}"
@@ -62,55 +70,65 @@ def clean(site: str, questions: list[RawQuestion]) -> tuple[list[dict[str, str]]
             if not question.body:
                 raise ValueError("no body")
             rows.append(row)
-        except Exception as error:  # a question like no other is one failure, and not the end of the run
+        except Exception as error:  # an unexpected question is one failure and must not end the run
             failures[url] = str(error)
     return rows, failures
 
 
-def take_failures(found: dict[str, str], failures: Failures) -> Counter[str]:
-    """Take down what is left out, which a dump will never give, and return how many for which reason."""
+def record_failures(found: dict[str, str], failures: Failures) -> Counter[str]:
+    """Record the questions that are left out as permanent failures, and return their number by reason."""
     for url, reason in found.items():
         failures.add(url, reason, permanent=True)
-    return Counter(reason if reason.startswith("no ") else f"a fault that {NAME} names" for reason in found.values())
+    return Counter(reason if reason.startswith("no ") else f"an error listed in {NAME}" for reason in found.values())
 
 
 def cleaners(workers: int) -> ProcessPoolExecutor:
-    """Return a pool of processes. Not forked, or they would hold the pipe open that an archive is unpacked into."""
+    """Return a pool of spawned processes; forked ones would keep the pipe open that an archive is unpacked into."""
     return ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), initializer=end_with_parent)
 
 
 def cleaned_chunks(
     executor: Executor, workers: int, site: str, questions: Iterable[RawQuestion]
 ) -> Iterator[tuple[int, list[dict[str, str]], dict[str, str]]]:
-    """Yield (questions read, rows, {url: reason} of those left out) of each chunk in order, with few chunks in flight.
+    """Clean questions in the pool, chunk by chunk, with a limited number of pending chunks.
+
+    Yields
+    ------
+    count
+        Number of questions read.
+    rows
+        Their rows of ques_details.csv.
+    failures
+        {url: reason} of the questions that are left out.
 
     Raises
     ------
-    DumpError : the dump is damaged; the chunks before, and what was read of the last, have been yielded.
+    DumpError
+        The dump is damaged; everything read before the damage has been yielded.
     """
-    in_flight: deque = deque()
+    pending: deque = deque()
     damage = None
-    waiting = iter(questions)
+    remaining = iter(questions)
     while True:
         chunk: list[RawQuestion] = []
         if damage is None:
             try:
-                chunk.extend(itertools.islice(waiting, CHUNK))
+                chunk.extend(itertools.islice(remaining, CHUNK))
             except DumpError as error:
                 damage = error
         if chunk:
-            in_flight.append((len(chunk), executor.submit(clean, site, chunk)))
-        if not chunk and not in_flight:
+            pending.append((len(chunk), executor.submit(clean, site, chunk)))
+        if not chunk and not pending:
             break
-        if len(in_flight) > 2 * workers or not chunk:
-            count, future = in_flight.popleft()
+        if len(pending) > 2 * workers or not chunk:
+            count, future = pending.popleft()
             yield count, *future.result()
     if damage:
         raise damage
 
 
 def convert(args: argparse.Namespace, store: CsvStore, failures: Failures, progress: dict) -> None:
-    """Append the questions that ``store`` lacks; ``progress`` and its file tell how far it is."""
+    """Append the remaining questions to ``store``, updating ``progress`` and its file."""
     with (
         open_posts(args.input) as (posts, position),
         cleaners(args.workers) as executor,
@@ -122,7 +140,7 @@ def convert(args: argparse.Namespace, store: CsvStore, failures: Failures, progr
             failures.discard(row["url"] for row in rows)
             progress["read"] += count
             progress["written"] += len(rows)
-            progress["skipped"] = dict(Counter(progress["skipped"]) + take_failures(left_out, failures))
+            progress["skipped"] = dict(Counter(progress["skipped"]) + record_failures(left_out, failures))
             progress["bytes"] = store.size()
             write_json(args.progress, progress)
             bar.update(position.tell() - bar.n)
@@ -131,16 +149,17 @@ def convert(args: argparse.Namespace, store: CsvStore, failures: Failures, progr
 
 
 def size(dump: Path) -> int:
-    """Return the bytes of a dump's files, 0 where there is none."""
+    """Return the total size of a dump's files in bytes, 0 if there are none."""
     return sum(path.stat().st_size for path in volumes(dump) if path.is_file())
 
 
 def open_progress(args: argparse.Namespace) -> dict:
-    """Return how far the run before came, or a new beginning.
+    """Return the progress of the previous run, or the initial progress.
 
     Raises
     ------
-    SystemExit : the output is of something else.
+    SystemExit
+        The output was made from another input.
     """
     made_from = {"input": args.input.name, "size": size(args.input), "site": args.site}
     fresh = {"made_from": made_from, "read": 0, "written": 0, "skipped": {}, "bytes": 0}
@@ -152,17 +171,17 @@ def open_progress(args: argparse.Namespace) -> dict:
             return progress
     except (OSError, ValueError, KeyError, TypeError):
         pass
-    sys.exit(f"{args.output} was not made from {args.input}: give --force to replace it, or name another --output")
+    sys.exit(f"{args.output} was not made from {args.input}: give --force to replace it, or choose another --output")
 
 
 def update(args: argparse.Namespace) -> None:
-    """Merge what is new or has changed in the dump into an output that is there."""
+    """Merge new and changed questions of the dump into an existing output."""
     if not args.output.is_file():
-        sys.exit(f"--since-last: {args.output} is not there; run without it first")
+        sys.exit(f"--since-last: {args.output} does not exist; run without this option first")
     if lacking := set(DETAILS_COLUMNS) - set(next(iter_rows(args.output), {})):
         sys.exit(f"--since-last: {args.output} has no column {', '.join(sorted(lacking))}")
     with CsvStore(args.output, DETAILS_COLUMNS, force=False, whole=args.output.stat().st_size):
-        before, news = fingerprints(args.output), []
+        before, updates = fingerprints(args.output), []
         failures = Failures(args.output, force=False)
         with (
             open_posts(args.input) as (posts, position),
@@ -171,11 +190,11 @@ def update(args: argparse.Namespace) -> None:
         ):
             questions = raw_questions(posts)
             for _, rows, left_out in cleaned_chunks(executor, args.workers, args.site, questions):
-                take_failures(left_out, failures)
+                record_failures(left_out, failures)
                 failures.discard(row["url"] for row in rows)
-                news += [row for row in rows if before.get(question_key(row["url"])) != fingerprint(row)]
+                updates += [row for row in rows if before.get(question_key(row["url"])) != fingerprint(row)]
                 bar.update(position.tell() - bar.n)
-        changed, new = merge(args.output, news)
+        changed, new = merge(args.output, updates)
         failures.save()
     args.progress.unlink(missing_ok=True)
     write_source(args.output, args.site, f"data dump ({args.input.name})")
@@ -183,19 +202,19 @@ def update(args: argparse.Namespace) -> None:
 
 
 def repaired(removed: int) -> str:
-    """Return the end of the line that says what was done."""
-    return f"; {removed} characters that XML forbids were left out of the dump's text" if removed else ""
+    """Return the part of the summary about removed characters."""
+    return f"; {removed} characters that are invalid in XML were removed from the dump's text" if removed else ""
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
-    """Return the command line's arguments."""
+    """Parse the command line."""
     parser = script_parser(__doc__)
-    parser.add_argument("--input", type=Path, required=True, help="Posts.xml, also compressed, or the .7z archive")
-    parser.add_argument("--site", type=site_address, required=True, help="address of the dump's site")
+    parser.add_argument("--input", type=Path, required=True, help="Posts.xml, also compressed, or its .7z archive")
+    parser.add_argument("--site", type=site_address, required=True, help="URL of the dump's site")
     parser.add_argument("--output", type=Path, default=Path("data/ques_details.csv"), help="CSV file to write")
-    parser.add_argument("--workers", type=at_least_one, default=usable_cpus(), help="processes that clean HTML")
+    parser.add_argument("--workers", type=at_least_one, default=usable_cpus(), help="number of worker processes")
     parser.add_argument(
-        "--since-last", action="store_true", help="put what is new or has changed into the output that is there"
+        "--since-last", action="store_true", help="merge new and changed questions into the existing output"
     )
     add_force_option(parser, START_OVER)
     args = parser.parse_args(argv)
@@ -211,7 +230,7 @@ def main(argv: list[str] | None = None) -> None:
             try:
                 update(args)
             except ValueError as error:
-                sys.exit(f"{error}; {args.output} is as it was")
+                sys.exit(f"{error}; {args.output} is unchanged")
             return
         progress = open_progress(args)
         try:
@@ -220,8 +239,8 @@ def main(argv: list[str] | None = None) -> None:
                 convert(args, store, failures, progress)
                 failures.save()
         except DamagedArchive as error:
-            args.progress.unlink(missing_ok=True)  # or the next run would go on after questions that may be damaged
-            sys.exit(f"{error}: get it anew, and give --force; what is in {args.output} may be damaged, too")
+            args.progress.unlink(missing_ok=True)  # or the next run would resume after questions that may be damaged
+            sys.exit(f"{error}: download it again, and give --force; {args.output} may contain damaged text, too")
         except DumpError as error:
             kept = f"; the questions before it are in {args.output}" if args.output.exists() else ""
             sys.exit(f"{error}{kept}")

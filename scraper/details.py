@@ -1,4 +1,4 @@
-"""A row of ques_details.csv, the same from pages, API and dump."""
+"""Build a row of ques_details.csv; shared by the sources pages, API and dump."""
 
 import json
 from typing import Any
@@ -12,7 +12,8 @@ def details_row(title: str, description: str, tags: Any, url: str, creation_date
 
     Raises
     ------
-    ValueError : the title is blank, or the next stages could not read the row; the message says what is wrong.
+    ValueError
+        The title is blank, or the later stages could not read the row; the message gives the reason.
     """
     if not title or not tags:
         raise ValueError("no tags" if title else "no title")
@@ -24,5 +25,5 @@ def details_row(title: str, description: str, tags: Any, url: str, creation_date
         "creation_date": creation_date,
     }
     parse_tags(row["tags"], "tags")
-    "".join(row.values()).encode("utf-8")  # refuses half a character of a tag or a url
+    "".join(row.values()).encode("utf-8")  # rejects lone surrogates in a tag or a url
     return row

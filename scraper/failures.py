@@ -1,4 +1,4 @@
-"""ques_failed.csv: the questions that could not be had, why, and whether they are asked for again."""
+"""ques_failed.csv: the questions that could not be fetched, the reason, and whether they are retried."""
 
 import sys
 from collections.abc import Iterable
@@ -16,7 +16,7 @@ PASSING, PERMANENT = "passing", "permanent"
 
 
 class Failure(NamedTuple):
-    """A row of the file; a ``permanent`` failure is not asked for again."""
+    """A row of the file; failures of the kind ``permanent`` are not retried."""
 
     url: str
     reason: str
@@ -24,32 +24,35 @@ class Failure(NamedTuple):
 
 
 class Failures:
-    """The file beside a ques_details.csv. A failure is in it as soon as it is known, so that a kill loses none."""
+    """The file next to a ques_details.csv. Each failure is written at once, so that a kill loses none."""
 
     def __init__(self, output: Path, force: bool) -> None:
-        """Read what failed before.
+        """Read the failures of previous runs.
 
         Parameters
         ----------
-        output : the ques_details.csv.
-        force : drop what failed before.
+        output
+            Path of the ques_details.csv.
+        force
+            Discard the failures of previous runs.
 
         Raises
         ------
-        SystemExit : there is another kind of file in its place.
+        SystemExit
+            The existing file has other columns.
         """
         self.path = output.with_name(NAME)
         self._failures: dict[str, Failure] = {}
         if self.path.exists():
             if not force:
                 self._read()
-            self.save()  # a row that a kill has torn goes
+            self.save()  # without an incomplete last row
 
     def __len__(self) -> int:
         return len(self._failures)
 
     def add(self, url: str, reason: str, permanent: bool) -> None:
-        """Take down why a question is not there."""
+        """Record why a question could not be fetched."""
         failure = Failure(url, " ".join(reason.split()), PERMANENT if permanent else PASSING)
         self._failures[question_key(url)] = failure
         header = [] if self.path.exists() else [COLUMNS]
@@ -57,25 +60,25 @@ class Failures:
             file.write(to_csv([*header, failure]))
 
     def discard(self, urls: Iterable[str]) -> None:
-        """Forget the failures of questions, for they are there now."""
+        """Remove the failures of questions that have been fetched."""
         if self._failures:
             for url in urls:
                 self._failures.pop(question_key(url), None)
 
     def passing(self) -> list[str]:
-        """Return the urls to ask for again."""
+        """Return the urls to retry."""
         return [failure.url for failure in self._failures.values() if failure.kind != PERMANENT]
 
     def permanent(self) -> set[str]:
-        """Return the keys of the questions that are not asked for again."""
+        """Return the keys of the questions that are not retried."""
         return {key for key, failure in self._failures.items() if failure.kind == PERMANENT}
 
     def reason(self) -> str:
-        """Return the reason of the first failure, '' without any."""
+        """Return the reason of the first failure, '' if there is none."""
         return next((failure.reason for failure in self._failures.values()), "")
 
     def save(self) -> None:
-        """Write the file with one row a question, whole or not at all."""
+        """Write the file atomically, with one row per question."""
         with atomic_path(self.path) as temporary:
             temporary.write_bytes(to_csv([COLUMNS, *self._failures.values()]))
 
@@ -84,10 +87,10 @@ class Failures:
         try:
             columns, rows = parse_table(data[: complete_length(data)], str(self.path))
         except ValueError as error:
-            sys.exit(f"{error}: remove it, or name another --output")
-        if columns not in (COLUMNS, COLUMNS[:2], []):  # two columns: what earlier versions wrote
+            sys.exit(f"{error}: remove it, or choose another --output")
+        if columns not in (COLUMNS, COLUMNS[:2], []):  # two columns: written by earlier versions
             sys.exit(
-                f"{self.path} has {', '.join(columns)}, not {', '.join(COLUMNS)}: move it, or name another --output"
+                f"{self.path} has {', '.join(columns)}, not {', '.join(COLUMNS)}: move it, or choose another --output"
             )
         for row in rows:
             self._failures[question_key(row["url"])] = Failure(row["url"], row["reason"], row.get("kind", PASSING))

@@ -1,4 +1,4 @@
-"""Parsers of Stack Exchange pages: pure functions from HTML to plain Python, for the markups of 2012 to today."""
+"""Parse Stack Exchange pages. Pure functions from HTML to plain Python, for the markup from 2012 to today."""
 
 import re
 from collections.abc import Mapping
@@ -27,7 +27,7 @@ QUESTION_TAGS = (".post-taglist a.post-tag", ".post-taglist a.s-tag", ".js-post-
 QUESTION_DATES = ('time[itemprop="dateCreated"][datetime]:not(#answers *, .answer *)', ".owner .relativetime[title]")
 PAGE_LINKS = ".s-pagination a[href], .pager a[href], .js-pagination a[href]"
 
-# What a page shows once it is there: the browser waits for one of these.
+# The browser waits until one of these is present.
 LISTING_READY = ".s-post-summary, .question-summary"
 QUESTION_READY = "#question .js-post-body, #question .post-text"
 
@@ -58,7 +58,7 @@ CHALLENGE_MARKS = (
 
 @dataclass(frozen=True)
 class Page:
-    """A page as it came: its address, HTTP status and headers of the document, its HTML, and where it sends on to."""
+    """A response: URL, HTTP status, headers, HTML, and the target of a redirect."""
 
     url: str
     status: int
@@ -75,7 +75,7 @@ class Link(TypedDict):
 
 
 class Question(TypedDict):
-    """A question page's content."""
+    """The content of a question page."""
 
     title: str
     description: str
@@ -85,11 +85,11 @@ class Question(TypedDict):
 
 
 class PageError(ValueError):
-    """The page is not the page it was taken for; the message names its url and what it lacks."""
+    """The page is not of the expected kind; the message gives its url and what is missing."""
 
 
 class ElsewhereError(PageError):
-    """The site has sent us on to another page; ``instead`` may have the page that was asked for."""
+    """The site has redirected to another page; ``instead`` is a URL that may give the requested page."""
 
     def __init__(self, reason: str, instead: str) -> None:
         super().__init__(reason)
@@ -97,10 +97,14 @@ class ElsewhereError(PageError):
 
 
 def parse_question_list(html: str, base_url: str) -> list[Link]:
-    """Return the questions that a listing page shows, in its order, each once.
+    """Return the questions of a listing page in order, without repetitions; an empty list if there are none.
 
-    `base_url` is the page's own address (or the site's): links are resolved against it, and links to other sites are
-    left out. A page without questions gives an empty list.
+    Parameters
+    ----------
+    html
+        The page.
+    base_url
+        URL of the page or the site; links are resolved against it, and links to other sites are ignored.
     """
     links: dict[str, Link] = {}
     for anchor in _soup(html).select(SUMMARY_LINKS):
@@ -113,12 +117,13 @@ def parse_question_list(html: str, base_url: str) -> list[Link]:
 def parse_question(html: str, url: str) -> Question:
     """Return title, description (plain text), tags, canonical url and creation date of a question page.
 
-    The date is ISO 8601 in UTC, '' where the page does not tell it. Answers, comments, notices and the sidebar are left
-    out.
+    The date is ISO 8601 in UTC, '' if the page does not contain it. Answers, comments, notices and the sidebar are
+    ignored.
 
     Raises
     ------
-    PageError : the page has no question, or the question lacks its title, body or tags.
+    PageError
+        The page has no question, or the question has no title, body or tags.
     """
     soup = _soup(html)
     question = soup.select_one(QUESTION)
@@ -140,19 +145,19 @@ def parse_question(html: str, url: str) -> Question:
 
 
 def page_count(html: str) -> int:
-    """Return the number of pages of a listing, read from its pagination; 1 where there is none."""
+    """Return the number of pages of a listing according to its pagination links; 1 if there are none."""
     links = (str(anchor["href"]) for anchor in _soup(html).select(PAGE_LINKS))
     return max((int(number) for link in links for number in re.findall(r"[?&]page=(\d+)", link)), default=1)
 
 
 def oldest_activity(html: str) -> str:
-    """Return the earliest of the times that a listing page tells of its questions, in ISO 8601; '' if it tells none."""
+    """Return the earliest activity time on a listing page in ISO 8601, '' if the page contains none."""
     stamps = (iso_date(str(stamp["title"])) for stamp in _soup(html).select(LISTING_TIMES))
     return min(filter(None, stamps), default="")
 
 
 def is_challenge(html: str) -> bool:
-    """Whether the page asks for a proof that its reader is human, in place of what was asked for."""
+    """Return whether the page is a bot check (CAPTCHA) instead of the requested content."""
     soup = _soup(html)
     if soup.select_one(f"{QUESTION}, #question-header, {LISTING_READY}"):
         return False
@@ -161,19 +166,30 @@ def is_challenge(html: str) -> bool:
 
 
 def clean_title(text: str) -> str:
-    """Return a title on one line, without the status (" [closed]" and the like) that the site appended.
+    """Return a title on one line, without the status that the site appended, such as " [closed]".
 
-    Characters that are none, such as half an emoji, leave nothing.
+    Characters that cannot be printed, such as lone surrogates, are removed.
+
+    Examples
+    --------
+    >>> clean_title("How to join  two data frames? [duplicate]")
+    'How to join two data frames?'
     """
     return STATUS_SUFFIX.sub("", " ".join(UNPRINTABLE.sub("", re.sub(r"\s", " ", text)).split()))
 
 
 def canonical_url(url: str) -> str:
-    """Return the url without query and fragment; a question's url also without the answer id after its slug.
+    """Return the url without query and fragment; for a question, also without an answer id after its slug.
 
     Raises
     ------
-    ValueError : an address that is none, such as ``http://[``.
+    ValueError
+        An invalid URL, such as ``http://[``.
+
+    Examples
+    --------
+    >>> canonical_url("https://Cooking.stackexchange.com/questions/12/rye-bread/34?sort=votes#34")
+    'https://cooking.stackexchange.com/questions/12/rye-bread'
     """
     scheme, host, path, _, _ = urlsplit(url.strip())
     if question := QUESTION_PATH.match(path):
@@ -182,7 +198,13 @@ def canonical_url(url: str) -> str:
 
 
 def iso_date(text: str) -> str:
-    """Return a date of a site, a dump or the API as ISO 8601 in UTC to the second, '' if it is none."""
+    """Return a date of a page, a dump or the API as ISO 8601 in UTC, in seconds; '' if it cannot be parsed.
+
+    Examples
+    --------
+    >>> iso_date("2024-05-31 12:30:00Z"), iso_date("yesterday")
+    ('2024-05-31T12:30:00Z', '')
+    """
     try:
         date = datetime.fromisoformat(text.strip())
         in_utc = date.replace(tzinfo=date.tzinfo or UTC).astimezone(UTC)
@@ -192,14 +214,19 @@ def iso_date(text: str) -> str:
 
 
 def iso_now() -> str:
-    """Return the present moment in the form of :func:`iso_date`."""
+    """Return the current time in the format of :func:`iso_date`."""
     return iso_date(datetime.now(UTC).isoformat())
 
 
 def question_key(url: str) -> str:
-    """Return what tells a question from others: host and id, since its slug changes with its title.
+    """Return the identity of a question: host and id, because the slug changes with the title.
 
-    What is no address is its own key.
+    An invalid URL is its own key.
+
+    Examples
+    --------
+    >>> question_key("https://cooking.stackexchange.com/q/12")
+    'cooking.stackexchange.com/12'
     """
     try:
         parts = urlsplit(canonical_url(url))
@@ -210,7 +237,7 @@ def question_key(url: str) -> str:
 
 
 def _question_url(href: str, base_url: str) -> str | None:
-    """The canonical url behind a link if it leads to a question of the same site."""
+    """Return the canonical URL of a link, None unless it is a question of the same site."""
     try:
         url = canonical_url(urljoin(base_url, href))
         same_site = urlsplit(url).netloc == urlsplit(base_url).netloc.lower()
@@ -220,7 +247,7 @@ def _question_url(href: str, base_url: str) -> str | None:
 
 
 def _soup(html: str) -> BeautifulSoup:
-    # lxml stops at a null byte and refuses lone surrogates; neither belongs to a page.
+    # lxml stops at a null byte and rejects lone surrogates; neither is valid in HTML.
     return BeautifulSoup(re.sub(r"[\x00\ud800-\udfff]", "", html), "lxml")
 
 
@@ -238,7 +265,7 @@ def _creation_date(soup: BeautifulSoup, question: Tag) -> str:
 
 
 def _tags(question: Tag) -> list[str]:
-    """The tags below the question, each once; a tag that the body links to is none of them."""
+    """Return the tags below the question without repetitions; tag links within the body do not count."""
     anchors = next(filter(None, map(question.select, QUESTION_TAGS)), [])
     names = (anchor.get_text().strip() for anchor in anchors)
     return list(dict.fromkeys(name for name in names if name))

@@ -1,4 +1,4 @@
-"""Pages by plain HTTP, for sites that serve them whole to a polite client: the Browser's place without a browser."""
+"""Fetch pages by plain HTTP: the alternative to Browser for sites that serve complete pages without JavaScript."""
 
 import requests
 
@@ -7,18 +7,19 @@ from scraper.politeness import ask, redirect_target
 
 
 class PlainClient:
-    """One HTTP session, which a worker keeps for all of its pages."""
+    """One HTTP session; each worker uses one for all of its pages."""
 
     def __init__(self, agent: str) -> None:
         self._session = requests.Session()
         self._session.headers["User-Agent"] = agent
 
     def get(self, url: str, ready: str) -> Page:
-        """Return the page at ``url`` as the server sent it; ``ready`` is for browsers, whose pages come bit by bit.
+        """Return the page at ``url`` as the server sent it; ``ready`` is ignored, only browsers need it.
 
         Raises
         ------
-        RetryLater, FetchError : as :func:`ask`.
+        RetryLater, FetchError
+            As :func:`ask`.
         """
         response = ask(self._session, url)
         if "charset" not in response.headers.get("Content-Type", ""):
@@ -26,7 +27,7 @@ class PlainClient:
         return Page(response.url, response.status_code, response.headers, response.text, redirect_target(response))
 
     def close(self) -> None:
-        """End the session."""
+        """Close the session."""
         self._session.close()
 
     kill = close

@@ -1,4 +1,4 @@
-"""The questions of a data dump's Posts.xml, read as a stream."""
+"""Read the questions of a data dump's Posts.xml as a stream."""
 
 import itertools
 import re
@@ -10,17 +10,17 @@ from lxml import etree
 
 from scraper.xml_text import Readable, Recoded, remove_forbidden
 
-QUESTION_TYPE = "1"  # of PostTypeId; answers are 2
+QUESTION_TYPE = "1"  # value of PostTypeId; answers have 2
 TAGS = re.compile(r"[^<>|]+")  # <a><b> until 2025, |a|b| since
 ATTRIBUTES = ("Id", "Title", "Body", "Tags", "CreationDate")
 ROW = b"<row "
 BLOCK = 1 << 16  # bytes
-LONGEST_PROLOG = 1 << 20  # bytes before the first element, which are comments
-LONGEST_ROW = 1 << 24  # bytes, more than the parser takes
+MAX_PROLOG = 1 << 20  # bytes before the root element
+MAX_ROW = 1 << 24  # bytes, above the parser's own limit
 
 
 class RawQuestion(NamedTuple):
-    """The ATTRIBUTES of a question's row, as they are; '' where the row lacks one."""
+    """The ATTRIBUTES of a question's row, unchanged; '' if the row lacks one."""
 
     id: str
     title: str
@@ -30,24 +30,27 @@ class RawQuestion(NamedTuple):
 
 
 class DumpError(ValueError):
-    """The file is no Posts.xml, or damaged; the message says where."""
+    """The file is not a Posts.xml, or is damaged; the message says where."""
 
 
 class PostsXml:
-    """The text of a Posts.xml, which has no DOCTYPE: entities can blow up a parser's memory.
+    """The text of a Posts.xml. A DOCTYPE is rejected: its entities could exhaust the memory.
 
     Attributes
     ----------
-    name : begins the message of an error.
-    removed : characters that XML forbids and that :func:`raw_questions` has left out so far.
+    name
+        Name of the file, for error messages.
+    removed
+        Number of characters invalid in XML that :func:`raw_questions` has removed so far.
     """
 
     def __init__(self, file: Readable, name: str) -> None:
-        """Read the file's beginning.
+        """Read the beginning of the file.
 
         Raises
         ------
-        DumpError : it is not XML, or has a DOCTYPE.
+        DumpError
+            The file is not XML, or has a DOCTYPE.
         """
         self._file = Recoded(file)
         self._encoding = "utf-8" if self._file.encoding else None
@@ -57,7 +60,7 @@ class PostsXml:
         self._beginning = self._read_beginning()
 
     def _read_beginning(self) -> bytes:
-        """Return what is read to come to the root; libexpat tells of a DOCTYPE before it reads its entities."""
+        """Read and return the bytes up to the root element; libexpat reports a DOCTYPE before reading its entities."""
         parser = expat.ParserCreate(self._encoding)
         parser.XmlDeclHandler = self._note_encoding
         parser.StartDoctypeDeclHandler = self._refuse_doctype
@@ -65,14 +68,14 @@ class PostsXml:
         beginning = b""
         try:
             while not self._root:
-                if len(beginning) > LONGEST_PROLOG:
-                    raise DumpError(f"{self.name}: no element in its first {LONGEST_PROLOG >> 20} MB; give Posts.xml")
+                if len(beginning) > MAX_PROLOG:
+                    raise DumpError(f"{self.name}: no element in its first {MAX_PROLOG >> 20} MB; pass Posts.xml")
                 block = self._file.read(BLOCK)
                 beginning += block
                 parser.Parse(block, not block)
         except DumpError:
             raise
-        except (expat.ExpatError, ValueError) as error:  # ValueError: in an encoding that it does not know
+        except (expat.ExpatError, ValueError) as error:  # ValueError: unknown encoding
             if not self._root:
                 raise DumpError(f"{self.name}: damaged at line {parser.ErrorLineNumber} ({error})") from error
         return beginning
@@ -81,13 +84,13 @@ class PostsXml:
         self._encoding = self._encoding or encoding
 
     def _refuse_doctype(self, *_: object) -> None:
-        raise DumpError(f"{self.name}: it begins with a DOCTYPE, which no data dump does; it is not read")
+        raise DumpError(f"{self.name}: it begins with a DOCTYPE, which a data dump does not have; the file is rejected")
 
     def _note_root(self, name: str, _: object) -> None:
         self._root = self._root or name
 
     def parser(self, within: bool) -> etree.XMLPullParser:
-        """Return a parser for the file's beginning, or one that already is ``within`` its root."""
+        """Return a parser for the beginning of the file, or one that is already ``within`` the root element."""
         parser = etree.XMLPullParser(("end",), tag="row", encoding=self._encoding)
         if within:
             parser.feed(f"<{self._root}>".encode())
@@ -100,11 +103,12 @@ class PostsXml:
 
 
 def raw_questions(posts: PostsXml) -> Iterator[RawQuestion]:
-    """Yield the questions of a Posts.xml in its order, in constant memory.
+    """Yield the questions of a Posts.xml in order, in constant memory.
 
     Raises
     ------
-    DumpError : damaged, or another file of a dump; what came before the damage has been yielded.
+    DumpError
+        The file is damaged or another file of a dump; the questions before the damage have been yielded.
     """
     row, number = None, 0
     for number, (_, row) in enumerate(itertools.chain.from_iterable(_parsed(posts))):
@@ -112,7 +116,7 @@ def raw_questions(posts: PostsXml) -> Iterator[RawQuestion]:
         if kind == QUESTION_TYPE:
             yield RawQuestion._make([row.get(attribute, "") for attribute in ATTRIBUTES])
         elif number == 0 and kind is None:
-            raise DumpError(f"{posts.name}: its rows have no PostTypeId; of the dump's files, give Posts.xml")
+            raise DumpError(f"{posts.name}: its rows have no PostTypeId; pass Posts.xml, not another file of the dump")
         row.clear()
         while row.getprevious() is not None:
             del row.getparent()[0]
@@ -121,16 +125,16 @@ def raw_questions(posts: PostsXml) -> Iterator[RawQuestion]:
 
 
 def _parsed(posts: PostsXml) -> Iterator[Iterable[tuple[str, etree._Element]]]:
-    """Yield the parser's events of each block: "end" and a row.
+    """Yield the parser's events for each block: pairs of "end" and a row.
 
-    Only a block that the parser refuses is searched for forbidden characters, and another parser goes on without them:
-    to search all would take a third of the time that the parser takes.
+    Only a block that the parser rejects is searched for invalid characters; a new parser then continues without them.
+    Searching all blocks would take a third of the parsing time.
     """
     parser, unseen, lines = posts.parser(within=False), 0, 0
-    recent = b""  # what was read last: at least the last row, as far as it has come
+    recent = b""  # the bytes read last: at least the last row, so far
     for block in posts.blocks():
         damage, events = _feed(parser, block), parser.read_events()
-        recent, before = block if ROW in block else (recent + block)[-LONGEST_ROW:], recent
+        recent, before = block if ROW in block else (recent + block)[-MAX_ROW:], recent
         if damage:
             start = before.rfind(ROW)
             before, within = before[max(start, 0) :], start >= 0
@@ -160,5 +164,11 @@ def _feed(parser: etree.XMLPullParser, part: bytes) -> etree.XMLSyntaxError | No
 
 
 def parse_tags(cell: str) -> list[str]:
-    """Return the tags of a row, in the form of any year."""
+    """Return the tags of a row, in the format of any year.
+
+    Examples
+    --------
+    >>> parse_tags("<python><pandas>"), parse_tags("|python|pandas|")
+    (['python', 'pandas'], ['python', 'pandas'])
+    """
     return TAGS.findall(cell)

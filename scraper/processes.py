@@ -1,4 +1,4 @@
-"""Processes that end with the one that started them, and together with those that they have started."""
+"""Child processes that end with their parent, and can be killed together with their own children."""
 
 import ctypes
 import multiprocessing
@@ -16,7 +16,7 @@ PR_SET_PDEATHSIG = 1  # from linux/prctl.h
 
 
 def end_with_parent() -> None:
-    """End this process of a pool of ``multiprocessing`` when the one that started it has ended, be it by SIGKILL."""
+    """Exit this process of a ``multiprocessing`` pool when its parent has ended, even by SIGKILL."""
     parent = multiprocessing.parent_process()
     assert parent is not None  # this is a process of a pool
 
@@ -28,20 +28,20 @@ def end_with_parent() -> None:
 
 
 def program_options() -> dict[str, Any]:
-    """Return the ``popen_kw`` of a Selenium service whose program Ctrl-C does not reach: its starter is to end it.
+    """Return the ``popen_kw`` of a Selenium service that protects its program from Ctrl-C; the caller must end it.
 
-    On Linux it also ends when the thread that started it does, be it by SIGKILL.
+    On Linux, the program also ends when the thread that started it ends, even by SIGKILL.
     """
     if sys.platform == "win32":
         return {"creation_flags": subprocess.CREATE_NEW_PROCESS_GROUP}
     if sys.platform == "linux":
-        prctl = ctypes.CDLL(None).prctl  # looked up here, as little may be done between fork and exec
+        prctl = ctypes.CDLL(None).prctl  # looked up here, because little is safe between fork and exec
         return {"start_new_session": True, "preexec_fn": lambda: prctl(PR_SET_PDEATHSIG, signal.SIGKILL)}
     return {"start_new_session": True}
 
 
 def kill_tree(process: subprocess.Popen) -> None:
-    """Kill a program that was started with ``program_options``, and all that it has started."""
+    """Kill a program that was started with ``program_options``, and its children."""
     if sys.platform == "win32":
         with suppress(psutil.NoSuchProcess):
             for child in psutil.Process(process.pid).children(recursive=True):
@@ -49,6 +49,6 @@ def kill_tree(process: subprocess.Popen) -> None:
                     child.kill()
         process.kill()
     else:
-        with suppress(ProcessLookupError, PermissionError):  # it has ended; macOS then says that it may not
+        with suppress(ProcessLookupError, PermissionError):  # it has ended; macOS then reports a missing permission
             os.killpg(process.pid, signal.SIGKILL)
     process.wait()

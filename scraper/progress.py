@@ -1,4 +1,4 @@
-"""Which listing pages of a site are done: the memory of question_url_scraper.py between runs."""
+"""The progress of question_url_scraper.py between runs: the listing pages that are done."""
 
 import itertools
 import json
@@ -15,11 +15,16 @@ class Progress:
 
     Attributes
     ----------
-    site : the site's address.
-    total : number of its listing pages, None before the first is read.
-    done : pairs of a page and the number of rows that the output had once the page's questions were in it.
-    begun_at : when the first run of the listing began, in ISO 8601; None before.
-    topped_up : when the last complete top-up began, and the rows that the output then had; None before.
+    site
+        URL of the site.
+    total
+        Number of its listing pages, None before the first one has been read.
+    done
+        Pairs of a page and the number of rows of the output after the page's questions were added.
+    begun_at
+        Start time of the first run, in ISO 8601; None before.
+    topped_up
+        Start time of the last complete run with --since-last, and the number of rows of the output then; None before.
     """
 
     site: str
@@ -30,20 +35,21 @@ class Progress:
 
     @property
     def complete_at(self) -> str | None:
-        """Since when questions may be new or changed and not listed, in ISO 8601; None while pages are missing."""
+        """Time up to which all new and changed questions are known, in ISO 8601; None while pages are missing."""
         if self.missing(None):
             return None
         return self.topped_up[0] if self.topped_up else self.begun_at
 
     @classmethod
     def load(cls, path: Path, site: str, rows: int) -> Self:
-        """Read what is done; what the output (of ``rows`` rows) has lost since is not.
+        """Read the file. Pages whose questions are missing from the output, which has ``rows`` rows, are not done.
 
-        Nor are the pages behind a gap: questions move on to the next page as others are asked.
+        Neither are the pages after a gap: questions move to later pages when new ones are asked.
 
         Raises
         ------
-        ValueError : the file is damaged, or of another site.
+        ValueError
+            The file is damaged, or belongs to another site.
         """
         if not path.exists():
             return cls(site)
@@ -57,24 +63,24 @@ class Progress:
         except (ValueError, TypeError) as error:
             raise ValueError(f"{path} is damaged: remove it, and all listing pages are read again") from error
         if progress.site != site:
-            raise ValueError(f"{path} is of {progress.site}: name another --output for {site}, or give --force")
+            raise ValueError(f"{path} belongs to {progress.site}: choose another --output for {site}, or give --force")
         return progress
 
     def save(self, path: Path) -> None:
-        """Write the file, whole or not at all."""
+        """Write the file atomically."""
         write_json(path, asdict(self))
 
     def note(self, page: int, total: int, rows: int) -> None:
-        """Take down that a page is done, that the listing now has ``total`` pages and the output ``rows`` rows."""
+        """Record that a page is done, with the listing's ``total`` pages and the output's ``rows`` rows."""
         self.done.append([page, rows])
         self.total = max(self.total or 1, total)
 
     def forget(self, page: int) -> None:
-        """Take down that a page has to be read again."""
+        """Record that a page must be read again."""
         self.done = [entry for entry in self.done if entry[0] != page]
 
     def missing(self, limit: int | None) -> list[int]:
-        """Return the pages still to read among the first ``limit``; only the first while the total is unknown."""
+        """Return the missing pages among the first ``limit``; only the first page while the total is unknown."""
         last = 1 if self.total is None else min(limit or self.total, self.total)
         done = {page for page, _ in self.done}
         return [page for page in range(1, last + 1) if page not in done]

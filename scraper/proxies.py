@@ -1,4 +1,4 @@
-"""The environment's proxies, which cannot reach this machine."""
+"""Exempt this machine from the environment's proxies."""
 
 import os
 
@@ -6,9 +6,9 @@ THIS_MACHINE = "localhost,127.0.0.1,::1"
 
 
 def exempt_this_machine() -> None:
-    """Have requests, Selenium and Chromium ask this machine directly, whatever HTTP_PROXY and its kin say.
+    """Make requests, Selenium and Chromium connect to this machine directly, without HTTP_PROXY and similar settings.
 
-    Selenium speaks with its driver by HTTP on this machine, and the sample site runs here.
+    Selenium controls its driver by HTTP on this machine, and the sample site runs here.
     """
     named = os.environ.get("no_proxy") or os.environ.get("NO_PROXY") or ""
     if THIS_MACHINE not in named:

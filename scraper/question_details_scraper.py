@@ -1,8 +1,8 @@
-"""Fetch title, description and tags of every question whose address is known.
+"""Fetch title, description and tags of the questions in data/ques_urls.csv from their pages.
 
-In: data/ques_urls.csv. Out: data/ques_details.csv with the columns title, description, tags (a JSON array), url and
-creation_date, and beside it SOURCE.json and ques_failed.csv with url, reason and kind. Run again, it goes on where it
-was cut and tries those of the kind "passing" again. With --since-last it fetches those of ques_changed.csv anew, too.
+Output: data/ques_details.csv with the columns title, description, tags (a JSON array), url and creation_date, and next
+to it SOURCE.json and ques_failed.csv with url, reason and kind. The same command resumes after an interruption and
+retries temporary failures (kind "passing"). --since-last also fetches the questions of ques_changed.csv again.
 
     python scraper/question_details_scraper.py
 """
@@ -44,8 +44,8 @@ UPDATES_COLUMNS = [*DETAILS_COLUMNS, LISTED]
 def parse_details(page: Page, url: str) -> dict[str, str]:
     """Return a row of ques_details.csv."""
     if question_key(page.url) != question_key(url):
-        # From a question closed as a duplicate, a site sends readers without an account on to the original.
-        raise ElsewhereError(f"leads to another page: {page.url}", instead=f"{url}?noredirect=1")
+        # Sites redirect readers without an account from a duplicate to the original question.
+        raise ElsewhereError(f"redirects to another page: {page.url}", instead=f"{url}?noredirect=1")
     question = parse_question(page.html, url)
     try:
         return details_row(**question)
@@ -54,7 +54,13 @@ def parse_details(page: Page, url: str) -> dict[str, str]:
 
 
 def read_urls(path: Path) -> dict[str, str]:
-    """Return the urls of ques_urls.csv in their order as {key of the question: url}, or stop with one line."""
+    """Return the urls of ques_urls.csv in order as {key of the question: url}.
+
+    Raises
+    ------
+    SystemExit
+        The file is missing or unreadable, has no rows, or contains an invalid url.
+    """
     require(path, made_by="python scraper/question_url_scraper.py")
     try:
         rows = list(iter_rows(path, ["url"]))
@@ -75,17 +81,17 @@ def read_urls(path: Path) -> dict[str, str]:
 
 
 def read_changed(path: Path) -> dict[str, dict[str, str]]:
-    """Return the rows of ques_changed.csv as {key of the question: row}; none if there is no such file."""
+    """Return the rows of ques_changed.csv as {key of the question: row}; empty if the file does not exist."""
     rows = list(iter_rows(path, CHANGED_COLUMNS)) if path.exists() else []
     if rows:
-        read_urls(path)  # stops at what is no address
+        read_urls(path)  # rejects invalid urls
     return {question_key(row["url"]): {LISTED: "", **row} for row in rows}
 
 
 def scrape(
     crawler: Crawler, store: CsvStore, urls: list[str], failures: Failures, changed: dict[str, dict[str, str]]
 ) -> None:
-    """Fetch the questions into ``store``; ``failures`` gets those that failed and loses the others."""
+    """Fetch the questions into ``store``, and update ``failures``."""
     total = len(store.urls) + len(urls)
     with tqdm(desc="questions", unit="question", total=total, initial=len(store.urls)) as bar:
         for outcome in crawler.crawl(urls):
@@ -100,9 +106,9 @@ def scrape(
 
 
 def refresh(args: argparse.Namespace, failures: Failures, changed: dict[str, dict[str, str]]) -> int:
-    """Fetch the questions of ques_changed.csv anew, merge them into the output, and return how many have changed.
+    """Fetch the questions of ques_changed.csv again and merge them into the output; return the number of changes.
 
-    Those that could not be had this time stay in ques_changed.csv.
+    Questions that cannot be fetched now stay in ques_changed.csv.
     """
     known = {question_key(row["url"]) for row in iter_rows(args.output)}
     path = updates_path(args.output)
@@ -122,23 +128,25 @@ def refresh(args: argparse.Namespace, failures: Failures, changed: dict[str, dic
             path.unlink()
     failed = known & {question_key(url) for url in failures.passing()}
     listing = args.input.with_name(CHANGED)
-    rows = read_changed(listing).items()  # once more: it may have been written anew meanwhile
+    rows = read_changed(listing).items()  # read again: it may have been updated meanwhile
     write_changed(listing, [row for key, row in rows if key in failed or row != changed.get(key)])
     return count
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
-    """Return the command line's arguments."""
+    """Parse the command line."""
     parser = script_parser(__doc__)
     parser.add_argument("--input", type=Path, default=Path("data/ques_urls.csv"), help="CSV file with a column url")
     parser.add_argument(
         "--output",
         type=Path,
         default=Path("data/ques_details.csv"),
-        help="CSV file to write or go on with; ques_failed.csv lies beside it",
+        help="CSV file to create or to resume; ques_failed.csv is written next to it",
     )
     parser.add_argument(
-        "--since-last", action="store_true", help="also fetch anew what question_url_scraper.py --since-last has listed"
+        "--since-last",
+        action="store_true",
+        help="also fetch the questions again that question_url_scraper.py --since-last has listed as active",
     )
     add_crawl_options(parser)
     return parser.parse_args(argv)
@@ -148,7 +156,7 @@ def main(argv: list[str] | None = None) -> None:
     """Scrape the questions."""
     args = parse_args(argv)
     if args.input.resolve() == args.output.resolve():
-        sys.exit(f"--output {args.output} is the --input: name another")
+        sys.exit(f"--output {args.output} is the --input: choose another file")
     urls = read_urls(args.input)
     changed = read_changed(args.input.with_name(CHANGED)) if args.since_last else {}
     with orderly_end(), CsvStore(args.output, DETAILS_COLUMNS, args.force) as store:
@@ -156,9 +164,9 @@ def main(argv: list[str] | None = None) -> None:
             updates_path(args.output).unlink(missing_ok=True)
         failures = Failures(args.output, args.force)
         failures.discard(store.urls)
-        # What something has happened to may have come back.
-        over = {question_key(url) for url in store.urls} | (failures.permanent() - changed.keys())
-        todo = [url for key, url in urls.items() if key not in over]
+        # A question with recent activity may have been undeleted.
+        finished = {question_key(url) for url in store.urls} | (failures.permanent() - changed.keys())
+        todo = [url for key, url in urls.items() if key not in finished]
         before = len(store.urls)
         try:
             if todo:
@@ -169,9 +177,9 @@ def main(argv: list[str] | None = None) -> None:
             failures.save()
         failed = f"{len(failures)} failures" + (f" in {failures.path}" if failures else "")
         if not store.urls:
-            sys.exit(f"none of {len(urls)} questions could be had ({failures.reason()}): see {failures.path}")
+            sys.exit(f"none of {len(urls)} questions could be fetched ({failures.reason()}): see {failures.path}")
         if not todo and not count:
-            print(f"nothing to do: {len(store.urls)} questions are in {args.output}, {failed}; --force scrapes anew")
+            print(f"nothing to do: {len(store.urls)} questions are in {args.output}, {failed}; --force starts over")
             return
         site = "{0.scheme}://{0.netloc}".format(urlsplit(next(iter(urls.values()))))
         write_source(args.output, site, "question pages")

@@ -1,9 +1,9 @@
-"""Collect the addresses of a site's questions from its listing pages, newest first.
+"""Collect the URLs of a site's questions from its listing pages, newest first.
 
-In: a Stack Exchange site. Out: data/ques_urls.csv with the columns title and url, and beside it
-data/ques_urls.progress.json with the listing pages that are done. Run again, it goes on where it was cut. Run with
---since-last after a complete run, it adds the questions that are new since the listing was begun, and writes those that
-something has happened to into data/ques_changed.csv, for question_details_scraper.py --since-last to fetch anew.
+Output: data/ques_urls.csv with the columns title and url, and next to it data/ques_urls.progress.json with the listing
+pages that are done. The same command resumes after an interruption. After a complete run, --since-last adds the
+questions asked since then, and lists known questions with recent activity in data/ques_changed.csv, which
+question_details_scraper.py --since-last fetches again.
 
     python scraper/question_url_scraper.py --site https://datascience.stackexchange.com
 """
@@ -43,14 +43,14 @@ from scraper.politeness import StopRun
 from scraper.progress import Progress
 from scraper.top_up import OVERLAP_S
 
-PAGE_SIZE = 50  # the most that the sites show
+PAGE_SIZE = 50  # the sites' maximum
 CHANGED = "ques_changed.csv"  # questions that may have changed since they were fetched
-LISTED = "listed"  # when that was seen
+LISTED = "listed"  # time of the run that listed the question
 CHANGED_COLUMNS = [*URL_COLUMNS, LISTED]
 
 
 def listing_url(site: str, page: int) -> str:
-    """Return the address of a listing page; pages count from 1."""
+    """Return the URL of a listing page; pages count from 1."""
     return f"{site}/questions?tab=newest&pagesize={PAGE_SIZE}&page={page}"
 
 
@@ -65,7 +65,7 @@ def parse_listing(page: Page, url: str) -> tuple[list[Link], int]:
 def scrape(
     crawler: Crawler, store: CsvStore, progress: Progress, progress_path: Path, limit: int | None
 ) -> dict[str, str]:
-    """Read the missing listing pages into ``store``; return the urls that failed, with their reasons."""
+    """Read the missing listing pages into ``store``; return {url: reason} of the pages that failed."""
     known = {question_key(url) for url in store.urls}
     rows_before = max((rows for _, rows in progress.done), default=0)
     known_before = {question_key(url) for url in store.urls[:rows_before]}
@@ -87,12 +87,12 @@ def scrape(
                     store.append(link for link in links if question_key(link["url"]) not in known)
                     known.update(question_key(link["url"]) for link in links)
                     progress.note(page, totals[page], len(store.urls))
-                # Where questions have been deleted since a run before, others have moved up onto the page that it read.
+                # If questions have been deleted since a previous run, others have moved up to the page before.
                 if not joins and page - 1 in done_before:
                     done_before.discard(page - 1)
                     progress.forget(page - 1)
                 progress.save(progress_path)
-    # The last page links to the one before it, and to none behind: what failed there is no more.
+    # The last page has links to earlier pages only: pages after it that failed no longer exist.
     if failures and totals and 0 <= (last := max(totals)) - totals[last] <= 1:
         progress.total = last
         progress.save(progress_path)
@@ -102,30 +102,31 @@ def scrape(
 
 
 def active_url(site: str, page: int) -> str:
-    """Return the address of a page of the list of questions by their last activity; pages count from 1."""
+    """Return the URL of a page of the list of questions by last activity; pages count from 1."""
     return f"{site}/questions?tab=active&pagesize={PAGE_SIZE}&page={page}"
 
 
 def parse_active(page: Page, url: str) -> tuple[list[Link], str, int]:
-    """Return the questions of a page of the active list, the earliest activity on it, and the number of its pages."""
+    """Return the questions of a page of the active list, the earliest activity on it, and the number of pages."""
     links, total = parse_listing(page, url)
     oldest = oldest_activity(page.html)
     if not oldest:
-        raise PageError(f"{url}: it does not tell when its questions were active")
+        raise PageError(f"{url}: no activity times in it")
     return links, oldest, total
 
 
 def active_since(crawler: Crawler, site: str, since: str) -> Iterator[list[Link]]:
-    """Yield the questions that something has happened to since then, and some more, a page at a time.
+    """Yield the questions with activity since that time, page by page; the last page may contain older ones.
 
     Raises
     ------
-    StopRun : a page cannot be had.
+    StopRun
+        A page cannot be fetched.
     """
     for page in itertools.count(1):
         (outcome,) = crawler.crawl([active_url(site, page)])
         if outcome.reason:
-            raise StopRun(f"{outcome.url}: {outcome.reason}; run again to try it again")
+            raise StopRun(f"{outcome.url}: {outcome.reason}; run again to retry it")
         links, oldest, total = outcome.content
         yield links
         if oldest < since or page >= total:
@@ -133,9 +134,9 @@ def active_since(crawler: Crawler, site: str, since: str) -> Iterator[list[Link]
 
 
 def top_up(args: argparse.Namespace, store: CsvStore, progress: Progress) -> str:
-    """Add what is new to ``store``, list what was active in ques_changed.csv, and return what was found."""
+    """Add new questions to ``store``, write active ones to ques_changed.csv, and return a summary."""
     if progress.complete_at is None:
-        sys.exit(f"--since-last: no complete run of {args.output} yet; run without it first")
+        sys.exit(f"--since-last: no complete run of {args.output} yet; run without this option first")
     path = args.output.with_name(CHANGED)
     known = {question_key(url) for url in store.urls}
     new, active = 0, {row["url"]: row for row in iter_rows(path)} if path.exists() else {}
@@ -155,11 +156,11 @@ def top_up(args: argparse.Namespace, store: CsvStore, progress: Progress) -> str
             bar.update()
     write_changed(path, list(active.values()))
     progress.topped_up = begun, len(store.urls)
-    return f"{new} new questions in {args.output}, {len(active)} perhaps changed in {path}"
+    return f"{new} new questions in {args.output}, {len(active)} possibly changed in {path}"
 
 
 def write_changed(path: Path, rows: list[dict[str, str]]) -> None:
-    """Write ques_changed.csv, or remove it where there is no row."""
+    """Write ques_changed.csv, or remove it if there are no rows."""
     if not rows:
         path.unlink(missing_ok=True)
         return
@@ -170,27 +171,37 @@ def write_changed(path: Path, rows: list[dict[str, str]]) -> None:
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
-    """Return the command line's arguments."""
+    """Parse the command line."""
     parser = script_parser(__doc__)
     add_site_option(parser)
     parser.add_argument(
-        "--pages", type=at_least_one, help=f"listing pages to read, {PAGE_SIZE} questions each; all if not given"
+        "--pages",
+        type=at_least_one,
+        help=f"number of listing pages to read, {PAGE_SIZE} questions each; all if omitted",
     )
     parser.add_argument(
-        "--output", type=Path, default=Path("data/ques_urls.csv"), help="CSV file to write or go on with"
+        "--output", type=Path, default=Path("data/ques_urls.csv"), help="CSV file to create or to resume"
     )
     parser.add_argument(
-        "--since-last", action="store_true", help="only what is new or active since the last complete run"
+        "--since-last",
+        action="store_true",
+        help="read only questions that are new or active since the last complete run",
     )
     add_crawl_options(parser)
     return parser.parse_args(argv)
 
 
 def open_progress(path: Path, site: str, store: CsvStore) -> Progress:
-    """Return the pages done so far, or stop if the output is of another site."""
+    """Return the progress of previous runs.
+
+    Raises
+    ------
+    SystemExit
+        The output belongs to another site, or the progress file is damaged.
+    """
     other = next((url for url in store.urls if not is_of_site(url, site)), None)
     if other:
-        sys.exit(f"{store.path} holds {other}: name another --output for {site}, or give --force")
+        sys.exit(f"{store.path} contains {other}: choose another --output for {site}, or give --force")
     try:
         return Progress.load(path, site, len(store.urls))
     except ValueError as error:
@@ -210,7 +221,7 @@ def main(argv: list[str] | None = None) -> None:
             progress.save(progress_path)
             return
         if not progress.missing(args.pages):
-            print(f"nothing to do: {len(store.urls)} questions in {args.output}; give --force to scrape anew")
+            print(f"nothing to do: {len(store.urls)} questions in {args.output}; give --force to start over")
             return
         before = len(store.urls)
         progress.begun_at = progress.begun_at or iso_now()
@@ -219,7 +230,7 @@ def main(argv: list[str] | None = None) -> None:
         found = f"{len(store.urls)} questions ({len(store.urls) - before} new) in {args.output}"
         if failures:
             url, reason = next(iter(failures.items()))
-            sys.exit(f"{len(failures)} listing pages failed ({url}: {reason}): {found}; run again to try them again")
+            sys.exit(f"{len(failures)} listing pages failed ({url}: {reason}): {found}; run again to retry them")
         print(f"{found}, 0 failures")
 
 

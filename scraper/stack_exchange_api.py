@@ -1,14 +1,14 @@
 """Fetch title, description, tags and date of a site's questions from the Stack Exchange API 2.3, oldest first.
 
-In: a site. Out: data/ques_details.csv as question_details_scraper.py writes it, data/ques_failed.csv, data/SOURCE.json,
-and beside them ques_details.progress.json, how far it is. Run again, it goes on where it was cut, with what is new, and
-with those of ques_failed.csv that may be had now. With --since-last it takes over what has changed, too.
+Output: data/ques_details.csv in the format of question_details_scraper.py, data/ques_failed.csv, data/SOURCE.json, and
+ques_details.progress.json. The same command resumes after an interruption, adds new questions, and retries temporary
+failures. --since-last also fetches the questions again that have changed.
 
     python scraper/stack_exchange_api.py --site https://datascience.stackexchange.com
 
-Each call asks for the first page of what is no older than the last question seen. So nothing is lost or repeated when
-questions come or go meanwhile, and no list is read beyond the 25 pages that the API gives without a key. A key in
-STACK_EXCHANGE_KEY raises the quota from 300 to 10,000 calls a day, of 100 questions each.
+Each call requests the first page of the questions that are not older than the last one seen. So no question is lost or
+repeated when others are added or deleted meanwhile, and no list is read beyond the 25 pages that the API allows without
+a key. A key in STACK_EXCHANGE_KEY raises the quota from 300 to 10,000 calls a day, of 100 questions each.
 """
 
 import argparse
@@ -28,7 +28,7 @@ from tagging.options import script_parser
 
 from data.files import DETAILS_COLUMNS, iter_rows, write_json
 from data.source import write_source
-from scraper.api_answers import LARGEST_ID, AnswerError, api_time, iso_time, parse_question_item, question_id
+from scraper.api_answers import MAX_ID, AnswerError, api_time, iso_time, parse_question_item, question_id
 from scraper.api_client import ADDRESS, KEYLESS_PAGES, PAGE_SIZE, Api
 from scraper.crawl import add_polite_options, add_site_option, api_address, orderly_end
 from scraper.csv_store import CsvStore
@@ -38,20 +38,37 @@ from scraper.politeness import StopRun
 from scraper.top_up import OVERLAP_S, fingerprint, fingerprints, merge, updates_path
 
 SORT_DATES = {"creation": "creation_date", "activity": "last_activity_date"}
-FILTER = "withbody"  # a filter that the API knows by name: what a list gives, and the bodies
+FILTER = "withbody"  # a built-in filter of the API: the default fields and the body
 
 
 def pages(api: Api, sort: str, start: int, **parameters: Any) -> Iterator[tuple[list[dict], int]]:
-    """Yield the questions from the time ``start`` on by the date of ``sort`` (creation or activity), a page at a time.
+    """Yield the questions since ``start``, page by page.
 
-    Each page comes with the time up to which all has been seen.
+    Parameters
+    ----------
+    api
+        The client.
+    sort
+        "creation" or "activity": the date that orders the questions.
+    start
+        Unix time in seconds.
+    parameters
+        Further parameters of the method.
+
+    Yields
+    ------
+    items
+        Questions of a page.
+    reached
+        Unix time up to which all questions have been seen.
 
     Raises
     ------
-    StopRun : as :meth:`Api.get`; or answers that lead nowhere.
+    StopRun
+        As :meth:`Api.get`; or the responses make no progress.
     """
     reached, page = start, 1
-    seen: set[int | None] = set()  # the questions of the very second that comes again with the next page
+    seen: set[int | None] = set()  # the questions of the last second, which the next page repeats
     while True:
         answer = api.get("questions", sort=sort, order="asc", min=reached, page=page, filter=FILTER, **parameters)
         items = [item for item in answer["items"] if isinstance(item, dict)]
@@ -61,25 +78,26 @@ def pages(api: Api, sort: str, start: int, **parameters: Any) -> Iterator[tuple[
         if not answer.get("has_more"):
             return
         if not dates or page == KEYLESS_PAGES:
-            raise StopRun(f"the API's list of questions from {iso_time(reached)} on leads nowhere: run again later")
+            raise StopRun(f"the API's list of questions since {iso_time(reached)} does not advance: run again later")
         if last > reached:
             reached, page, seen = last, 1, set()
-        else:  # more than a page of questions of one second
+        else:  # one second has more than a page of questions
             page += 1
         seen |= {question_id(item) for item in items if item.get(SORT_DATES[sort]) == last}
         seen.discard(None)
 
 
 class Taker:
-    """Puts what the API gives into the files: new questions, changed ones, and failures.
+    """Writes the API's questions to the files: new ones, changed ones, and failures.
 
     Attributes
     ----------
-    new : how many questions were new.
+    new
+        Number of new questions.
     """
 
     def __init__(self, args: argparse.Namespace, store: CsvStore, updates: CsvStore, failures: Failures) -> None:
-        """Prepare to add to ``store``, the ques_details.csv, and to ``updates``, what is to be merged into it."""
+        """Add new questions to ``store``, the ques_details.csv, and changed ones to ``updates``, to be merged later."""
         self.new = 0
         self._args = args
         self._store = store
@@ -89,7 +107,7 @@ class Taker:
         self._known = {key: digest for path in files for key, digest in fingerprints(path).items()}
 
     def take(self, items: list[dict]) -> int:
-        """Take the rows of those items that are questions and news, and return how many."""
+        """Write the new and changed questions among the items, and return their number."""
         rows = {question_key(row["url"]): row for item in items if self._asked_for(item) and (row := self._row(item))}
         new = {key: row for key, row in rows.items() if key not in self._known}
         changed = {key: row for key, row in rows.items() if key not in new and self._known[key] != fingerprint(row)}
@@ -101,7 +119,7 @@ class Taker:
         return len(new) + len(changed)
 
     def _asked_for(self, item: dict) -> bool:
-        """Whether the question is from the period that was asked for, whose last second the API may count or not."""
+        """Return whether the question is from the requested period; the API may include the end of the period."""
         date = item.get("creation_date")
         return not isinstance(date, int) or self._args.since <= date < (self._args.until or date + 1)
 
@@ -118,7 +136,7 @@ class Taker:
 
 
 def harvest(api: Api, args: argparse.Namespace, taker: Taker, progress: dict, initial: int) -> None:
-    """Take the questions behind those of the run before; ``progress`` and its file tell how far it is."""
+    """Fetch the questions after those of previous runs, updating ``progress`` and its file."""
     limits = {name: value for name, value in (("todate", args.until), ("tagged", args.tagged)) if value}
     with tqdm(desc="questions", unit="question", initial=initial) as bar:
         for items, reached in pages(api, "creation", progress["reached"], **limits):
@@ -129,25 +147,25 @@ def harvest(api: Api, args: argparse.Namespace, taker: Taker, progress: dict, in
 
 
 def retry(api: Api, site: str, taker: Taker, failures: Failures) -> None:
-    """Ask again for the questions whose failure may have passed; of those that are gone it is permanent."""
+    """Retry the temporary failures; questions that the API no longer has become permanent failures."""
     of_site = question_key(f"{site}/questions/0").removesuffix("0")
     ids = {question_key(url).removeprefix(of_site): url for url in failures.passing()}
-    asked = {int(key): url for key, url in ids.items() if key.isdecimal() and int(key) <= LARGEST_ID}
+    asked = {int(key): url for key, url in ids.items() if key.isdecimal() and int(key) <= MAX_ID}
     for start in range(0, len(asked), PAGE_SIZE):
         batch = list(asked)[start : start + PAGE_SIZE]
         answer = api.get("questions", ids=batch, filter=FILTER)
         items = [item for item in answer["items"] if isinstance(item, dict)]
         taker.take(items)
         for number in set(batch) - {question_id(item) for item in items}:
-            failures.add(asked[number], "deleted: the API has it no more", permanent=True)
+            failures.add(asked[number], "deleted: the API no longer has it", permanent=True)
 
 
 def top_up(api: Api, args: argparse.Namespace, taker: Taker, progress: dict) -> None:
-    """Take what something has happened to since the run before; ``progress`` and its file tell how far it is."""
+    """Fetch the questions with activity since the previous run, updating ``progress`` and its file."""
     asked = {"fromdate": args.since, "todate": args.until, "tagged": args.tagged}
     limits = {name: value for name, value in asked.items() if value}
     start = progress["changes_reached"] or progress["complete_at"] - OVERLAP_S
-    with tqdm(desc="questions with news", unit="question") as bar:
+    with tqdm(desc="active questions", unit="question") as bar:
         for items, reached in pages(api, "activity", start, **limits):
             bar.update(taker.take(items))
             progress["changes_reached"] = reached
@@ -156,15 +174,16 @@ def top_up(api: Api, args: argparse.Namespace, taker: Taker, progress: dict) -> 
 
 
 def open_progress(args: argparse.Namespace) -> dict:
-    """Return how far the run before came; it counts only if it asked for the same.
+    """Return the progress of the previous run, if its options were the same, else the initial progress.
 
-    ``reached`` and ``changes_reached`` are times of creation and of activity, up to which all has been seen, the latter
-    None unless a run with --since-last was cut. ``begun_at`` is the start of the first run, ``complete_at`` the time
-    up to which all changes have been taken over, None until a run has come to its end.
+    ``reached`` and ``changes_reached`` are times of creation and of activity up to which all questions have been seen,
+    the latter None unless a run with --since-last was interrupted. ``begun_at`` is the start of the first run,
+    ``complete_at`` the time up to which all changes have been fetched, None until a run has finished.
 
     Raises
     ------
-    SystemExit : the file is damaged, or of another site.
+    SystemExit
+        The file is damaged, or belongs to another site.
     """
     asked = {"site": args.site, "from": args.since, "to": args.until, "tagged": args.tagged}
     fresh = {"asked": asked, "reached": args.since, "changes_reached": None, "begun_at": None, "complete_at": None}
@@ -174,34 +193,40 @@ def open_progress(args: argparse.Namespace) -> dict:
         progress = json.loads(args.progress.read_text(encoding="utf-8"))
         site = progress["asked"]["site"]
     except (ValueError, KeyError, TypeError):
-        sys.exit(f"{args.progress} is damaged: remove it, and the questions are asked for again")
+        sys.exit(f"{args.progress} is damaged: remove it, and all questions are requested again")
     if site != args.site:
-        sys.exit(f"{args.progress} is of {site}: name another --output for {args.site}, or give --force")
+        sys.exit(f"{args.progress} belongs to {site}: choose another --output for {args.site}, or give --force")
     return fresh | progress if progress["asked"] == asked else fresh
 
 
 def api_date(text: str) -> int:
-    """Return the time that an option gives, for argparse."""
+    """Convert the text of an option to a Unix time, for argparse."""
     try:
         return api_time(text)
     except (ValueError, OverflowError):
-        raise argparse.ArgumentTypeError(f"{text!r} is no date such as 2024-05-31") from None
+        raise argparse.ArgumentTypeError(f"{text!r} is not a date such as 2024-05-31") from None
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
-    """Return the command line's arguments."""
+    """Parse the command line."""
     parser = script_parser(__doc__)
     add_site_option(parser)
-    parser.add_argument("--from", dest="since", type=api_date, default="2008-01-01", help="first day, UTC")
-    parser.add_argument("--to", dest="until", type=api_date, help="day before which questions were asked, UTC")
-    parser.add_argument("--tagged", help="only questions with this tag; with all of them, if joined by ;")
+    parser.add_argument(
+        "--from",
+        dest="since",
+        type=api_date,
+        default="2008-01-01",
+        help="only questions asked on this day (UTC) or later",
+    )
+    parser.add_argument("--to", dest="until", type=api_date, help="only questions asked before this day (UTC)")
+    parser.add_argument("--tagged", help="only questions with this tag, or with all tags of a list separated by ;")
     parser.add_argument(
         "--since-last",
         action="store_true",
-        help="also fetch anew the questions that have changed since the last complete run",
+        help="also fetch the questions again that have changed since the last complete run",
     )
     parser.add_argument("--output", type=Path, default=Path("data/ques_details.csv"), help="CSV file to write")
-    parser.add_argument("--api", type=api_address, default=ADDRESS, help="address of the API")
+    parser.add_argument("--api", type=api_address, default=ADDRESS, help="base URL of the API")
     add_polite_options(parser)
     args = parser.parse_args(argv)
     if args.until and args.until <= args.since:
@@ -211,16 +236,18 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
 
 
 def run(args: argparse.Namespace, store: CsvStore, updates: CsvStore, failures: Failures) -> str:
-    """Take what is new, what failed and may be had now, and what has changed; return the line that tells of it.
+    """Fetch new questions, retry failures, fetch changed questions, and return a summary.
 
     Raises
     ------
-    SystemExit : nothing that was asked for.
-    StopRun : as :meth:`Api.get`; what was taken is in the files.
+    SystemExit
+        The API has no matching questions.
+    StopRun
+        As :meth:`Api.get`; everything fetched so far is in the files.
     """
     progress = open_progress(args)
     if args.since_last and progress["complete_at"] is None:
-        sys.exit(f"--since-last: {args.progress} tells of no complete run; run without it first")
+        sys.exit(f"--since-last: {args.progress} records no complete run; run without this option first")
     begun = int(time.time())
     progress["begun_at"] = progress["begun_at"] or begun
     api = Api(args.api, args.site, args.delay, args.contact)
@@ -230,12 +257,12 @@ def run(args: argparse.Namespace, store: CsvStore, updates: CsvStore, failures: 
     if args.since_last:
         top_up(api, args, taker, progress)
     if not store.urls:
-        sys.exit(f"{args.site}: the API has no question that was asked for; see --site, --from, --tagged")
+        sys.exit(f"{args.site}: the API has no matching questions; check --site, --from, --to and --tagged")
     changed = 0
     if updates.urls:
         changed, _ = merge(args.output, iter_rows(updates.path))
         updates.path.unlink()
-    # Edits between two runs are only seen by one with --since-last.
+    # Only a run with --since-last sees edits since the previous run.
     complete_at = begun if args.since_last else progress["complete_at"] or progress["begun_at"]
     write_json(args.progress, progress | {"complete_at": complete_at, "changes_reached": None})
     news = f"{taker.new} new" + (f", {changed} changed" if changed or args.since_last else "")
@@ -244,7 +271,7 @@ def run(args: argparse.Namespace, store: CsvStore, updates: CsvStore, failures: 
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Harvest the API."""
+    """Fetch the questions."""
     args = parse_args(argv)
     with (
         orderly_end(),

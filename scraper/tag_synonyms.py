@@ -1,6 +1,6 @@
 """Fetch a site's tag synonyms from the Stack Exchange API 2.3.
 
-In: a site. Out: data/tag_synonyms.csv with the columns from and to; training/filter_tags.py renames the tags by it.
+Output: data/tag_synonyms.csv with the columns from and to, by which training/filter_tags.py renames tags.
 
     python scraper/tag_synonyms.py --site https://datascience.stackexchange.com
 """
@@ -22,7 +22,7 @@ from scraper.csv_store import to_csv
 
 
 def read_synonyms(api: Api) -> dict[str, str]:
-    """Return {synonym: tag} of all pages."""
+    """Fetch all synonyms as {synonym: tag}."""
     synonyms: dict[str, str] = {}
     page, more = 1, True
     while more:
@@ -33,11 +33,11 @@ def read_synonyms(api: Api) -> dict[str, str]:
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
-    """Return the command line's arguments."""
+    """Parse the command line."""
     parser = script_parser(__doc__)
     add_site_option(parser)
     parser.add_argument("--output", type=Path, default=Path("data/tag_synonyms.csv"), help="CSV file to write")
-    parser.add_argument("--api", type=api_address, default=ADDRESS, help="address of the API")
+    parser.add_argument("--api", type=api_address, default=ADDRESS, help="base URL of the API")
     add_polite_options(parser)
     return parser.parse_args(argv)
 

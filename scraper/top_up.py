@@ -1,4 +1,4 @@
-"""What --since-last does: rows of questions that are new or have changed go into a data set that is there."""
+"""Merge new and changed questions into an existing ques_details.csv, for --since-last."""
 
 import csv
 import hashlib
@@ -10,17 +10,17 @@ from tagging.files import atomic_path
 from data.files import DETAILS_COLUMNS, iter_rows
 from scraper.pages import question_key
 
-OVERLAP_S = 3600  # of a top-up with the run before: clocks differ, and what a site shows may be some minutes old
+OVERLAP_S = 3600  # overlap with the previous run: clocks differ, and pages may be cached for some minutes
 COMPARED = ("title", "description", "tags")
 
 
 def updates_path(output: Path) -> Path:
-    """Return where the rows are kept until they are merged into ``output``, over a cut if need be."""
+    """Return the path of the file that keeps updated rows until they are merged into ``output``."""
     return output.with_name(f".{output.name}.updates")
 
 
 def fingerprint(row: Mapping[str, str]) -> bytes:
-    """Return a digest of what may change in a question."""
+    """Return a digest of the columns that an edit may change."""
     return hashlib.blake2b("\0".join(row[column] for column in COMPARED).encode(), digest_size=16).digest()
 
 
@@ -30,13 +30,16 @@ def fingerprints(path: Path) -> dict[str, bytes]:
 
 
 def merge(path: Path, updates: Iterable[Mapping[str, str]]) -> tuple[int, int]:
-    """Write ``updates`` over the rows of ``path`` with the same question and behind the others, whole or not at all.
+    """Replace rows of ``path`` by ``updates`` of the same question and append the others, atomically.
 
-    A question keeps its url, by which the split knows it, and its date where the update has none.
+    A question keeps its url, which identifies it in the split, and its date if the update has none.
 
     Returns
     -------
-        How many questions were changed, and how many are new.
+    changed
+        Number of changed questions.
+    new
+        Number of new questions.
     """
     pending = {question_key(row["url"]): row for row in updates}
     changed = 0

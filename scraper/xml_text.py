@@ -1,4 +1,4 @@
-"""The bytes of an XML file as a parser takes them: in UTF-8, and without the characters that XML forbids."""
+"""Prepare the bytes of an XML file for a parser: recode to UTF-8 and remove characters that are invalid in XML."""
 
 import codecs
 import re
@@ -7,7 +7,7 @@ from typing import Protocol
 CONTROLS = bytes(set(range(0x20)) - set(b"\t\n\r"))
 NONCHARACTER = re.compile(rb"\xef\xbf[\xbe\xbf]|\xed[\xa0-\xbf][\x80-\xbf]")  # U+FFFE, U+FFFF and halves of a pair
 REFERENCE = re.compile(rb"&#(?:x([0-9A-Fa-f]+)|([0-9]+));")
-WIDE = {  # how XML begins in the encodings that have null bytes between its letters
+WIDE = {  # the first bytes of XML in the encodings of two or four bytes per character
     b"\xff\xfe\0\0": "utf-32",
     b"\0\0\xfe\xff": "utf-32",
     b"\xff\xfe": "utf-16",
@@ -20,17 +20,18 @@ WIDE = {  # how XML begins in the encodings that have null bytes between its let
 
 
 class Readable(Protocol):
-    """What a parser asks of a file; b"" is its end."""
+    """A binary stream; ``read`` returns b"" at the end."""
 
     def read(self, size: int, /) -> bytes: ...
 
 
 class Recoded:
-    """Reads a file of XML in UTF-8 also where it is in UTF-16 or UTF-32.
+    """An XML file as a stream in UTF-8, also if the file is in UTF-16 or UTF-32.
 
     Attributes
     ----------
-    encoding : what the file is in, if one of these, else None: as it says itself.
+    encoding
+        Encoding of the file if it is one of these, else None: the XML declaration applies.
     """
 
     def __init__(self, file: Readable) -> None:
@@ -45,7 +46,15 @@ class Recoded:
 
 
 def remove_forbidden(xml: bytes) -> tuple[bytes, int]:
-    """Return XML in UTF-8 without raw forbidden characters and references to such, and how many these were."""
+    """Remove characters that are invalid in XML, and references to them, from XML in UTF-8.
+
+    Returns
+    -------
+    xml
+        The remaining bytes.
+    count
+        Number of removed characters and references.
+    """
     count = len(xml)
     xml = xml.translate(None, CONTROLS)
     count -= len(xml)

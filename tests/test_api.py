@@ -64,7 +64,7 @@ def test_run_again_it_asks_for_what_is_new_only(tmp_path):
 
 def test_what_has_changed_since_the_last_run_is_fetched_anew(tmp_path):
     with SampleSite(n=120) as site:
-        assert "tells of no complete run" in harvest(tmp_path, site, "--since-last")[2]
+        assert "records no complete run" in harvest(tmp_path, site, "--since-last")[2]
         assert harvest(tmp_path, site)[0] == 0
         urls = {row["url"] for row in rows(tmp_path / "ques_details.csv")}
         site.edit(site.questions[3].id, tags=("python", "plotting"))
@@ -120,7 +120,7 @@ def test_a_spent_quota_stops_the_run_and_the_next_goes_on(tmp_path):
         assert code != 0 and "used up: run again tomorrow" in error and "STACK_EXCHANGE_KEY" in error
         assert len(calls(site)) == 2  # it does not ask in vain
         code, _, error = harvest(tmp_path, site)
-        assert code != 0 and "asks to be left alone for 600 minutes" in error
+        assert code != 0 and "asks for a pause of 600 minutes" in error
         assert len(rows(tmp_path / "ques_details.csv")) > 150
         port = int(site.url.rpartition(":")[2])
     with SampleSite(port, n=350) as site:  # the next day
@@ -189,9 +189,9 @@ def test_a_full_disk_stops_the_run_in_one_line_and_loses_no_row(tmp_path):
 @pytest.mark.parametrize(
     "more, complaint",
     [
-        (["--from", "yesterday"], "'yesterday' is no date such as 2024-05-31"),
+        (["--from", "yesterday"], "'yesterday' is not a date such as 2024-05-31"),
         (["--from", "2024-05-31", "--to", "2024-05-01"], "--to must be later than --from"),
-        (["--tagged", "no-such-tag"], "the API has no question that was asked for"),
+        (["--tagged", "no-such-tag"], "the API has no matching questions"),
         (["--api", "http://127.0.0.1:9/2.3"], "does not answer"),
     ],
 )

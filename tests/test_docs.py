@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 PAGES = ["README.md", "CONTRIBUTING.md"]
-PAGES += [f"{folder}/README.md" for folder in ("data", "training", "onnx_export", "deployment", "webapp")]
+PAGES += [f"{folder}/README.md" for folder in ("scraper", "data", "training", "onnx_export", "deployment", "webapp")]
 PAGES += ["onnx_export/evaluation/model_card.md"]
 # `python folder/script.py options`, up to a comment, an arrow, the end of code or of the line
 COMMAND = re.compile(r"(?:python|torchrun [^`\n]*?|accelerate launch [^`\n]*?) ?((?:\w+/)+\w+\.py)([^`#\n]*)")

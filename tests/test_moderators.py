@@ -310,7 +310,7 @@ def test_the_watch_runs_again_and_again_and_replaces_its_own_report_only(tmp_pat
     report.write_text("# Tag watch\n\nmy own notes\n")
     capsys.readouterr()
     assert verdict(arguments) == 2
-    assert "no report of training/tag_watch.py: name another place" in capsys.readouterr().err
+    assert "not a report of training/tag_watch.py: choose another place" in capsys.readouterr().err
     assert "my own notes" in report.read_text()
     assert verdict([*arguments, "--force"]) == 0
     assert "my own notes" not in report.read_text()

@@ -171,7 +171,7 @@ def write_details(folder, cells):
         ('title,description,tags,url\na,b,"[""x""]",u\na,b,"[1]",v\n', "row 2, column tags: must be a JSON array"),
         ('title,description,tags,url\na,b,"[""x""]",u\na,b,"[""x""]",u\n', "row 2, column url: 'u' comes twice"),
         ('title,description,tags,url\na,b,"[""x""]",u\n \t, ,"[""x""]",v\n', "row 2: neither title nor description"),
-        ('title,description,tags,url\na,b,"[""Big Data""]",u\n', "row 1, column tags: 'Big Data' is no tag"),
+        ('title,description,tags,url\na,b,"[""Big Data""]",u\n', "row 1, column tags: 'Big Data' is not a tag"),
         ('title,description,tags,url\na,b,"[""x""]",\n', "row 1, column url: '' is blank"),
         (b"title,description,tags,url\n\xff\xfe,b,[],u\n", "line 2: not UTF-8"),
     ],
@@ -300,7 +300,7 @@ def test_corrupt_model_and_other_tags_stop_the_comparison(data_dir):
 def test_only_the_comparison_reads_the_test_part(data_dir, monkeypatch):
     read = []
     monkeypatch.setattr(tfidf, "read_part", lambda folder, part: read.append(part) or read_part(folder, part))
-    monkeypatch.setattr(tfidf, "MOST_LOSS", 1)
+    monkeypatch.setattr(tfidf, "MAX_LOSS", 1)
     tfidf.main(["--data-dir", str(data_dir), "--output", str(data_dir / "tfidf.md")])
     assert set(read) == {"train", "validation"}
     sources = {
@@ -311,21 +311,21 @@ def test_only_the_comparison_reads_the_test_part(data_dir, monkeypatch):
 
 
 def test_a_report_replaces_its_predecessor_and_nothing_else(data_dir, monkeypatch, capsys):
-    monkeypatch.setattr(tfidf, "MOST_LOSS", 1)
+    monkeypatch.setattr(tfidf, "MAX_LOSS", 1)
     mine, reports = data_dir / "mine.md", data_dir / "reports"
     mine.write_text("# TF-IDF, my notes\n")
     for _ in range(2):
         tfidf.main(["--data-dir", str(data_dir), "--output", str(data_dir / "tfidf.md")])
         validate.main(["--data-dir", str(data_dir), "--reports-dir", str(reports)])
     for taken in (mine, reports / "data.md"):
-        assert f"{taken} is there, and no report of benchmarks/tfidf.py" in stopped(
+        assert f"{taken} exists and is not a report of benchmarks/tfidf.py" in stopped(
             tfidf, "--data-dir", data_dir, "--output", taken
         )
     where = ["--data-dir", data_dir, "--reports-dir", reports]
     shutil.copyfile(mine, reports / "data.md")
-    assert "no report of data/validate.py" in stopped(validate, *where)
+    assert "not a report of data/validate.py" in stopped(validate, *where)
     shutil.copyfile(mine, reports / "ablation.md")
-    assert "no report of training/ablate.py" in stopped(ablate, *where, "--force")
+    assert "not a report of training/ablate.py" in stopped(ablate, *where, "--force")
     assert {path.read_text() for path in (mine, reports / "data.md", reports / "ablation.md")} == {mine.read_text()}
 
 

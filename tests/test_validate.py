@@ -43,7 +43,7 @@ def stopped(folder):
 
 def test_the_page_describes_the_questions(folder):
     page = run(folder)
-    assert "Sound: ques_details.csv, ques_filtered.csv, tag_types_encoded.json, split.csv" in page
+    assert "Valid: ques_details.csv, ques_filtered.csv, tag_types_encoded.json, split.csv" in page
     assert "- 200 questions, " in page and "asked from 2023-01-" in page
     assert "duplicates: 4 questions in 2 groups" in page  # the sample site asks two questions twice
     assert "languages of the 200 texts of 20 words or more: en 100.0%" in page
@@ -58,16 +58,16 @@ def test_what_looks_odd_is_counted_with_an_example(folder):
     questions.to_csv(folder / "ques_details.csv", index=False)
     page = run(folder)
     assert "1 with a title of more than 150 characters, e.g. https://site.example/" in page
-    assert "1 with a url that is no web address, e.g. question-4" in page
-    assert "1 with characters that an encoding lost" in page
+    assert "1 with an invalid url, e.g. question-4" in page
+    assert "1 with replacement characters (U+FFFD)" in page
 
 
 @pytest.mark.parametrize(
     "name, old, new, complaint",
     [
-        ("split.csv", ",train\n", ",practice\n", "column split: 'practice' is no part of the split"),
+        ("split.csv", ",train\n", ",practice\n", "column split: 'practice' is not a valid part"),
         ("split.csv", "https://site.example/", "https://other.example/", "split.csv: not the questions of"),
-        ("ques_filtered.csv", '""python""', '""Python""', "column tags: 'Python' is no tag"),
+        ("ques_filtered.csv", '""python""', '""Python""', "column tags: 'Python' is not a tag"),
         ("tag_types_encoded.json", ": 0", ": 99", "expected {tag: index}"),
         ("ques_details.csv", "url", "address", "ques_details.csv: column url missing"),
         ("ques_details.csv", "creation_date", "creation date", "rename it to creation_date"),
@@ -117,4 +117,4 @@ def test_the_source_is_told(folder):
 
 
 def test_an_empty_folder_says_what_to_run(tmp_path):
-    assert "holds none of the files: run a script of scraper/ first" in stopped(tmp_path)
+    assert "contains none of the files: run a script of scraper/ first" in stopped(tmp_path)

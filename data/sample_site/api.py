@@ -1,4 +1,4 @@
-"""The sample site's questions in the shape of the Stack Exchange API 2.3: its methods questions and tags/synonyms."""
+"""The sample site's imitation of the Stack Exchange API 2.3: the methods questions and tags/synonyms."""
 
 import html
 import threading
@@ -13,7 +13,7 @@ from data.sample_site.faults import Faults
 from data.sample_site.questions import Question
 
 KEYLESS_PAGES = 25
-MOST_IDS = 100
+MAX_IDS = 100
 SYNONYMS = {"neural-net": "deep-learning", "dataframes": "pandas", "ml": "machine-learning"}
 
 
@@ -23,7 +23,7 @@ def add_api(app: Flask, questions: Sequence[Question], faults: Faults) -> None:
     lock = threading.Lock()
 
     def wrapper(items: list[dict]) -> ResponseReturnValue:
-        """Answer with the asked page of ``items`` and the call's quota, or refuse as the API does."""
+        """Return the requested page of ``items`` with the remaining quota, or an error as the API does."""
         with lock:
             left = faults.quota - next(calls)
         page, size = (request.args.get(name, default, type=int) for name, default in (("page", 1), ("pagesize", 30)))
@@ -47,7 +47,7 @@ def add_api(app: Flask, questions: Sequence[Question], faults: Faults) -> None:
     @app.get("/2.3/questions/<ids>")
     def questions_by_id(ids: str) -> ResponseReturnValue:
         asked = ids.split(";")
-        if len(asked) > MOST_IDS or not all(number.isdecimal() for number in asked):
+        if len(asked) > MAX_IDS or not all(number.isdecimal() for number in asked):
             return jsonify(error_id=400, error_name="bad_parameter", error_message="ids"), 400
         return wrapper([item for item in select(questions) if str(item["question_id"]) in asked])
 
@@ -57,7 +57,7 @@ def add_api(app: Flask, questions: Sequence[Question], faults: Faults) -> None:
 
 
 def select(questions: Sequence[Question]) -> list[dict]:
-    """Return the items that the request asks for, in the order that it asks for."""
+    """Return the requested items in the requested order."""
     by_activity = request.args.get("sort", "activity") == "activity"
     tags = set(filter(None, request.args.get("tagged", "").split(";")))
     limits = {name: request.args.get(name, type=int) for name in ("min", "max", "fromdate", "todate")}
@@ -79,7 +79,7 @@ def select(questions: Sequence[Question]) -> list[dict]:
 
 
 def as_item(question: Question) -> dict:
-    """Return a question as an item of the API with the filter "withbody"."""
+    """Convert a question to an item of the API with the filter "withbody"."""
     return {
         "tags": list(question.tags),
         "is_answered": bool(question.answers_html),

@@ -1,4 +1,4 @@
-"""The pages of the sample site: a Flask application that renders questions in the markup of Stack Exchange sites."""
+"""The sample site: a Flask application that renders questions in the markup of Stack Exchange sites."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -17,12 +17,14 @@ SIDEBAR_QUESTIONS = 6
 
 
 def create_app(questions: Sequence[Question], faults: Faults) -> Flask:
-    """Return the site's application.
+    """Return the application.
 
     Parameters
     ----------
-    questions : what the site holds, newest first; what changes in it shows at once.
-    faults : what goes wrong, and how often.
+    questions
+        The site's questions, newest first; later changes of the list take effect at once.
+    faults
+        The faults to simulate.
     """
     app = Flask("data.sample_site")
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
@@ -48,7 +50,7 @@ def create_app(questions: Sequence[Question], faults: Faults) -> Flask:
 
 
 def excerpt(body_html: str) -> str:
-    """Return the first words of a body as plain text, cut as on the listing pages."""
+    """Return the first words of a body as plain text, as listing pages show them."""
     text = Markup(body_html).striptags()
     if len(text) <= EXCERPT_CHARACTERS:
         return text
@@ -56,7 +58,13 @@ def excerpt(body_html: str) -> str:
 
 
 def page_numbers(page: int, last: int) -> list[int | None]:
-    """Return the numbers that the pager shows: the ends, the neighbours of ``page``, and None for each gap."""
+    """Return the page numbers of the pagination: the ends, the neighbours of ``page``, and None for each gap.
+
+    Examples
+    --------
+    >>> page_numbers(5, 20)
+    [1, None, 3, 4, 5, 6, 7, None, 20]
+    """
     near = range(1, 6) if page < 5 else range(page - 2, page + 3)
     shown = sorted({1, last, *(number for number in near if 1 <= number <= last)})
     numbers: list[int | None] = []
@@ -68,7 +76,7 @@ def page_numbers(page: int, last: int) -> list[int | None]:
 
 
 def related_questions(question: Question, questions: Sequence[Question]) -> list[Question]:
-    """Return the other questions that share the most tags with ``question``, newest first among equals."""
+    """Return the other questions with the most tags in common with ``question``; newest first if equal."""
     others = (other for other in questions if other.id != question.id)
     return sorted(others, key=lambda other: -len(set(other.tags) & set(question.tags)))[:SIDEBAR_QUESTIONS]
 
@@ -117,7 +125,7 @@ def _add_question_pages(app: Flask, questions: Sequence[Question]) -> None:
         if slug != question.slug:
             return redirect(question.path, 301)
         original = by_id.get(question.duplicate_of or 0)
-        if original and "noredirect" not in request.args:  # as the sites do with readers who have no account
+        if original and "noredirect" not in request.args:  # as the sites do for readers without an account
             return redirect(original.path)
         return render_template(
             "question.html",

@@ -1,4 +1,4 @@
-"""Faults that the sample site shows on demand, decided by the count of page requests alone, so that runs repeat."""
+"""Faults that the sample site can simulate; they depend only on the number of page requests, so runs are repeatable."""
 
 import threading
 import time
@@ -13,39 +13,40 @@ UNFAULTED = ("/robots.txt", "/favicon.ico", "/static/", "/users/login")
 
 @dataclass(frozen=True)
 class Faults:
-    """Switches; 0 or False is off. "Every k-th" counts page requests from 1, whatever the page and the client.
+    """The switches of the faults; 0 or False is off.
 
-    Where several apply to one request, the challenge goes before 429 and 429 before 500.
+    "Every k-th" counts the page requests of all clients from 1. If several faults apply to one request, the bot check
+    takes precedence over 429, and 429 over 500.
     """
 
     too_many_requests_every: int = 0
     """Every k-th page request is answered 429 with a Retry-After header."""
     retry_after_s: int = 1
-    """Seconds that the Retry-After header of a 429 asks for."""
+    """Value of the Retry-After header of a 429, in seconds."""
     error_every: int = 0
     """Every k-th page request is answered 500."""
     slow_s: float = 0.0
-    """Seconds that every page request waits before it is answered."""
+    """Seconds of delay before each page response."""
     challenge_after: int = 0
-    """From the k-th page request on, every page is a challenge page with status 403."""
+    """From the k-th page request on, every page is a bot check with status 403."""
     robots_disallow_all: bool = False
     """robots.txt forbids the whole site."""
     garbage_every: int = 0
-    """Every k-th page request is answered by something else, cut short, with status 200."""
+    """Every k-th page request is answered by truncated JSON with status 200."""
     cut_every: int = 0
-    """Every k-th page request gets half of a page, and then the connection ends."""
+    """Every k-th page request gets half of a page before the connection is closed."""
     login_every: int = 0
-    """Every k-th page request is sent to the page for logging in."""
+    """Every k-th page request is redirected to the login page."""
     quota: int = 10_000
-    """Calls that the API allows."""
+    """Number of calls that the API allows."""
     backoff_s: int = 0
-    """Seconds of backoff that each answer of the API asks for."""
+    """Backoff that each response of the API asks for, in seconds."""
     crawl_delay_s: int = 0
     """Seconds of the Crawl-delay line in robots.txt."""
 
 
 def install_faults(app: Flask, faults: Faults) -> None:
-    """Let ``app`` answer page requests with ``faults``; robots.txt and static files are never touched."""
+    """Make ``app`` simulate ``faults`` for page requests; robots.txt and static files are not affected."""
     counter = count(1)
     lock = threading.Lock()
 

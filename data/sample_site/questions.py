@@ -1,8 +1,8 @@
-"""Invents the sample site's questions: the same seed gives the same questions, and their text tells their tags.
+"""Generate the sample site's questions: the same seed gives the same questions, and their text matches their tags.
 
-The hand-written banks lie in banks/: common.toml holds what any question may say (scenes, openings, closings, rare
-tags), the other files hold topics. A topic is a tag with its cases (titles and the problem), code, things tried and
-answers. In the banks, «name» stands for a value of the scene or a number drawn for the question.
+The phrases are hand-written, in banks/: common.toml contains phrases for any question (scenes, openings, closings, rare
+tags), the other files contain topics. A topic is a tag with its cases (titles and the problem), code, attempts and
+answers. In the banks, «name» is a placeholder for a value of the scene or a random number.
 """
 
 import html
@@ -31,11 +31,11 @@ LANGUAGES = {"python": "lang-py", "r": "lang-r", "sql": "lang-sql"}
 
 @dataclass(frozen=True)
 class Question:
-    """A question as asked, with what the site shows around it."""
+    """A question, with the other content of its page."""
 
     id: int
     title: str
-    """Without the suffix of closed questions."""
+    """Without the status suffix."""
     body_html: str
     tags: tuple[str, ...]
     answers_html: tuple[str, ...]
@@ -54,7 +54,7 @@ class Question:
 
     @property
     def active(self) -> datetime:
-        """When something last happened to the question."""
+        """Time of the last activity."""
         return self.edited or self.asked
 
     @property
@@ -64,24 +64,25 @@ class Question:
 
     @property
     def slug(self) -> str:
-        """The title as the end of an address: at most 80 of a-z, 0-9 and hyphens."""
+        """The title as the last part of the URL: at most 80 of a-z, 0-9 and hyphens."""
         return re.sub(r"[^a-z0-9]+", "-", self.title.lower())[:80].strip("-")
 
     @property
     def path(self) -> str:
-        """The canonical address below the site's base url."""
+        """The path of the canonical URL."""
         return f"/questions/{self.id}/{self.slug}"
 
 
 def make_questions(n: int = 450, seed: int = 42) -> list[Question]:
     """Return ``n`` questions, newest first.
 
-    Two are asked twice (same title, body and tags under another id), some are closed, duplicates or deleted, and
-    some carry a tag that occurs once to three times.
+    Two are posted twice (same title, body and tags with another id), some are closed, duplicates or deleted, and some
+    have a tag that occurs one to three times.
 
     Raises
     ------
-    ValueError : ``n`` is below 1, or more than the banks can tell apart.
+    ValueError
+        ``n`` is below 1, or too large for the banks to give each question its own title.
     """
     if n < 1:
         raise ValueError(f"n is {n}: the sample site needs at least one question")
@@ -97,14 +98,14 @@ def make_questions(n: int = 450, seed: int = 42) -> list[Question]:
 
 @cache
 def _banks() -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """Return what is common to all questions, and the topics."""
+    """Return the content of common.toml, and the topics."""
     files = {path.stem: tomllib.loads(path.read_text(encoding="utf-8")) for path in sorted(BANKS.glob("*.toml"))}
     common = files.pop("common")
     return common, [topic for bank in files.values() for topic in bank["topic"]]
 
 
 def _draw_topics(rng: random.Random, n: int) -> list[dict[str, Any]]:
-    """Return ``n`` topics in random order, each as often as its weight says, the remainder going to the heaviest."""
+    """Return ``n`` topics in random order, in proportion to their weights; the remainder goes to the heaviest."""
     _, topics = _banks()
     topics = sorted(topics, key=lambda topic: -topic["weight"])
     total = sum(topic["weight"] for topic in topics)
@@ -115,7 +116,7 @@ def _draw_topics(rng: random.Random, n: int) -> list[dict[str, Any]]:
 
 
 class _Writer:
-    """Writes one question after the other; no two with one title."""
+    """Generates questions with distinct titles."""
 
     def __init__(self, rng: random.Random) -> None:
         self.rng = rng
@@ -128,18 +129,18 @@ class _Writer:
         return self.rng.random() < probability
 
     def pick(self, bank: str) -> str:
-        """Return one of the phrases that suit any topic."""
+        """Return a random phrase of a bank in common.toml."""
         return self.rng.choice(self.common[bank])
 
     def write(self, topic: dict[str, Any]) -> dict[str, Any]:
-        """Return a draft: the title, body, tags, answers and comments of a question on ``topic``."""
+        """Return a draft: title, body, tags, answers and comments of a question on ``topic``."""
         case = next(self.cases[topic["tag"]])
         values = self.draw_values()
         companions = [tag for tag, probability in topic["often"].items() if self.chance(probability)]
         tags = [topic["tag"], *case.get("tags", []), *companions]
-        if len(tags) > 1 and self.chance(0.05):  # askers forget the obvious
+        if len(tags) > 1 and self.chance(0.05):  # as askers omit the obvious tag
             del tags[0]
-        blocks = self.tell(topic, case)
+        blocks = self.problem(topic, case)
         place = self.rng.choice((1, len(blocks)))
         blocks[place:place] = self.remark(topic, companions)
         if self.chance(0.15):
@@ -160,12 +161,12 @@ class _Writer:
         }
 
     def draw_values(self) -> dict[str, str]:
-        """Return what the «names» of the banks stand for in one question."""
+        """Return the values of the placeholders for one question."""
         numbers = {name: self.rng.choice(choices) for name, choices in self.common["numbers"].items()}
         return {**self.rng.choice(self.common["scene"]), **numbers}
 
     def draw_title(self, case: dict[str, Any], values: dict[str, str]) -> str:
-        """Return a title that no question has had yet."""
+        """Return a title that has not been used yet."""
         titles = [fill(title, values) for title in self.rng.sample(case["titles"], len(case["titles"]))]
         notes = [fill(note, values) for note in self.rng.sample(self.common["notes"], len(self.common["notes"]))]
         noted = [f"{title} ({note})" for note in notes for title in titles]
@@ -173,10 +174,10 @@ class _Writer:
             if title not in self.titles:
                 self.titles.add(title)
                 return title
-        raise ValueError("more questions asked for than the banks can tell apart: ask for fewer")
+        raise ValueError("the sample texts do not suffice for so many questions: request fewer")
 
-    def tell(self, topic: dict[str, Any], case: dict[str, Any]) -> list[str]:
-        """Return the problem as blocks of HTML: who asks, what goes wrong, code, message, formula, attempts."""
+    def problem(self, topic: dict[str, Any], case: dict[str, Any]) -> list[str]:
+        """Return the problem as blocks of HTML: opening, description, code, error message, formula, attempts."""
         blocks = [f"<p>{self.pick('openings')}</p>"] if self.chance(0.65) else []
         blocks += [f"<p>{paragraph}</p>" for paragraph in paragraphs(case["text"])]
         if "code" in case:
@@ -194,7 +195,7 @@ class _Writer:
         return blocks
 
     def remark(self, topic: dict[str, Any], companions: list[str]) -> list[str]:
-        """Return what stands beside the problem: hints at the companion tags, details, a source that was read."""
+        """Return remarks on the problem: hints at the companion tags, details, a link to documentation."""
         cues = self.common["cues"]
         sentences = [self.rng.choice(cues[tag]) for tag in companions if tag in cues and self.chance(0.95)]
         sentences += self.rng.sample(self.common["details"], self.rng.choice((0, 1, 1, 2, 3)))
@@ -206,7 +207,7 @@ class _Writer:
         return blocks
 
     def list_of_tries(self, topic: dict[str, Any]) -> str:
-        """Return what the asker tried, as a list or as a sentence."""
+        """Return the attempts of the asker, as a list or a sentence."""
         tries = self.rng.sample(topic["tried"], self.rng.choice((2, 3)))
         if self.chance(0.3):
             return f"<p>{self.pick('tried')} {'; '.join(tries)}.</p>"
@@ -215,7 +216,7 @@ class _Writer:
         return f"<p>{self.pick('tried')}</p>\n\n<{kind}>\n{items}\n</{kind}>"
 
     def decorate(self, blocks: list[str]) -> list[str]:
-        """Return ``blocks`` with now and then a headline, a quotation, a figure or a later edit."""
+        """Add, with a small probability each, a heading, a quotation, a figure or a later edit to ``blocks``."""
         if self.chance(0.07):
             level = self.rng.choice(("h2", "h3"))
             blocks.insert(-1, f"<{level}>{self.pick('headlines')}</{level}>")
@@ -230,7 +231,7 @@ class _Writer:
         return blocks
 
     def code_block(self, code: str, topic: dict[str, Any]) -> str:
-        """Return ``code`` in one of the two ways that the real sites mark it up."""
+        """Return ``code`` in one of the two kinds of markup of the real sites."""
         language = LANGUAGES.get(topic.get("language", "python"))
         opening = f'<pre class="{language} s-code-block">' if self.chance(0.5) else "<pre>"
         return f"{opening}<code>{escape(code)}</code></pre>"
@@ -246,22 +247,28 @@ class _Writer:
 
 
 def fill(text: str, values: dict[str, str]) -> str:
-    """Return ``text`` with each «name» replaced by its value."""
+    """Return ``text`` with each «name» replaced by its value.
+
+    Examples
+    --------
+    >>> fill("a «model» on «rows» rows", {"model": "CNN", "rows": "100"})
+    'a CNN on 100 rows'
+    """
     return re.sub(r"«(\w+)»", lambda match: values[match[1]], text)
 
 
 def paragraphs(text: str) -> list[str]:
-    """Return the paragraphs of ``text``, which blank lines part."""
+    """Return the paragraphs of ``text``, which are separated by blank lines."""
     return text.strip().split("\n\n")
 
 
 def escape(code: str) -> str:
-    """Return a code block's text as HTML."""
+    """Return the text of a code block as HTML."""
     return html.escape(code.strip("\n"), quote=False) + "\n"
 
 
 def _add_rare_tags(rng: random.Random, drafts: list[dict[str, Any]]) -> None:
-    """Give some drafts a tag of the long tail, and a sentence that goes with it."""
+    """Add a rare tag and a matching sentence to some drafts."""
     common, _ = _banks()
     free = [draft for draft in drafts if len(draft["tags"]) < MAX_TAGS]
     rng.shuffle(free)
@@ -273,7 +280,7 @@ def _add_rare_tags(rng: random.Random, drafts: list[dict[str, Any]]) -> None:
 
 
 def _publish(rng: random.Random, drafts: list[dict[str, Any]]) -> list[Question]:
-    """Return ``drafts`` as questions with ascending ids and times, newest first."""
+    """Convert ``drafts`` to questions with ascending ids and times, and return them newest first."""
     common, _ = _banks()
     questions = []
     number, asked = FIRST_ID, FIRST_ASKED
@@ -298,7 +305,7 @@ def _publish(rng: random.Random, drafts: list[dict[str, Any]]) -> list[Question]
 
 
 def _mark(rng: random.Random, questions: list[Question]) -> list[Question]:
-    """Return ``questions``, newest first as given, with some marked as closed, duplicate or deleted."""
+    """Return ``questions`` in the given order, newest first, some marked as closed, duplicate or deleted."""
     n = len(questions)
     times = Counter(question.title for question in questions)
     asked_once = [i for i, question in enumerate(questions) if times[question.title] == 1]

@@ -1,6 +1,6 @@
 """Serve the embedded sample site over HTTP, for the demo and the tests.
 
-In: nothing but a seed. Out: the site's address, printed and, with --port-file, written to a file.
+The site's URL is printed and, with --port-file, written to a file.
 
     python data/sample_site/server.py --port 8765
 """
@@ -34,23 +34,23 @@ NO_FAULTS = Faults()
 
 FAULT_HELP = {
     "too_many_requests_every": "answer 429 to every k-th page request, 0 for none",
-    "retry_after_s": "seconds that a 429 asks the client to wait",
+    "retry_after_s": "value of the Retry-After header of a 429, in seconds",
     "error_every": "answer 500 to every k-th page request, 0 for none",
-    "slow_s": "seconds that every page waits",
-    "challenge_after": "show a challenge page from the k-th page request on, 0 for never",
+    "slow_s": "delay of each page in seconds",
+    "challenge_after": "show a bot check from the k-th page request on, 0 for never",
     "robots_disallow_all": "forbid the whole site in robots.txt",
-    "garbage_every": "answer every k-th page request with half a line of JSON, 0 for none",
-    "cut_every": "break off the answer to every k-th page request, 0 for none",
-    "login_every": "send every k-th page request to the page for logging in, 0 for none",
-    "quota": "calls that the API allows",
-    "backoff_s": "seconds of backoff that each answer of the API asks for, 0 for none",
-    "crawl_delay_s": "seconds of Crawl-delay in robots.txt, 0 for none",
+    "garbage_every": "answer every k-th page request with truncated JSON, 0 for none",
+    "cut_every": "close the connection in the middle of the response to every k-th page request, 0 for none",
+    "login_every": "redirect every k-th page request to the login page, 0 for none",
+    "quota": "number of calls that the API allows",
+    "backoff_s": "backoff that each response of the API asks for, in seconds, 0 for none",
+    "crawl_delay_s": "Crawl-delay in robots.txt, in seconds, 0 for none",
 }
 
 
 @dataclass(frozen=True)
 class LogEntry:
-    """One answered request: arrival in seconds of time.monotonic, path with its query, User-Agent, status."""
+    """A request: arrival in seconds of time.monotonic, path with query, User-Agent, status of the response."""
 
     time_s: float
     path: str
@@ -59,30 +59,36 @@ class LogEntry:
 
 
 class QuietHandler(WSGIRequestHandler):
-    """Werkzeug's handler without its line per request; SampleSite.log has them."""
+    """Werkzeug's handler without its line per request; SampleSite.log records the requests."""
 
     def log_request(self, *_: object) -> None:
         """Print nothing."""
 
 
 class SampleSite:
-    """The sample site on a thread of its own, served within a ``with`` block.
+    """The sample site, served by a background thread within a ``with`` block.
 
     Attributes
     ----------
-    url : base address, without a slash at its end.
-    questions : the truth, newest first, as the site lists them.
-    deleted_ids : the questions that are listed, but whose pages answer 404.
-    log : one entry per answered request.
+    url
+        Base URL, without a trailing slash.
+    questions
+        The site's questions, newest first.
+    deleted_ids
+        Ids of questions that are listed, but whose pages return 404.
+    log
+        One entry per request.
     """
 
     def __init__(self, port: int = 0, n: int = 450, seed: int = 42, faults: Faults = NO_FAULTS) -> None:
-        """Prepare ``n`` questions; port 0 picks a free one.
+        """Generate ``n`` questions and bind the port; port 0 picks a free one.
 
         Raises
         ------
-        SystemExit : the port is taken (werkzeug prints which).
-        ValueError : as make_questions.
+        SystemExit
+            The port is in use (werkzeug prints which).
+        ValueError
+            As make_questions.
         """
         self.questions = make_questions(n, seed)
         self.deleted_ids = frozenset(question.id for question in self.questions if question.deleted)
@@ -99,7 +105,7 @@ class SampleSite:
         return self
 
     def edit(self, question_id: int, **changes: Any) -> None:
-        """Change a question's fields; "active" lists and the API show it as edited now, unless ``edited`` says when."""
+        """Change fields of a question; its last activity becomes the current time, unless ``edited`` is given."""
         place = next(i for i, question in enumerate(self.questions) if question.id == question_id)
         now = datetime.now(UTC).replace(tzinfo=None, microsecond=0)
         self.questions[place] = replace(self.questions[place], **({"edited": now} | changes))
@@ -119,10 +125,10 @@ class SampleSite:
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
-    """Return the command line's arguments; every fault has its flag."""
+    """Parse the command line; each fault has an option."""
     parser = script_parser(__doc__)
     parser.add_argument("--port", type=port, default=8765, help="port to listen on, 0 for a free one")
-    parser.add_argument("--port-file", type=Path, help="file that holds the site's address while it is served")
+    parser.add_argument("--port-file", type=Path, help="file to write the site's URL to; removed when the server stops")
     parser.add_argument("--questions", type=at_least_one, default=450, help="number of questions")
     parser.add_argument("--seed", type=seed_number, default=42, help="seed of the questions")
     for field in fields(Faults):
@@ -151,7 +157,7 @@ def main(argv: list[str] | None = None) -> None:
         if args.port_file:
             with atomic_path(args.port_file) as temporary:
                 temporary.write_text(site.url, encoding="utf-8", newline="\n")
-        while not stop.wait(1):  # on Windows, Ctrl-C ends no wait
+        while not stop.wait(1):  # on Windows, Ctrl-C does not interrupt a wait
             pass
     if args.port_file:
         args.port_file.unlink(missing_ok=True)
