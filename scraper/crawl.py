@@ -260,8 +260,8 @@ def add_polite_options(parser: argparse.ArgumentParser) -> None:
 
 
 def add_site_option(parser: argparse.ArgumentParser) -> None:
-    """Add ``--site``, the address of a Stack Exchange site."""
-    parser.add_argument("--site", type=site_address, default=DEFAULT_SITE, help="address of the site")
+    """Add ``--site``, the URL of a Stack Exchange site."""
+    parser.add_argument("--site", type=site_address, default=DEFAULT_SITE, help="URL of the site")
 
 
 def site_address(text: str) -> str:
