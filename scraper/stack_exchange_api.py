@@ -42,18 +42,7 @@ FILTER = "withbody"  # a built-in filter of the API: the default fields and the 
 
 
 def pages(api: Api, sort: str, start: int, **parameters: Any) -> Iterator[tuple[list[dict], int]]:
-    """Yield the questions since ``start``, page by page.
-
-    Parameters
-    ----------
-    api
-        The client.
-    sort
-        "creation" or "activity": the date that orders the questions.
-    start
-        Unix time in seconds.
-    parameters
-        Further parameters of the method.
+    """Yield the questions since the Unix time ``start``, page by page, by the date of ``sort`` (creation or activity).
 
     Yields
     ------
