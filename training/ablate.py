@@ -1,12 +1,12 @@
-"""Show which step of the recipe gives what: train it with one step changed at a time, and score on validation.
+"""Ablation of the recipe: train it with one step changed at a time, and score it on the validation set.
 
     data/ques_filtered.csv, data/tag_types_encoded.json, data/split.csv  ->  reports/ablation.md and ablation/*.npy
 
     python training/ablate.py --model all-minilm-l6-v2
 
 Each half of the validation part is tagged at thresholds tuned on the other half, so that no variant is scored on what
-it was tuned on; the test part stays unread. Each variant's scores are kept in reports/ablation/: a run that was cut
-goes on with the variant that it was cut in. The changes live here and not in finetune.py, which holds the recipe alone.
+it was tuned on; the test part stays unread. Each variant's scores are kept in reports/ablation/: an interrupted run
+resumes with the variant that it was interrupted in. The changes are defined here; finetune.py contains the recipe alone.
 """
 
 import argparse
@@ -219,8 +219,8 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     )
     add("--variants", nargs="+", choices=list(VARIANTS), metavar="NAME",
         help="the recipe and these; without it, every variant that finds something to read in the data")  # fmt: skip
-    add("--epochs", type=positive, default=3, help="passes over the training part")
-    add("--batch-size", type=at_least_one, default=32, help="questions per update")
+    add("--epochs", type=positive, default=3, help="number of epochs")
+    add("--batch-size", type=at_least_one, default=32, help="questions per optimizer step")
     add("--learning-rate", type=learning_rate, default=1e-4, help="encoder's peak learning rate")
     add("--max-length", type=text_length, default=256, help="tokens of title and description")
     add("--consistency", type=loss_weight, default=1.0, help="weight of the consistency term")

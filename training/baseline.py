@@ -4,7 +4,7 @@
 
     python training/baseline.py
 
-Every figure of a fine-tuned model is held against this one.
+It is the baseline of the comparison.
 """
 
 import argparse
@@ -35,7 +35,7 @@ CLASSIFIER = {"C": 10, "solver": "liblinear", "dual": True, "tol": 0.1, "max_ite
 
 
 class TfidfTagger:
-    """The baseline, made of the arrays that :func:`fit` returns. It has the face of tagging.tagger.Tagger."""
+    """The baseline, made of the arrays that :func:`fit` returns. It has the interface of tagging.tagger.Tagger."""
 
     tags: list[str]
     rule: DecisionRule

@@ -1,4 +1,4 @@
-"""How far probabilities can be taken at their word. Pure functions.
+"""How well probabilities are calibrated. Pure functions.
 
 Every (question, tag) pair is a yes-or-no prediction of its own. Among those given the probability 0.3, three of ten
 should be right.
@@ -19,13 +19,13 @@ def reliability_bins(
 
     Parameters
     ----------
-    targets : bool array of any shape, whether each prediction came true
+    targets : bool array of any shape, whether each prediction is right
     probabilities : float array of the same shape, in [0, 1]
 
     Returns
     -------
-    mean probability, share that came true, and number of predictions: arrays of shape (num_bins,); nan in the first
-    two where a bin is empty
+    mean probability, share of right predictions, and number of predictions: arrays of shape (num_bins,); nan in the
+    first two where a bin is empty
 
     Raises
     ------
@@ -46,7 +46,7 @@ def reliability_bins(
 
 
 def expected_calibration_error(targets: np.ndarray, probabilities: np.ndarray, num_bins: int = NUM_BINS) -> float:
-    """Return the mean distance, over predictions, between their bin's mean probability and its share that came true.
+    """Return the mean over predictions of the gap between mean probability and share of right predictions in their bin.
 
     In [0, 1], 0 best. Naeini et al. 2015, "Obtaining well calibrated probabilities using Bayesian binning"; Guo et al.
     2017, "On calibration of modern neural networks", eq. 3. Arguments and errors as in :func:`reliability_bins`.
@@ -65,7 +65,7 @@ def shown_pairs(targets: np.ndarray, probabilities: np.ndarray) -> tuple[np.ndar
 
 
 def fit_platt(targets: np.ndarray, logits: np.ndarray) -> tuple[float, float]:
-    """Return (slope, intercept) that make sigmoid(slope * logits + intercept) true to its word for the tags shown.
+    """Return (slope, intercept) that make sigmoid(slope * logits + intercept) calibrated for the tags shown.
 
     Logistic regression of the outcome on the logit, over each question's NUM_SHOWN most probable tags (Platt 1999,
     "Probabilistic outputs for support vector machines"). One line for all tags keeps their order, and two numbers

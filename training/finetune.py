@@ -4,9 +4,9 @@
 
     python training/finetune.py --model distilroberta-base
 
-models/NAME/ then holds the weights (config.json, model.safetensors), the tokenizer, tag_types_encoded.json,
-thresholds.json (tuned on validation), training_log.csv, training_curve.png and run.json (how it was made).
-The recipes of training/reference.py leave theirs in models/NAME-reference/ and models/NAME-reference-tuned/.
+models/NAME/ then contains the weights (config.json, model.safetensors), the tokenizer, tag_types_encoded.json,
+thresholds.json (tuned on the validation set), training_log.csv, training_curve.png and run.json (how it was made).
+The recipes of training/reference.py write to models/NAME-reference/ and models/NAME-reference-tuned/.
 Several GPUs:  torchrun --nproc-per-node 4 training/finetune.py --model distilroberta-base
 """
 
@@ -61,7 +61,7 @@ HEAD_FACTOR = 10  # the head's learning rate over the encoder's: it starts from 
 
 
 def load_backbone_tokenizer(backbone: Path, max_length: int):
-    """Return the backbone's fast tokenizer with truncation to ``max_length`` tokens, and without padding.
+    """Return the backbone's fast tokenizer, with truncation to ``max_length`` tokens and without padding.
 
     Raises
     ------
@@ -86,7 +86,7 @@ def load_backbone_tokenizer(backbone: Path, max_length: int):
 
 
 def longest_input(args: argparse.Namespace, backbone: Path) -> int:
-    """Return how many tokens, --max-length or fewer, the backbone reads, once it is sure that it can be trained.
+    """Check that the backbone can be trained, and return the number of tokens it reads: --max-length or fewer.
 
     Raises
     ------
@@ -120,7 +120,7 @@ def make_dataset(tokenizer, part: Part, fields: Sequence[str]) -> list[dict]:
 
 
 def validation_metrics(tuning: str, prediction) -> dict[str, float]:
-    """Return micro F1, which early stopping watches: at the best global threshold, or at 0.5 where it is fixed."""
+    """Return the micro F1 for early stopping: at the best global threshold, or at 0.5 where the threshold is fixed."""
     targets, probabilities = prediction.label_ids.astype(bool), sigmoid(prediction.predictions)
     if tuning == ONE_HALF:
         chosen = suggest(probabilities, 0.5)
@@ -134,7 +134,7 @@ def training_arguments(args: argparse.Namespace, seed: int, checkpoints: Path):
     import torch
     from transformers import TrainingArguments
 
-    # It goes by affinity, but knows nothing of a container's quota.
+    # torch respects the affinity of the process, but not the quota of a container.
     torch.set_num_threads(min(torch.get_num_threads(), usable_cpus()))
     cuda = torch.cuda.is_available()
     bf16 = torch.cuda.is_bf16_supported() if cuda else "avx512_bf16" in cpu_flags()
@@ -233,7 +233,7 @@ def make_trainer(
 
 
 def last_checkpoint(trainer, folder: Path) -> str | None:
-    """Return the newest whole checkpoint in ``folder``, if there is one; remove what a kill left half written."""
+    """Return the newest complete checkpoint in ``folder``, if any, and remove incomplete ones."""
     newest = newest_checkpoint(folder)
     trainer.accelerator.wait_for_everyone()  # each process has looked before one of them removes
     if trainer.is_world_process_zero() and (half := remove_half_written(folder)):
@@ -243,7 +243,7 @@ def last_checkpoint(trainer, folder: Path) -> str | None:
 
 
 def train_or_load(trainer, resume: bool) -> list[dict]:
-    """Train, or with ``resume`` go on, until the best weights and the log history, which is returned, are kept."""
+    """Train, or resume a training, save the best weights and the log history, and return the history."""
     from safetensors.torch import load_file, save_file
 
     folder = Path(trainer.args.output_dir)
@@ -295,8 +295,10 @@ def train_seed(
 
 
 def train_runs(args: argparse.Namespace, checkpoints: Path, run: dict, backbone: Path, train: Part, validation: Part):
-    """Train once per seed and average the weights: runs from one start mostly end in one valley, where the mean model
-    answers as well as their ensemble and costs as little as one of them (Wortsman et al. 2022, "Model soups").
+    """Train once per seed and average the weights.
+
+    The mean of models fine-tuned from one initialization mostly scores as high as their ensemble, at the cost of a
+    single model (Wortsman et al. 2022, "Model soups").
 
     Returns
     -------
@@ -327,11 +329,11 @@ def train_runs(args: argparse.Namespace, checkpoints: Path, run: dict, backbone:
 
 
 def calibrate(model, targets: np.ndarray, logits: np.ndarray) -> tuple[np.ndarray, dict]:
-    """Make the probabilities true to their word on validation: scale the head, which every later stage then carries.
+    """Calibrate the probabilities on the validation set, by scaling the weights of the head.
 
     Returns
     -------
-    the calibrated logits, and what was done, for run.json
+    the calibrated logits, and the parameters and errors for run.json
     """
     import torch
 
@@ -347,7 +349,7 @@ def calibrate(model, targets: np.ndarray, logits: np.ndarray) -> tuple[np.ndarra
 
 
 def choose_thresholds(recipe: Recipe, targets: np.ndarray, probabilities: np.ndarray, tags: list[str]) -> dict:
-    """Return the content of thresholds.json: as the recipe tunes them, on validation scores."""
+    """Return the content of thresholds.json, tuned on validation scores as the recipe says."""
     return TUNINGS[recipe.tuning](targets, probabilities, tags) | {
         "tuning": recipe.tuning,
         "fields": list(recipe.fields),
@@ -355,7 +357,7 @@ def choose_thresholds(recipe: Recipe, targets: np.ndarray, probabilities: np.nda
 
 
 def write_log(histories: dict[int, list[dict]], loss_name: str, consistency: float, folder: Path) -> None:
-    """Write training_log.csv, one row per run, named by its seed, and epoch, and its picture training_curve.png."""
+    """Write training_log.csv, with one row per seed and epoch, and its plot training_curve.png."""
     import pandas as pd
 
     columns = {"epoch": "epoch", "loss": "train_loss", "eval_loss": "validation_loss", "eval_f1_micro": "f1_micro",
@@ -387,7 +389,7 @@ def plot_log(log, loss_name: str, consistency: float, title: str):
 def save_result(
     trainer, histories: dict[int, list[dict]], thresholds: dict, run: dict, tags: list[str], folder: Path
 ) -> None:
-    """Save all that a model folder holds, first beside it, then in place of what was there; drop the checkpoints."""
+    """Save the files of a model folder, first beside it, then over the previous ones, and remove the checkpoints."""
     checkpoints = folder / "checkpoints"
     finished, tokenizer = checkpoints / folder.name, trainer.processing_class
     trainer.model.save_pretrained(finished)
@@ -400,7 +402,7 @@ def save_result(
     loss_name = getattr(trainer.model, "loss_name", CROSS_ENTROPY)  # the reference's model has no choice of its own
     write_log(histories, loss_name, getattr(trainer.model, "consistency", 0.0), finished)
     write_json(finished / "run.json", run)
-    # run.json says "whole": it goes first and comes last.
+    # run.json marks a complete folder: it is removed first and written last.
     (folder / "run.json").unlink(missing_ok=True)
     remove_results(folder / "onnx", ONNX_FILES)  # made from the weights that are replaced now
     for path in sorted(finished.iterdir(), key=lambda path: path.name == "run.json"):
@@ -410,7 +412,7 @@ def save_result(
 
 
 def describe_run(args: argparse.Namespace, backbone: Path) -> dict:
-    """Return what decides the outcome of a run: options, data, backbone, versions, and the commit, if git knows it."""
+    """Return what determines the result of a run: options, data, backbone, versions and, in a checkout, the commit."""
     names = ("model", "recipe", "max_length", "epochs", "max_steps", "batch_size", "learning_rate",
              "head_learning_rate", "sweep", "weight_decay", "warmup_ratio", "consistency", "patience", "runs",
              "seed")  # fmt: skip
@@ -425,14 +427,14 @@ def describe_run(args: argparse.Namespace, backbone: Path) -> dict:
 
 
 def is_interrupted(checkpoints: Path) -> bool:
-    """Tell whether a training has left something to go on with; it makes its folders before it starts."""
+    """Return whether there is an interrupted training to resume. Its folders exist before it starts."""
     return any(path.is_file() for path in checkpoints.glob("seed-*/**/*"))
 
 
 def check_resume(args: argparse.Namespace, run: dict, checkpoints: Path) -> None:
     """Stop with one line unless the checkpoints of an interrupted run and ``--resume`` agree.
 
-    Other code is no reason to stop: ``run["commit"]`` then names both.
+    A different commit is no reason to stop: ``run["commit"]`` then contains both.
     """
     started = checkpoints / "run.json"
     if not is_interrupted(checkpoints):
@@ -475,14 +477,14 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         models_dir="the result goes into a folder of this one",
     )
     add("--max-length", type=text_length, default=256, help="tokens of title and description; longer text is truncated")
-    add("--epochs", type=positive, default=10, help="most passes over the training part, in each phase of a reference")
+    add("--epochs", type=positive, default=10, help="maximum number of epochs, in each phase of a reference recipe")
     add(
         "--max-steps",
         type=whole_number(-1),
         default=-1,
-        help="stop after this many updates, whatever --epochs says; 0 or -1: no limit",
+        help="maximum number of optimizer steps; 0 or -1: no limit",
     )
-    add("--batch-size", type=at_least_one, default=32, help="questions per update and process")
+    add("--batch-size", type=at_least_one, default=32, help="questions per optimizer step and process")
     add(
         "--learning-rate",
         type=learning_rate,
@@ -495,32 +497,37 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     add("--sweep", action="store_true", help="train each phase of a reference at several learning rates "
         f"({frozen}, then {whole}) and keep the one that is best on validation")  # fmt: skip
     add("--weight-decay", type=loss_weight, default=0.01, help="AdamW's weight decay")
-    add("--warmup-ratio", type=share, default=0.1, help="share of the updates over which the learning rate rises")
+    add(
+        "--warmup-ratio",
+        type=share,
+        default=0.1,
+        help="share of the optimizer steps over which the learning rate rises",
+    )
     add(
         "--consistency",
         type=loss_weight,
         default=1.0,
-        help="weight of the distance between two answers under dropout (R-Drop); 0 halves the time of training",
+        help="weight of the divergence between two passes under dropout (R-Drop); 0 halves the training time",
     )
     add(
         "--patience",
         type=at_least_one,
         default=3,
-        help="stop after this many epochs without a better validation micro F1",
+        help="number of epochs without a better validation micro F1 after which training stops",
     )
     add(
         "--runs",
         type=at_least_one,
         default=1,
-        help="trainings, each from a seed of its own, whose weights are averaged",
+        help="number of trainings, each with its own seed, whose weights are averaged",
     )
     add(
         "--seed",
         type=seed_number,
         default=42,
-        help="seed of the first run's head, dropout and order; the next run adds 1",
+        help="seed of the first run (head, dropout, order); each further run adds 1",
     )
-    add("--resume", action="store_true", help="go on from the last checkpoint of an interrupted run")
+    add("--resume", action="store_true", help="resume an interrupted run from its last checkpoint")
     add_force_option(parser)
     args = parser.parse_args(argv)
     if args.sweep and args.recipe == OURS:

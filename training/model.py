@@ -66,14 +66,14 @@ class QuestionTagger(PreTrainedModel):
 
 
 def without_pooler(encoder: PreTrainedModel) -> PreTrainedModel:
-    """Drop the layer over the first token's vector, which nothing here uses."""
+    """Remove the pooling layer, which nothing here uses."""
     if hasattr(encoder, "pooler"):
         encoder.pooler = nn.Identity()  # type: ignore[assignment]  # SqueezeBERT calls it without asking for None
     return encoder
 
 
 def takes_token_types(config: PretrainedConfig) -> bool:
-    """Tell whether an encoder tells title and description apart by token types; RoBERTa, for one, has a single type."""
+    """Return whether an encoder distinguishes title and description by token types; RoBERTa has a single type."""
     return getattr(config, "type_vocab_size", 0) > 1
 
 
@@ -128,7 +128,7 @@ def build_model(backbone: Path, tokenizer, train: Part) -> QuestionTagger:
 
     model = QuestionTagger(config)
     model.encoder = without_pooler(encoder)
-    # Word vectors, half of a small encoder's weights, stay as they are: a site says too little of most words.
+    # Word vectors, half of the weights of a small encoder, are not trained: a site has too few examples of most words.
     model.encoder.get_input_embeddings().requires_grad_(False)
     prior = (train.targets.sum(axis=0) + 1) / (len(train) + 2)  # Laplace's rule, for a tag without a question
     model.classifier.bias.data = torch.tensor(np.log(prior / (1 - prior)), dtype=torch.float32)

@@ -92,7 +92,7 @@ def check_fields(part: Part, fields: Sequence[str], reader: str) -> None:
 
 
 def is_blank(text: str) -> bool:
-    """Tell whether ``text`` holds nothing but blanks and signs that do not show, such as zero-width spaces."""
+    """Return whether ``text`` contains only whitespace and invisible characters, such as zero-width spaces."""
     return all(unicodedata.category(sign)[0] in "ZC" for sign in text)
 
 

@@ -1,4 +1,4 @@
-"""Cuts between suggested and other tags, tuned on validation scores. Pure functions."""
+"""Thresholds above which a tag is suggested, tuned on validation scores. Pure functions."""
 
 from collections.abc import Callable, Sequence
 
@@ -7,19 +7,19 @@ from tagging.decision import log_odds, sigmoid
 
 from training.calibration import fit_platt
 
-# A tag's own best cut counts as much as the global one when the tag has this many validation questions.
-# With fewer, the cut that looks best is mostly luck (Yang 2001, "A study of thresholding strategies for text
-# categorization", on overfitting of per-category cuts for rare categories).
+# A tag's own best threshold and the global one have equal weight when the tag has this many validation questions.
+# With fewer questions, the best threshold is mostly due to chance (Yang 2001, "A study of thresholding strategies for
+# text categorization", on overfitting of per-category thresholds for rare categories).
 PRIOR_STRENGTH = 40.0
-MIN_THRESHOLD = 1e-6  # the least that thresholds.json, with six digits, tells from 0
-DOUBTED_SHARE = 0.1  # of the validation questions: those whose best tag is least probable
+MIN_THRESHOLD = 1e-6  # the smallest positive number with the six digits of thresholds.json
+DOUBTED_SHARE = 0.1  # of the validation questions, for which no tag clearly fits
 
 
 def best_f1_threshold(targets: np.ndarray, probabilities: np.ndarray) -> tuple[float, float]:
-    """Return (threshold, F1) of the cut that maximizes F1 when everything at or above it is chosen.
+    """Return the threshold that maximizes F1, and that F1; scores at or above the threshold are positive.
 
-    Both arguments are flattened: a matrix gives the best global cut for micro F1, a column that of one tag. The cut
-    lies halfway between the last score above it and the first below, so that it does not hang on the last digit.
+    Both arguments are flattened: a matrix gives the best global threshold for micro F1, a column that of one tag. The
+    threshold is halfway between the two neighbouring scores, so that it does not depend on their last digits.
 
     Raises
     ------
@@ -32,15 +32,15 @@ def best_f1_threshold(targets: np.ndarray, probabilities: np.ndarray) -> tuple[f
     scores, hits = probabilities[order], np.cumsum(targets[order])
     f1 = 2 * hits / (np.arange(1, len(scores) + 1) + targets.sum())
     below = np.append(scores[1:], 0.0)
-    f1[scores == below] = -1.0  # equal scores fall on the same side of any cut
+    f1[scores == below] = -1.0  # no threshold separates equal scores
     best = int(np.argmax(f1))
     return float((scores[best] + below[best]) / 2), float(f1[best])
 
 
 def tune_thresholds(targets: np.ndarray, probabilities: np.ndarray, tags: Sequence[str]) -> dict:
-    """Tune a global threshold, and per-tag ones that are drawn towards it the more, the rarer the tag.
+    """Tune a global threshold, and one per tag, shrunk towards the global one the more, the rarer the tag.
 
-    A tag's threshold is the mean, in log odds, of its own best cut and the global one, weighted by its number of
+    A tag's threshold is the mean, in log odds, of its own best threshold and the global one, weighted by its number of
     positive validation questions against PRIOR_STRENGTH.
 
     Parameters
@@ -51,8 +51,8 @@ def tune_thresholds(targets: np.ndarray, probabilities: np.ndarray, tags: Sequen
     Returns
     -------
     {"global": threshold, "per_tag": {tag: threshold}, "calibration": {...}, "min_confidence": probability}, as
-    thresholds.json holds it: the line of :class:`tagging.tagger.DecisionRule`; and a question whose most probable
-    tag lies below ``min_confidence`` is told that no tag clearly fits
+    thresholds.json holds it: the line of :class:`tagging.decision.DecisionRule`; and a question whose most probable
+    tag lies below ``min_confidence`` has no tag that clearly fits
     """
     global_threshold = max(best_f1_threshold(targets, probabilities)[0], MIN_THRESHOLD)
     per_tag = {}
@@ -75,12 +75,12 @@ def tune_thresholds(targets: np.ndarray, probabilities: np.ndarray, tags: Sequen
 def fit_line(
     targets: np.ndarray, probabilities: np.ndarray, global_threshold: float, thresholds: np.ndarray
 ) -> dict[str, float]:
-    """Return slope and threshold of the line that makes the shown probabilities true to their word.
+    """Return slope and threshold of the line that calibrates the shown probabilities.
 
     Parameters
     ----------
     targets, probabilities : bool and float array of shape (n, num_labels)
-    global_threshold : the shown threshold where no line can be fitted
+    global_threshold : the threshold if no line can be fitted
     thresholds : float array of shape (num_labels,), the tags' own
     """
     shifted = log_odds(probabilities) - log_odds(thresholds) + log_odds(global_threshold)
@@ -100,7 +100,7 @@ def one_half(targets: np.ndarray, probabilities: np.ndarray, tags: Sequence[str]
     return {"global": 0.5, "per_tag": dict.fromkeys(tags, 0.5)}
 
 
-# What thresholds.json names as "tuning": by it quantize.py chooses the thresholds of the int8 model.
+# The values of "tuning" in thresholds.json, by which quantize.py tunes the thresholds of the int8 model again.
 PER_TAG, ONE, ONE_HALF = "one per tag", "one for all tags", "one half"
 TUNINGS: dict[str, Callable[[np.ndarray, np.ndarray, Sequence[str]], dict]] = {
     PER_TAG: tune_thresholds,
