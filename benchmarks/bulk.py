@@ -17,16 +17,15 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "deployment"))  # where the package tagging is
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this folder's modules, whatever is installed
+from benchmarks.measure import add_output_option, peak_memory, seconds, write_report
+from data.files import read_questions
+from data.markdown import markdown_table
 from tagging.console import run_script
 from tagging.cpus import usable_cpus
 from tagging.encoding import encode
 from tagging.model_folder import add_model_folder_option
 from tagging.options import at_least_one, script_parser
 from tagging.tagger import Tagger
-
-from benchmarks.measure import add_output_option, peak_memory, seconds, write_report
-from data.files import read_questions
-from data.markdown import markdown_table
 
 PREDICT = Path(__file__).parents[1] / "deployment/predict.py"
 NAIVE_BATCH = 32

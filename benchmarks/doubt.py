@@ -15,14 +15,13 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "deployment"))  # where the package tagging is
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this folder's modules, whatever is installed
+from benchmarks.measure import add_output_option, write_report
+from data.files import read_questions
+from data.markdown import markdown_table
 from tagging.console import run_script
 from tagging.model_folder import add_model_folder_option
 from tagging.options import script_parser
 from tagging.tagger import Tagger
-
-from benchmarks.measure import add_output_option, write_report
-from data.files import read_questions
-from data.markdown import markdown_table
 
 QUESTIONS = 400  # maximum number of texts of each kind
 SEED = 0

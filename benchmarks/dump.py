@@ -16,14 +16,13 @@ from lxml import etree
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "deployment"))  # where the package tagging is
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this folder's modules, whatever is installed
-from tagging.console import run_script
-from tagging.options import at_least_one, script_parser
-
 from benchmarks.measure import add_output_option, peak_memory, proportional, seconds, write_report
 from data.markdown import markdown_table
 from data.sample_site.questions import make_questions
 from scraper.archives import open_posts
 from scraper.posts_xml import raw_questions
+from tagging.console import run_script
+from tagging.options import at_least_one, script_parser
 
 SCRIPT = Path(__file__).parents[1] / "scraper/data_dump.py"
 MIN_SHARE = 0.8  # of the bare parser's speed

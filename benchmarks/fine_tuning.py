@@ -19,13 +19,12 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "deployment"))  # where the package tagging is
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this folder's modules, whatever is installed
-from tagging.console import run_script
-from tagging.encoding import FIELDS
-from tagging.options import at_least_one, script_parser, text_length
-
 from benchmarks.measure import add_output_option, seconds, write_report
 from data.markdown import markdown_table
 from data.options import add_folder_options
+from tagging.console import run_script
+from tagging.encoding import FIELDS
+from tagging.options import at_least_one, script_parser, text_length
 from training import finetune
 from training.backbones import find_backbone
 from training.questions import Part, read_part

@@ -21,16 +21,15 @@ from typing import TYPE_CHECKING
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "deployment"))  # where the package tagging is
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this folder's modules, whatever is installed
+from benchmarks.measure import add_output_option, peak_memory, proportional, resident, write_report
+from data.files import read_questions, write_questions
+from data.markdown import markdown_table
+from data.sample_site.server import SampleSite
 from tagging.console import run_script
 from tagging.cpus import usable_cpus
 from tagging.files import atomic_path
 from tagging.model_folder import add_model_folder_option
 from tagging.options import at_least_one, script_parser
-
-from benchmarks.measure import add_output_option, peak_memory, proportional, resident, write_report
-from data.files import read_questions, write_questions
-from data.markdown import markdown_table
-from data.sample_site.server import SampleSite
 
 if TYPE_CHECKING:
     import pandas as pd

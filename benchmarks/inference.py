@@ -22,18 +22,17 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "deployment"))  # where the package tagging is
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this folder's modules, whatever is installed
-from tagging.console import run_script
-from tagging.decision import sigmoid
-from tagging.encoding import encode
-from tagging.options import at_least_one, script_parser
-from tagging.tagger import Tagger, import_onnxruntime
-
 from benchmarks.matrix_rates import gigaflops
 from benchmarks.measure import add_output_option, fastest, seconds, write_report
 from data.files import require
 from data.markdown import markdown_table
 from data.options import add_folder_options, add_trained_model_option
 from onnx_export.export import pytorch_scorer
+from tagging.console import run_script
+from tagging.decision import sigmoid
+from tagging.encoding import encode
+from tagging.options import at_least_one, script_parser
+from tagging.tagger import Tagger, import_onnxruntime
 from training.backbones import short_name
 from training.questions import read_part
 

@@ -27,14 +27,13 @@ import psutil
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "deployment"))  # where the package tagging is
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this folder's modules, whatever is installed
+from benchmarks.measure import add_output_option, write_report
+from data.markdown import markdown_table
 from tagging.console import run_script
 from tagging.cpus import usable_cpus
 from tagging.model_folder import add_model_folder_option
 from tagging.options import at_least_one, positive, script_parser
 from tagging.tagger import Tagger
-
-from benchmarks.measure import add_output_option, write_report
-from data.markdown import markdown_table
 
 ROOT = Path(__file__).parents[1]
 SPACE_PORT, FORM_PORT = 7871, 8071

@@ -1,9 +1,9 @@
 """Measure the rate of matrix multiplication of onnxruntime on this machine: the upper limit for a model."""
 
 import numpy as np
-from tagging.tagger import import_onnxruntime
 
 from benchmarks.measure import fastest
+from tagging.tagger import import_onnxruntime
 
 SIZE = 1024  # small enough for the caches, large enough to use all units of the processor
 

@@ -17,15 +17,14 @@ from typing import TYPE_CHECKING
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "deployment"))  # where the package tagging is
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this folder's modules, whatever is installed
+from benchmarks.measure import add_output_option, fastest, seconds, write_report
+from data.files import read_questions
+from data.markdown import markdown_table
 from tagging.console import run_script
 from tagging.encoding import encode
 from tagging.model_folder import add_model_folder_option
 from tagging.options import script_parser
 from tagging.tagger import Tagger, import_onnxruntime
-
-from benchmarks.measure import add_output_option, fastest, seconds, write_report
-from data.files import read_questions
-from data.markdown import markdown_table
 
 if TYPE_CHECKING:
     import onnxruntime

@@ -14,12 +14,11 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "deployment"))  # where the package tagging is
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this folder's modules, whatever is installed
-from tagging.console import run_script
-from tagging.options import script_parser
-
 from benchmarks.measure import add_output_option, write_report
 from data.markdown import markdown_table
 from data.options import add_folder_options
+from tagging.console import run_script
+from tagging.options import script_parser
 from training.ablate import choose
 from training.baseline import TfidfTagger, fit
 from training.metrics import MAIN_FIGURES, tagging_metrics

@@ -15,17 +15,16 @@ from tqdm import tqdm
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "deployment"))  # where the package tagging is
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this folder's modules, whatever is installed
+from benchmarks.measure import add_output_option, write_report
+from data.files import read_questions
+from data.markdown import markdown_table
+from data.options import add_folder_options
 from tagging.console import run_script
 from tagging.decision import sigmoid, suggest
 from tagging.encoding import encode
 from tagging.model_folder import add_model_folder_option
 from tagging.options import script_parser
 from tagging.tagger import Tagger
-
-from benchmarks.measure import add_output_option, write_report
-from data.files import read_questions
-from data.markdown import markdown_table
-from data.options import add_folder_options
 from training.metrics import MAIN_FIGURES, tagging_metrics
 from training.questions import Part, as_part, read_part
 

@@ -15,11 +15,6 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "deployment"))  # where the package tagging is
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this folder's modules, whatever is installed
-from tagging.console import run_script
-from tagging.files import atomic_path
-from tagging.model_folder import read_tags
-from tagging.options import script_parser
-
 from data.duplicates import duplicate_groups
 from data.files import (
     DATE_COLUMN,
@@ -35,6 +30,10 @@ from data.files import (
 )
 from data.options import add_folder_options
 from data.source import NAME, read_source
+from tagging.console import run_script
+from tagging.files import atomic_path
+from tagging.model_folder import read_tags
+from tagging.options import script_parser
 
 SCRIPT = "data/validate.py"
 QUESTION_FILES = ("ques_details.csv", "ques_filtered.csv")

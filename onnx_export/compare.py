@@ -19,13 +19,6 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "deployment"))  # where the package tagging is
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this folder's modules, whatever is installed
-from tagging.console import run_script
-from tagging.decision import suggest
-from tagging.files import atomic_path
-from tagging.model_folder import ModelFolderError
-from tagging.options import add_force_option, script_parser
-from tagging.tagger import Tagger
-
 from data.files import refuse_overwrite, write_json
 from data.options import add_folder_options
 from data.spreadsheet import spreadsheet_text
@@ -34,6 +27,12 @@ from onnx_export.evaluation.comparison_report import REFERENCE, markdown, save_p
 from onnx_export.evaluation.decisions import describe_decisions
 from onnx_export.evaluation.evaluate import Evaluation, differences, evaluate, most_frequent_tags, no_tags
 from onnx_export.evaluation.model_report import per_tag_table, worst_errors
+from tagging.console import run_script
+from tagging.decision import suggest
+from tagging.files import atomic_path
+from tagging.model_folder import ModelFolderError
+from tagging.options import add_force_option, script_parser
+from tagging.tagger import Tagger
 from training.baseline import NAME as BASELINE
 from training.baseline import TfidfTagger
 from training.metrics import frequency_thirds

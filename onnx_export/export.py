@@ -17,14 +17,13 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "deployment"))  # where the package tagging is
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this folder's modules, whatever is installed
+from data.files import ONNX_FILES, refuse_overwrite, remove_results, require
+from data.options import add_folder_options, add_trained_model_option
 from tagging.console import run_script
 from tagging.encoding import encode, load_tokenizer
 from tagging.model_folder import read_fields
 from tagging.options import add_force_option, script_parser
 from tagging.tagger import Tagger
-
-from data.files import ONNX_FILES, refuse_overwrite, remove_results, require
-from data.options import add_folder_options, add_trained_model_option
 from training.backbones import short_name
 from training.questions import Part, check_fields, read_part
 from training.recipes import training_command

@@ -16,6 +16,7 @@ from typing import NamedTuple
 import numpy as np
 import onnx
 from onnx import ModelProto, NodeProto, helper, numpy_helper
+
 from tagging.tagger import import_onnxruntime
 
 OPSET = 21  # the first whose QuantizeLinear takes a scale per block, here a token

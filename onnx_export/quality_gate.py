@@ -15,13 +15,12 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "deployment"))  # where the package tagging is
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this folder's modules, whatever is installed
-from tagging.console import run_script
-from tagging.options import script_parser
-
 from data.files import require
 from data.options import add_folder_options, add_trained_model_option
 from onnx_export.evaluation.best_shipped import BEST_SHIPPED, best_shipped, served_decisions
 from onnx_export.evaluation.decisions import GATE_FIGURES, paired_difference
+from tagging.console import run_script
+from tagging.options import script_parser
 from training.backbones import short_name
 
 

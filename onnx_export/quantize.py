@@ -19,15 +19,14 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "deployment"))  # where the package tagging is
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this folder's modules, whatever is installed
+from data.files import refuse_overwrite, require, write_json
+from data.options import add_folder_options, add_trained_model_option
 from tagging.console import run_script
 from tagging.decision import DecisionRule, suggest
 from tagging.encoding import encode
 from tagging.model_folder import read_fields, read_json
 from tagging.options import add_force_option, script_parser
 from tagging.tagger import Tagger
-
-from data.files import refuse_overwrite, require, write_json
-from data.options import add_folder_options, add_trained_model_option
 from training.backbones import short_name
 from training.metrics import tagging_metrics
 from training.questions import Part, check_fields, read_part

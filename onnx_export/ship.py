@@ -16,15 +16,14 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "deployment"))  # where the package tagging is
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this folder's modules, whatever is installed
-from tagging.console import run_script
-from tagging.model_folder import read_json
-from tagging.options import add_force_option, script_parser
-from tagging.tagger import Tagger
-
 from data.files import read_questions, read_table, refuse_overwrite, require
 from data.options import add_folder_options, add_trained_model_option
 from onnx_export.evaluation.best_shipped import BEST_SHIPPED, best_shipped, raise_bar, served_decisions
 from onnx_export.evaluation.model_card import describe_data, model_card
+from tagging.console import run_script
+from tagging.model_folder import read_json
+from tagging.options import add_force_option, script_parser
+from tagging.tagger import Tagger
 from training.backbones import short_name
 from training.questions import RECORD, data_hash
 

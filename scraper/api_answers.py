@@ -8,11 +8,10 @@ import json
 import re
 from datetime import UTC, datetime
 
-from tagging.html_text import html_to_text
-
 from scraper.details import details_row
 from scraper.pages import canonical_url, clean_title
 from scraper.politeness import YEAR_S, RetryLater, StopRun
+from tagging.html_text import html_to_text
 
 # Values of error_name after which the same call may be retried.
 TEMPORARY_ERRORS = {"throttle_violation", "temporarily_unavailable", "internal_error"}

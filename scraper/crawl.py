@@ -12,8 +12,6 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import urlsplit
 
-from tagging.options import DEFAULT_SITE, add_force_option, at_least_one, number_from
-
 from scraper.addresses import host_of, web_address
 from scraper.pages import ElsewhereError, Page, PageError, is_challenge
 from scraper.politeness import (
@@ -29,6 +27,7 @@ from scraper.politeness import (
     user_agent,
 )
 from scraper.proxies import exempt_this_machine
+from tagging.options import DEFAULT_SITE, add_force_option, at_least_one, number_from
 
 if TYPE_CHECKING:
     from scraper.browser import Browser

@@ -24,11 +24,6 @@ from tqdm import tqdm
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "deployment"))  # where the package tagging is
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this folder's modules, whatever is installed
-from tagging.console import run_script
-from tagging.cpus import usable_cpus
-from tagging.html_text import html_to_text
-from tagging.options import add_force_option, at_least_one, script_parser
-
 from data.files import DETAILS_COLUMNS, iter_rows, write_json
 from data.source import write_source
 from scraper.archives import DamagedArchive, open_posts, volumes
@@ -40,6 +35,10 @@ from scraper.pages import clean_title, iso_date, question_key
 from scraper.posts_xml import DumpError, RawQuestion, parse_tags, raw_questions
 from scraper.processes import end_with_parent
 from scraper.top_up import fingerprint, fingerprints, merge
+from tagging.console import run_script
+from tagging.cpus import usable_cpus
+from tagging.html_text import html_to_text
+from tagging.options import add_force_option, at_least_one, script_parser
 
 CHUNK = 200  # questions per task of a worker process; a kill loses a few chunks of work at most
 

@@ -5,10 +5,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
-from tagging.files import atomic_path
-
 from scraper.csv_store import complete_length, parse_table, to_csv
 from scraper.pages import question_key
+from tagging.files import atomic_path
 
 NAME = "ques_failed.csv"
 COLUMNS = ["url", "reason", "kind"]

@@ -9,6 +9,7 @@ from urllib.parse import urljoin, urlsplit, urlunsplit
 
 from bs4 import BeautifulSoup
 from bs4.element import Tag
+
 from tagging.html_text import UNPRINTABLE, html_to_text
 
 # A question's link in a listing: `.s-post-summary` since 2022, `.question-summary` before.

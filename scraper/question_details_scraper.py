@@ -16,9 +16,6 @@ from tqdm import tqdm
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "deployment"))  # where the package tagging is
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this folder's modules, whatever is installed
-from tagging.console import run_script
-from tagging.options import script_parser
-
 from data.files import DETAILS_COLUMNS, iter_rows, require
 from data.source import write_source
 from scraper.addresses import web_address
@@ -37,6 +34,8 @@ from scraper.pages import (
 )
 from scraper.question_url_scraper import CHANGED, CHANGED_COLUMNS, LISTED, write_changed
 from scraper.top_up import merge, updates_path
+from tagging.console import run_script
+from tagging.options import script_parser
 
 UPDATES_COLUMNS = [*DETAILS_COLUMNS, LISTED]
 

@@ -19,10 +19,6 @@ from tqdm import tqdm
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "deployment"))  # where the package tagging is
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this folder's modules, whatever is installed
-from tagging.console import run_script
-from tagging.files import atomic_path
-from tagging.options import at_least_one, script_parser
-
 from data.files import URL_COLUMNS, iter_rows
 from scraper.addresses import is_of_site
 from scraper.crawl import Crawler, add_crawl_options, add_site_option, crawl_options, orderly_end
@@ -42,6 +38,9 @@ from scraper.pages import (
 from scraper.politeness import StopRun
 from scraper.progress import Progress
 from scraper.top_up import OVERLAP_S
+from tagging.console import run_script
+from tagging.files import atomic_path
+from tagging.options import at_least_one, script_parser
 
 PAGE_SIZE = 50  # the sites' maximum
 CHANGED = "ques_changed.csv"  # questions that may have changed since they were fetched

@@ -23,9 +23,6 @@ from tqdm import tqdm
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "deployment"))  # where the package tagging is
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this folder's modules, whatever is installed
-from tagging.console import run_script
-from tagging.options import script_parser
-
 from data.files import DETAILS_COLUMNS, iter_rows, write_json
 from data.source import write_source
 from scraper.api_answers import MAX_ID, AnswerError, api_time, iso_time, parse_question_item, question_id
@@ -36,6 +33,8 @@ from scraper.failures import Failures
 from scraper.pages import question_key
 from scraper.politeness import StopRun
 from scraper.top_up import OVERLAP_S, fingerprint, fingerprints, merge, updates_path
+from tagging.console import run_script
+from tagging.options import script_parser
 
 SORT_DATES = {"creation": "creation_date", "activity": "last_activity_date"}
 FILTER = "withbody"  # a built-in filter of the API: the default fields and the body

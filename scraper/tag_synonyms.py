@@ -11,14 +11,13 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "deployment"))  # where the package tagging is
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this folder's modules, whatever is installed
-from tagging.console import run_script
-from tagging.files import atomic_path
-from tagging.options import script_parser
-
 from data.files import SYNONYM_COLUMNS, refuse_overwrite
 from scraper.api_client import ADDRESS, Api
 from scraper.crawl import add_polite_options, add_site_option, api_address, orderly_end
 from scraper.csv_store import to_csv
+from tagging.console import run_script
+from tagging.files import atomic_path
+from tagging.options import script_parser
 
 
 def read_synonyms(api: Api) -> dict[str, str]:

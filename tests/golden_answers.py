@@ -14,11 +14,10 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "deployment"))  # where the package tagging is
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this folder's modules, whatever is installed
+from data.files import refuse_overwrite, write_json
 from tagging.console import run_script
 from tagging.options import add_force_option, script_parser
 from tagging.tagger import Tagger
-
-from data.files import refuse_overwrite, write_json
 
 SHIPPED = Path("deployment/model")
 ANSWERS = Path("tests/golden_answers.json")

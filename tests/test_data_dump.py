@@ -12,12 +12,12 @@ from xml.sax.saxutils import quoteattr
 
 import py7zr
 import pytest
-from tagging.html_text import html_to_text
 
 from data.sample_site.questions import make_questions
 from scraper import posts_xml
 from scraper.archives import DamagedArchive, open_posts
 from scraper.posts_xml import DumpError, PostsXml, raw_questions
+from tagging.html_text import html_to_text
 from tests.test_scraper import all_ended, descendants, rows, run, wait_until
 from tests.test_scraper import start as start_scraper
 from training import filter_tags

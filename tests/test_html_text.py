@@ -7,10 +7,10 @@ import sys
 import hypothesis
 import pytest
 from hypothesis import strategies as st
-from tagging import html_text
-from tagging.html_text import BLOCKS, CHARACTERS_PER_TOKEN, html_to_text, question_text
 
 from data.sample_site.questions import make_questions
+from tagging import html_text
+from tagging.html_text import BLOCKS, CHARACTERS_PER_TOKEN, html_to_text, question_text
 
 EVERYTHING = hypothesis.settings(max_examples=300, deadline=None, derandomize=True)
 ANY_TEXT = st.text(max_size=200)

@@ -13,12 +13,12 @@ import pandas as pd
 import psutil
 import pytest
 from selenium.webdriver.chrome.service import Service
-from tagging.cpus import usable_cpus
-from tagging.locks import sole_writer
 
 from data.files import write_json
 from scraper import processes
 from scraper.csv_store import CsvStore
+from tagging.cpus import usable_cpus
+from tagging.locks import sole_writer
 from tests.tiny_model import build_model_folder
 from training import finetune
 

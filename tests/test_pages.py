@@ -1,7 +1,6 @@
 """The parsers of scraped pages, on pages written for this test in the markups of several years."""
 
 import pytest
-from tagging.html_text import html_to_text
 
 from scraper.pages import (
     PageError,
@@ -13,6 +12,7 @@ from scraper.pages import (
     parse_question_list,
     question_key,
 )
+from tagging.html_text import html_to_text
 
 BODY = """
 <p>My forest has <code>n_estimators=500</code> and still

@@ -17,14 +17,14 @@ import pandas as pd
 import pytest
 import requests
 from safetensors.torch import load_file
-from tagging.decision import suggest
-from tagging.tagger import Tagger
 from transformers import EarlyStoppingCallback
 
 from data.files import read_questions, write_questions
 from data.sample_site.server import SampleSite
 from onnx_export import compare, export, quality_gate, quantize, ship
 from scraper.pages import parse_question
+from tagging.decision import suggest
+from tagging.tagger import Tagger
 from tests.tiny_backbones import save_backbone, save_other
 from training import ablate, baseline, filter_tags, finetune, recipes
 from training.checkpoints import newest_checkpoint

@@ -15,11 +15,11 @@ import numpy as np
 import pyarrow
 import pyarrow.parquet
 import pytest
+
+from data.sample_site.questions import make_questions
 from tagging.decision import suggest
 from tagging.html_text import html_to_text
 from tagging.tagger import Tagger
-
-from data.sample_site.questions import make_questions
 from tests.tiny_model import build_model_folder
 
 SCRIPT = Path(__file__).parents[1] / "deployment" / "predict.py"

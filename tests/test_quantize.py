@@ -8,10 +8,10 @@ import pandas as pd
 import pytest
 import torch
 from onnx import TensorProto, helper, numpy_helper
-from tagging.tagger import import_onnxruntime
 
 from data.files import write_questions
 from onnx_export import int8, quantize
+from tagging.tagger import import_onnxruntime
 from tests.tiny_backbones import other_config
 from tests.tiny_model import TAGS, build_model_folder
 from training.model import QuestionTagger, write_onnx

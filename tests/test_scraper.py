@@ -19,7 +19,6 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from tagging.html_text import html_to_text
 
 from data.sample_site.questions import make_questions
 from data.sample_site.server import Faults, SampleSite
@@ -28,6 +27,7 @@ from scraper.csv_store import CsvStore, complete_length
 from scraper.pages import Page
 from scraper.plain import PlainClient
 from scraper.politeness import RetryLater, parse_retry_after
+from tagging.html_text import html_to_text
 
 ROOT = Path(__file__).parents[1]
 NO_ADDRESSES = [

@@ -6,11 +6,11 @@ import shutil
 
 import pandas as pd
 import pytest
-from tagging.tagger import Tagger
 
 from data.files import write_json, write_questions
 from onnx_export import compare, quality_gate, ship
 from onnx_export.evaluation.decisions import GATE_FIGURES
+from tagging.tagger import Tagger
 from tests.tiny_model import TAGS, build_model_folder
 from training import finetune
 from training.metrics import multi_hot, tagging_metrics

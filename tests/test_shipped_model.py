@@ -8,11 +8,11 @@ import onnx
 import pandas as pd
 import pytest
 from onnx import numpy_helper
-from tagging.tagger import Tagger
 
 from onnx_export.evaluation.best_shipped import BEST_SHIPPED, best_shipped, served_decisions
 from onnx_export.evaluation.decisions import as_arrays
 from onnx_export.ship import SHIPPED as FILES
+from tagging.tagger import Tagger
 from tests.golden_answers import ANSWERS, SHIPPED, answers
 
 # Processors round int8 products otherwise: emulated ones without AVX512 and VNNI, and without AVX, were within 0.0032.

@@ -11,11 +11,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from tagging.decision import suggest
 from tagging.explain import explain_tags
 from tagging.model_folder import ModelFolderError
 from tagging.tagger import Tagger
-
 from tests.tiny_model import MAX_LENGTH, TAGS, THRESHOLDS, WORDS, build_model_folder, write_json
 
 

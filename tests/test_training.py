@@ -9,9 +9,9 @@ import pandas as pd
 import pytest
 import torch
 from safetensors.torch import save_file
-from tagging.decision import DecisionRule, sigmoid, suggest
 from transformers import BertConfig, Trainer, TrainingArguments
 
+from tagging.decision import DecisionRule, sigmoid, suggest
 from training import finetune
 from training.calibration import expected_calibration_error
 from training.checkpoints import newest_checkpoint, remove_half_written

@@ -2,12 +2,12 @@
 
 import pandas as pd
 import pytest
-from tagging.html_text import html_to_text
 
 from data import validate
 from data.files import write_questions
 from data.sample_site.questions import make_questions
 from data.source import write_source
+from tagging.html_text import html_to_text
 from training import filter_tags
 
 

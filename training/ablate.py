@@ -6,7 +6,7 @@
 
 Each half of the validation part is tagged at thresholds tuned on the other half, so that no variant is scored on what
 it was tuned on; the test part stays unread. Each variant's scores are kept in reports/ablation/: an interrupted run
-resumes with the variant that it was interrupted in. The changes are defined here; finetune.py contains the recipe alone.
+resumes with the variant that it was interrupted in. The changes are defined here; finetune.py contains only the recipe.
 """
 
 import argparse
@@ -21,6 +21,9 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "deployment"))  # where the package tagging is
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this folder's modules, whatever is installed
+from data.files import refuse_foreign, write_json, write_report
+from data.markdown import markdown_table
+from data.options import add_folder_options
 from tagging.console import run_script
 from tagging.decision import DecisionRule, sigmoid, suggest
 from tagging.files import atomic_path
@@ -35,10 +38,6 @@ from tagging.options import (
     seed_number,
     text_length,
 )
-
-from data.files import refuse_foreign, write_json, write_report
-from data.markdown import markdown_table
-from data.options import add_folder_options
 from training import finetune
 from training.backbones import BackboneError, find_backbone
 from training.baseline import TfidfTagger, fit

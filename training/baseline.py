@@ -16,14 +16,13 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "deployment"))  # where the package tagging is
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this folder's modules, whatever is installed
+from data.files import refuse_overwrite, write_json
+from data.options import add_folder_options
 from tagging.console import run_script
 from tagging.decision import DecisionRule, sigmoid
 from tagging.files import atomic_path
 from tagging.model_folder import read_rule, read_tags
 from tagging.options import add_force_option, script_parser
-
-from data.files import refuse_overwrite, write_json
-from data.options import add_folder_options
 from training.questions import Part, read_part
 from training.thresholds import tune_thresholds
 

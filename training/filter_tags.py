@@ -28,11 +28,6 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "deployment"))  # where the package tagging is
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this folder's modules, whatever is installed
-from tagging.console import run_script
-from tagging.files import atomic_path
-from tagging.model_folder import read_tags
-from tagging.options import add_force_option, script_parser, seed_number, share
-
 from data.duplicates import join_groups, long_duplicate_groups, short_near_duplicates
 from data.files import (
     DATE_COLUMN,
@@ -46,6 +41,10 @@ from data.files import (
     write_questions,
 )
 from data.options import add_folder_options
+from tagging.console import run_script
+from tagging.files import atomic_path
+from tagging.model_folder import read_tags
+from tagging.options import add_force_option, script_parser, seed_number, share
 from training.questions import FILES, RECORD, data_hash
 from training.splits import check_parts, keep_apart, random_split, time_split
 

@@ -26,6 +26,8 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "deployment"))  # where the package tagging is
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this folder's modules, whatever is installed
+from data.files import ONNX_FILES, refuse_overwrite, remove_results, write_json
+from data.options import add_folder_options
 from tagging.console import run_script
 from tagging.cpus import usable_cpus
 from tagging.decision import sigmoid, suggest
@@ -43,9 +45,6 @@ from tagging.options import (
     text_length,
     whole_number,
 )
-
-from data.files import ONNX_FILES, refuse_overwrite, remove_results, write_json
-from data.options import add_folder_options
 from training.backbones import BackboneError, find_backbone, short_name
 from training.calibration import expected_calibration_error, fit_platt, shown_pairs
 from training.checkpoints import newest_checkpoint, remove_checkpoints, remove_half_written

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from tagging.encoding import encode
 from torch import nn
 from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassification, PretrainedConfig, PreTrainedModel
 from transformers.modeling_outputs import SequenceClassifierOutput
 
+from tagging.encoding import encode
 from training.backbones import BackboneError
 from training.losses import CROSS_ENTROPY, LOSSES, divergence
 from training.questions import Part

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from tagging.model_folder import ModelFolderError, read_tags
 
 from data.files import FRACTIONS, read_questions, read_table
+from tagging.model_folder import ModelFolderError, read_tags
 from training.metrics import multi_hot
 
 FILES = ("ques_filtered.csv", "tag_types_encoded.json", "split.csv")

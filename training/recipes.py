@@ -4,7 +4,6 @@ import argparse
 from dataclasses import dataclass
 
 from tagging.encoding import FIELDS
-
 from training.thresholds import ONE, ONE_HALF, PER_TAG
 
 FROZEN, WHOLE = "frozen", "whole"  # the phases: only the head is trained, or everything

@@ -15,13 +15,12 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "deployment"))  # where the package tagging is
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this folder's modules, whatever is installed
+from data.files import read_questions, refuse_overwrite, require
+from data.options import add_folder_options
 from tagging.console import run_script
 from tagging.files import atomic_path
 from tagging.model_folder import read_tags
 from tagging.options import add_force_option, at_least_one, script_parser, share
-
-from data.files import read_questions, refuse_overwrite, require
-from data.options import add_folder_options
 from training.moderation.worklist import (
     confidence_of_change,
     cross_validated_probabilities,

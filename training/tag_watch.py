@@ -14,12 +14,11 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "deployment"))  # where the package tagging is
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this folder's modules, whatever is installed
+from data.files import DATE_COLUMN, read_questions, refuse_foreign, require, write_report
+from data.options import add_folder_options
 from tagging.console import run_script
 from tagging.model_folder import default_model_folder, read_tags
 from tagging.options import add_force_option, at_least_one, script_parser, share
-
-from data.files import DATE_COLUMN, read_questions, refuse_foreign, require, write_report
-from data.options import add_folder_options
 from training.moderation.drift import must_retrain, report, split_off_recent, watch
 
 SCRIPT = "training/tag_watch.py"

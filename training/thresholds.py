@@ -3,8 +3,8 @@
 from collections.abc import Callable, Sequence
 
 import numpy as np
-from tagging.decision import log_odds, sigmoid
 
+from tagging.decision import log_odds, sigmoid
 from training.calibration import fit_platt
 
 # A tag's own best threshold and the global one have equal weight when the tag has this many validation questions.

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from tagging.tagger import import_onnxruntime
 from transformers import AutoConfig, PretrainedConfig, PreTrainedModel
 
+from tagging.tagger import import_onnxruntime
 from training.backbones import HUB_IDS, BackboneError
 from training.model import write_onnx
 

@@ -22,7 +22,6 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "deployment"))  # w
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this folder's modules, whatever is installed
 from tagging.console import run_script
 from tagging.options import port, script_parser
-
 from webapp import guards, views
 from webapp.answers import LocalTagger, Tagging
 from webapp.questions import MAX_QUESTION_BYTES

@@ -20,13 +20,12 @@ from werkzeug.serving import WSGIRequestHandler, make_server
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "deployment"))  # where the package tagging is
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # this folder's modules, whatever is installed
-from tagging.console import run_script
-from tagging.files import atomic_path
-from tagging.options import at_least_one, number_from, port, script_parser, seed_number, whole_number
-
 from data.sample_site.app import create_app
 from data.sample_site.faults import Faults
 from data.sample_site.questions import make_questions
+from tagging.console import run_script
+from tagging.files import atomic_path
+from tagging.options import at_least_one, number_from, port, script_parser, seed_number, whole_number
 
 HOST = "127.0.0.1"
 STOP_CHECK_S = 0.05

@@ -8,10 +8,9 @@ import hashlib
 import json
 from pathlib import Path
 
+from onnx_export.evaluation.decisions import GATE_FIGURES, as_arrays, part_id
 from tagging.files import atomic_path
 from tagging.model_folder import read_json
-
-from onnx_export.evaluation.decisions import GATE_FIGURES, as_arrays, part_id
 
 BEST_SHIPPED = Path("assets/best_shipped")
 

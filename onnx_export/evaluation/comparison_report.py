@@ -2,10 +2,9 @@
 
 from pathlib import Path
 
-from tagging.files import atomic_path
-
 from data.markdown import markdown_table
 from onnx_export.evaluation.evaluate import Evaluation
+from tagging.files import atomic_path
 from training.calibration import NUM_BINS, NUM_SHOWN, reliability_bins, shown_pairs
 from training.metrics import MAIN_FIGURES
 

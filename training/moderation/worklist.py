@@ -18,10 +18,10 @@ changes.
 from pathlib import Path
 
 import numpy as np
-from tagging.decision import MAX_TAGS
 
 from data.duplicates import duplicate_groups
 from data.spreadsheet import spreadsheet_text
+from tagging.decision import MAX_TAGS
 from training.baseline import TfidfTagger, fit
 from training.questions import Part
 
