@@ -4,7 +4,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: help demo test pythons lint serve bench clean browser axe
+.PHONY: help demo test pythons lint serve bench notebooks clean browser axe
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 PY := .venv/bin/python
@@ -80,6 +80,9 @@ bench: $(REPORTS)/comparison.json .venv/ray ## measure speed and scale, as ratio
 	run cost --questions $(DATA)/ques_details.csv; \
 	cat $(BENCH)/*.md > reports/benchmark.md; echo "-> reports/benchmark.md"; \
 	test -z "$$failed" || { echo "missed:$$failed" >&2; exit 1; }
+
+notebooks: demo ## execute the notebooks on the demo's results, and save their outputs
+	$(PY) -m pytest --quiet --nbmake --overwrite notebooks
 
 clean: ## remove what the demo made, and the virtual environment
 	rm -rf .venv $(DATA) $(MODELS) $(REPORTS) $(BENCH) reports/benchmark.md

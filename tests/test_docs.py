@@ -2,6 +2,7 @@
 
 import doctest
 import importlib
+import json
 import os
 import re
 import shlex
@@ -57,6 +58,15 @@ def test_the_pages_hold_commands():
 def test_links_lead_to_files(page):
     links = LINK.findall(Path(page).read_text(encoding="utf-8"))
     assert [link for link in links if not (Path(page).parent / link).exists()] == []
+
+
+@pytest.mark.parametrize("notebook", sorted(Path("notebooks").glob("*.ipynb")), ids=lambda path: path.name)
+def test_a_notebook_is_committed_as_it_was_executed_from_top_to_bottom(notebook):
+    cells = [cell for cell in json.loads(notebook.read_text("utf-8"))["cells"] if cell["cell_type"] == "code"]
+    assert [cell["execution_count"] for cell in cells] == list(range(1, len(cells) + 1)), "run  make notebooks"
+    outputs = [output for cell in cells for output in cell["outputs"]]
+    assert any("image/png" in output.get("data", {}) for output in outputs)
+    assert not any(output["output_type"] == "error" for output in outputs)
 
 
 def test_every_target_that_is_named_exists():

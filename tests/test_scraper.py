@@ -22,7 +22,7 @@ import pytest
 
 from data.sample_site.questions import make_questions
 from data.sample_site.server import Faults, SampleSite
-from scraper import data_dump, question_details_scraper, question_url_scraper, stack_exchange_api, tag_synonyms
+from scraper import crawl, data_dump, question_details_scraper, question_url_scraper, stack_exchange_api, tag_synonyms
 from scraper.csv_store import CsvStore, complete_length
 from scraper.pages import Page
 from scraper.plain import PlainClient
@@ -554,7 +554,7 @@ def test_what_is_no_address_is_named_wherever_it_stands(tmp_path, address, capsy
     ],
 )
 def test_a_site_may_be_named_in_short(given, address):
-    assert question_url_scraper.site_address(given) == address
+    assert crawl.site_address(given) == address
 
 
 # ---- --engine requests, --since-last ----
