@@ -18,6 +18,7 @@ from benchmarks.measure import add_output_option, fastest, write_report
 from data.files import read_questions
 from data.markdown import markdown_table
 from tagging.console import run_script
+from tagging.explain import explain_tags
 from tagging.model_folder import add_model_folder_option
 from tagging.options import script_parser
 from tagging.tagger import Tagger
@@ -29,8 +30,8 @@ MAX_ABOVE = 1.25  # ratio of median cost to charge; tolerates other load on the 
 
 def cost_ratio(tagger: Tagger, question: Question) -> float:
     """Return the time to explain a question divided by the time to answer it."""
-    answer, explanation = (fastest(partial(run, *question), REPETITIONS) for run in (tagger.answer, tagger.explain))
-    return explanation / answer
+    answer = fastest(partial(tagger.answer, *question), REPETITIONS)
+    return fastest(partial(explain_tags, tagger, *question), REPETITIONS) / answer
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:

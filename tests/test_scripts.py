@@ -12,7 +12,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from benchmarks import inference, tfidf
+from benchmarks import cost, inference, tfidf
 from data import validate
 from data.files import ONNX_FILES, remove_results, write_questions
 from onnx_export import compare, export, quantize
@@ -363,3 +363,11 @@ def test_what_a_stage_did_not_make_stays_when_it_makes_way(tmp_path):
     (checkpoints / "mine").rmdir()
     remove_checkpoints(checkpoints)
     assert not checkpoints.exists()
+
+
+def test_the_cost_of_explanations_is_measured(data_dir, monkeypatch):
+    monkeypatch.setattr(cost, "MAX_ABOVE", float("inf"))  # whatever this machine's ratio
+    model, report = build_model_folder(data_dir / "tiny"), data_dir / "cost.md"
+    questions = data_dir / "ques_details.csv"
+    cost.main(["--model", str(model), "--questions", str(questions), "--output", str(report)])
+    assert "| titles | 30 |" in report.read_text(encoding="utf-8")
