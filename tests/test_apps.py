@@ -159,7 +159,7 @@ def test_predict_takes_a_title_or_a_description(client, question):
 @pytest.mark.parametrize(
     "title, description, complaint", [("", " \n", "the question is empty"), (1, None, "must be strings")]
 )
-def test_predict_refuses_what_is_no_question(client, title, description, complaint):
+def test_predict_rejects_invalid_questions(client, title, description, complaint):
     with pytest.raises(AppError, match=complaint):
         client.predict(title, description, api_name="/predict")
 
@@ -182,12 +182,12 @@ def test_predict_batch_answers_each_question_as_predict_does(client):
     "questions, complaint",
     [([], "1 to 64"), ([{"title": "csv"}] * 65, "1 to 64"), (["csv"], "an object"), ([{"title": ""}], "empty")],
 )
-def test_predict_batch_refuses_what_are_no_questions(client, questions, complaint):
+def test_predict_batch_rejects_invalid_questions(client, questions, complaint):
     with pytest.raises(AppError, match=complaint):
         client.predict(questions=questions, api_name="/predict_batch")
 
 
-def test_explain_marks_the_words_that_carry_a_tag(client):
+def test_explain_marks_the_words_that_led_to_a_tag(client):
     explanation = client.predict(title="my python", description="gradient in layers", api_name="/explain")
     assert explanation["title"] == [
         {"text": "my ", "tag": None, "weight": 0},
@@ -220,7 +220,7 @@ def test_html_in_a_description_is_rendered_and_a_title_is_plain_text(client):
         {"description": "<div class='python'>" + "<p>csv</p>" * 2900 + "gradient</div>"},
     ],
 )
-def test_the_space_the_form_and_predict_py_read_a_question_alike(space, space_folder, tmp_path, question):
+def test_the_space_the_form_and_predict_py_clean_a_question_in_the_same_way(space, space_folder, tmp_path, question):
     asked = {"title": "", "description": ""} | question
     forms = ({"TAGGER_SPACE": space}, {"TAGGER_SPACE": missing_url(), "TAGGER_MODEL": str(space_folder / "model")})
     clients = [create_app(settings).test_client() for settings in forms]
@@ -264,7 +264,7 @@ def test_the_python_calls_of_the_readme_work(space, tmp_path):
     assert namespace["answer"]["suggested"] and namespace["answer"] == namespace["answers"][0]
 
 
-def test_questions_asked_at_once_get_each_their_own_tags(space):
+def test_concurrent_questions_get_their_own_tags(space):
     words = {"python": ["python"], "gradient": ["deep-learning"], "csv": ["pandas"], "shrubbery": ["<script>"]}
     client = create_app({"TAGGER_SPACE": space, "TAGGER_TIMEOUT": 30}).test_client
     results = []
@@ -304,7 +304,7 @@ def test_the_gradio_page_suggests_tags(space, browser):
     assert "python" in browser.find_element(*marks).text
 
 
-def test_an_example_is_tagged_by_a_click_and_remembered_in_the_browser(space, browser):
+def test_a_clicked_example_is_tagged_and_kept_in_the_browsers_history(space, browser):
     browser.get(space)
     browser.execute_script("localStorage.clear()")
     browser.get(space)
@@ -338,7 +338,7 @@ def test_the_gradio_page_needs_no_other_host_and_fits_a_phone(space, browser):
     assert asked_hosts(browser) == {"127.0.0.1"}
 
 
-def test_the_app_names_a_missing_or_broken_model_in_one_line(space_folder, tmp_path):
+def test_the_app_reports_a_missing_or_damaged_model_in_one_line(space_folder, tmp_path):
     def start(model):
         return subprocess.run(
             [sys.executable, "app.py"],
@@ -358,7 +358,7 @@ def test_the_app_names_a_missing_or_broken_model_in_one_line(space_folder, tmp_p
         assert complaint in result.stderr
 
 
-def test_the_space_is_declared_as_it_is_pinned():
+def test_the_front_matter_has_the_pinned_gradio_version():
     """A Space installs the sdk_version of its README; another than the pinned gradio would not start."""
     _, header, _ = (ROOT / "deployment" / "README.md").read_text(encoding="utf-8").split("---\n", 2)
     declared = dict(line.split(": ", 1) for line in header.splitlines())
@@ -424,7 +424,7 @@ def test_the_form_shows_the_tags_of_a_question(form, browser):
     assert asked_hosts(browser) == {"127.0.0.1"}
 
 
-def test_the_form_says_what_is_missing(form, browser):
+def test_the_form_reports_missing_fields(form, browser):
     browser.get(form)
     browser.find_element(By.ID, "title").send_keys("  ")
     browser.find_element(By.CSS_SELECTOR, "#question button").click()
@@ -433,7 +433,7 @@ def test_the_form_says_what_is_missing(form, browser):
     assert httpx.post(form, data={"title": " "}).status_code == 400
 
 
-def test_json_gives_what_the_space_gives(form, client):
+def test_json_answers_equal_those_of_the_space(form, client):
     response = httpx.post(f"{form}/api/tags", json=QUESTION, timeout=30)
     assert response.status_code == 200
     assert response.json() == client.predict(**QUESTION, api_name="/predict") | {"source": "space"}
@@ -460,7 +460,7 @@ def test_json_gives_what_the_space_gives(form, client):
         (404, "", {"path": "/api/tag", "json": {"title": "python"}}),
     ],
 )
-def test_json_names_what_is_wrong_with_a_request(form, status, complaint, request_):
+def test_json_errors_say_what_is_wrong_with_a_request(form, status, complaint, request_):
     request_ = {"method": "POST", "path": "/api/tags", "headers": {"Content-Type": "application/json"}} | request_
     if "data" in request_:
         del request_["headers"]
@@ -483,7 +483,7 @@ def test_the_longest_question_fits_through_every_limit(form):
 
 
 @pytest.mark.parametrize("path", ["/", "/nowhere", "/static/style.css", "/api/tags"])
-def test_every_answer_forbids_scripts_of_others_and_frames(form, path):
+def test_every_response_forbids_foreign_scripts_and_frames(form, path):
     response = httpx.get(form + path)
     policy = response.headers["Content-Security-Policy"]
     assert "default-src 'none'" in policy and "frame-ancestors 'none'" in policy and "unsafe" not in policy
@@ -491,7 +491,7 @@ def test_every_answer_forbids_scripts_of_others_and_frames(form, path):
     assert "Traceback" not in response.text
 
 
-def test_a_page_that_is_not_there_leads_back_to_the_form(form):
+def test_the_404_page_links_to_the_form(form):
     response = httpx.get(f"{form}/nowhere")
     assert response.status_code == 404
     assert "Back to the form" in response.text
@@ -581,13 +581,13 @@ def assert_unavailable(form_client):
     assert "cannot be reached" in answer.get_json()["detail"]
 
 
-def test_a_lost_space_is_a_503(lost_space):
+def test_an_unreachable_space_is_a_503(lost_space):
     app = create_app({"TAGGER_SPACE": lost_space, "TAGGER_TIMEOUT": 1})
     assert app.test_client().get("/").status_code == 200
     assert_unavailable(app.test_client())
 
 
-def test_an_app_with_another_answer_is_a_503():
+def test_an_app_with_another_answer_format_is_a_503():
     port = free_port()
     url = f"http://127.0.0.1:{port}"
     code = (
@@ -600,7 +600,7 @@ def test_an_app_with_another_answer_is_a_503():
         assert_unavailable(create_app({"TAGGER_SPACE": url}).test_client())
 
 
-def test_a_space_of_the_hub_is_found_by_its_id_and_a_build_is_not_waited_for(space, monkeypatch):
+def test_a_space_of_the_hub_is_found_by_its_id_and_a_running_build_is_not_awaited(space, monkeypatch):
     monkeypatch.setattr(Hub, "host", space)
     with http_server(Hub) as hub:
         monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", hub)
@@ -609,7 +609,7 @@ def test_a_space_of_the_hub_is_found_by_its_id_and_a_build_is_not_waited_for(spa
         assert tags(found.get_json()["suggested"]) == SUGGESTED
 
 
-def test_the_form_recovers_with_its_space(space_folder, browser):
+def test_the_form_recovers_when_its_space_is_back(space_folder, browser):
     """No Space, then one that stalls for a while, then none, then another in its place: the form runs through all."""
     port = free_port()
     with form_server(f"http://127.0.0.1:{port}", timeout=5) as form:
@@ -645,7 +645,7 @@ def test_the_form_recovers_with_its_space(space_folder, browser):
 @pytest.mark.parametrize(
     "setting, value", [("TAGGER_SPACE", "nowhere"), ("TAGGER_TIMEOUT", "soon"), ("TAGGER_TIMEOUT", "-1")]
 )
-def test_a_setting_that_cannot_be_used_is_named_at_the_start(setting, value):
+def test_an_invalid_setting_is_reported_at_start(setting, value):
     result = subprocess.run(
         [sys.executable, ROOT / "webapp" / "app.py", "--port", str(free_port())],
         env=os.environ | {setting: value},

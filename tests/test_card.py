@@ -34,17 +34,17 @@ def split_text(parts: str, groups: list[int], record: dict | None = None) -> str
         ("ttvvxx", [0, 1, 1, 2, 2, 0], "validation, 1 of validation in train"),
     ],
 )
-def test_what_the_card_says_of_the_split_is_counted(parts, groups, expected):
+def test_the_card_counts_what_it_states_about_the_split(parts, groups, expected):
     assert expected in split_text(parts, groups)
 
 
-def test_how_the_parts_came_about_is_said_where_it_was_recorded():
+def test_the_card_tells_how_the_parts_were_made_where_it_was_recorded():
     assert ", at random with seed 7;" in split_text("tvx", [0, 1, 2], RECORD)
     assert ", the newest questions last;" in split_text("tvx", [0, 1, 2], {"arguments": {"split": "time"}})
     assert "3 train" not in split_text("tvx", [0, 1, 2]) and "random" not in split_text("tvx", [0, 1, 2])
 
 
-def test_near_twins_of_titles_are_counted():
+def test_nearly_equal_titles_are_counted():
     titles = ["Activation functions", "What is an activation function?", "Plot two columns", "Loss is nan"]
     urls = [f"https://site/{row}" for row in range(4)]
     questions = pd.DataFrame({"title": titles, "description": "", "url": urls})
@@ -52,7 +52,7 @@ def test_near_twins_of_titles_are_counted():
     assert "1 of the test questions have an equal or nearly equal one" in data["split"]
 
 
-def test_every_command_stands_with_every_option_that_decided():
+def test_the_card_prints_each_command_with_all_relevant_options():
     lines = commands("encoder", RUN | {"processes": 2}, DATA, {"drop": {"f1_micro": 0.01}}, OUTPUT).splitlines()
     assert [line.strip() for line in lines] == [
         "python scraper/tag_synonyms.py --site https://cooking.stackexchange.com",
@@ -84,7 +84,7 @@ def test_older_folders_have_no_record_of_the_filtering():
         ("/home/me/mine", None, "mine, a local folder,\nlicence as its own card names it"),
     ],
 )
-def test_the_backbone_is_named_as_it_was_given(model, header, backbone):
+def test_the_card_names_the_backbone_as_it_was_given(model, header, backbone):
     described = describe_backbone({"arguments": {"model": model}})
     assert described["base_model"] == (f"base_model: {header}\n" if header else "")
     assert backbone in described["backbone"]

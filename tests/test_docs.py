@@ -50,18 +50,18 @@ def test_a_command_is_one_that_its_script_takes(script, options, tmp_path, monke
     module.parse_args(shlex.split(options))
 
 
-def test_the_pages_hold_commands():
+def test_every_documentation_page_has_commands():
     assert len({param.values[0] for param in commands()}) >= 15
 
 
 @pytest.mark.parametrize("page", [*PAGES[:-1], "deployment/model/README.md"])
-def test_links_lead_to_files(page):
+def test_links_point_to_files(page):
     links = LINK.findall(Path(page).read_text(encoding="utf-8"))
     assert [link for link in links if not (Path(page).parent / link).exists()] == []
 
 
 @pytest.mark.parametrize("notebook", sorted(Path("notebooks").glob("*.ipynb")), ids=lambda path: path.name)
-def test_a_notebook_is_committed_as_it_was_executed_from_top_to_bottom(notebook):
+def test_notebooks_are_committed_as_executed_from_top_to_bottom(notebook):
     cells = [cell for cell in json.loads(notebook.read_text("utf-8"))["cells"] if cell["cell_type"] == "code"]
     assert [cell["execution_count"] for cell in cells] == list(range(1, len(cells) + 1)), "run  make notebooks"
     outputs = [output for cell in cells for output in cell["outputs"]]
@@ -98,7 +98,7 @@ def test_the_demo_without_make_is_the_one_of_make():
     assert [command for command in map(options_of, made) if command not in list(map(options_of, written))] == []
 
 
-def test_both_shells_are_given_the_same_commands():
+def test_both_shells_have_the_same_commands():
     rows = re.findall(r"^\| [^|]+ \| `(.+)` \| `(.+)` \|$", without_make(), re.M)
     assert len(rows) == 3
     for sh, powershell in rows:

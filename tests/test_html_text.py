@@ -55,27 +55,27 @@ def test_no_input_raises_and_no_control_character_comes_out(text):
 
 @EVERYTHING
 @hypothesis.given(TREES)
-def test_no_visible_word_is_lost_or_moved(tree):
+def test_visible_words_keep_their_order(tree):
     assert html_to_text(f"<div>{as_html(tree)}</div>").split() == words_of(tree)
 
 
 @EVERYTHING
 @hypothesis.given(TREES)
-def test_its_own_output_passes_through_unchanged(tree):
+def test_cleaning_is_idempotent(tree):
     text = html_to_text(f"<div>{as_html(tree)}</div>")
     assert html_to_text(text) == text
 
 
 @EVERYTHING
 @hypothesis.given(st.sampled_from(VISIBLE), WORDS, WORDS)
-def test_every_element_that_a_reader_sees_keeps_its_words(tag, before, inside):
+def test_visible_elements_keep_their_words(tag, before, inside):
     text = html_to_text(f"<p>{' '.join(before)}</p> <{tag}>{' '.join(inside)}</{tag}>")
     assert text.split() == before + inside
 
 
 @EVERYTHING
 @hypothesis.given(WORDS, WORDS, st.sampled_from(["script", "style", "aside", "template", "noscript", "button"]))
-def test_what_a_reader_does_not_see_leaves_nothing(seen, unseen, tag):
+def test_invisible_elements_are_dropped(seen, unseen, tag):
     assert html_to_text(f"<p>{' '.join(seen)}</p><{tag}>{' '.join(unseen)}</{tag}>").split() == seen
 
 
@@ -108,7 +108,7 @@ PLAIN = (
 
 
 @pytest.mark.parametrize("text", PLAIN)
-def test_every_sign_of_a_plain_text_reaches_the_model(text):
+def test_every_character_of_a_plain_text_is_kept(text):
     assert question_text(text, text, TOKENS) == (text, text)
 
 
@@ -133,13 +133,13 @@ def test_every_sign_of_a_plain_text_reaches_the_model(text):
         ("<!-- <b> --><p>a</p><!-- c -->\n<p>b</p>", "a\n\nb"),
     ],
 )
-def test_of_html_what_is_a_tag_is_rendered_and_nothing_else(description, text):
+def test_only_html_tags_are_rendered(description, text):
     assert question_text(description, description, TOKENS)[1] == text
 
 
 @EVERYTHING
 @hypothesis.given(TREES, WORDS)
-def test_html_is_read_as_the_scrapers_read_it(tree, words):
+def test_html_is_cleaned_as_by_the_scrapers(tree, words):
     body = f"<p>{' '.join(words)}</p><div>{as_html(tree)}</div>"
     assert question_text("", body, 10_000)[1] == html_to_text(body)
 
@@ -206,7 +206,7 @@ def calls(function, *arguments) -> int:
 
 
 @pytest.mark.parametrize("piece", HOSTILE.values(), ids=HOSTILE)
-def test_twice_the_hostile_markup_is_twice_the_work(piece):
+def test_the_cost_of_hostile_markup_is_linear(piece):
     def work(number):
         body = f"<table><tr>{piece * number}</tr></table>"
         return calls(html_to_text, body) + calls(question_text, "", body, 10**6)

@@ -51,7 +51,7 @@ MANY = 64
         (None, {"cpu.max": "200000 100000\n"}, MANY),
     ],
 )
-def test_a_containers_quota_bounds_the_cpus(tmp_path, monkeypatch, groups, files, expected):
+def test_a_containers_quota_limits_the_cpus(tmp_path, monkeypatch, groups, files, expected):
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(MANY)), raising=False)
     monkeypatch.setattr(os, "cpu_count", lambda: MANY)
     process_groups, control_groups = tmp_path / "cgroup", tmp_path / "fs"
@@ -83,7 +83,7 @@ def test_a_process_on_one_core_starts_no_more_threads_or_workers(tmp_path):
 
 
 @pytest.mark.parametrize(("address", "expected"), [("local", 3), ("auto", None)])
-def test_a_ray_of_this_machine_keeps_to_the_usable_cores(tmp_path, monkeypatch, address, expected):
+def test_a_local_ray_uses_only_the_usable_cores(tmp_path, monkeypatch, address, expected):
     asked = {}
 
     def init(**options):
@@ -102,7 +102,7 @@ def test_a_ray_of_this_machine_keeps_to_the_usable_cores(tmp_path, monkeypatch, 
     assert asked.get("num_cpus") == expected
 
 
-def test_training_keeps_to_the_usable_cores(monkeypatch, tmp_path):
+def test_training_uses_only_the_usable_cores(monkeypatch, tmp_path):
     import torch
 
     before = torch.get_num_threads()
@@ -137,7 +137,7 @@ def test_a_table_can_be_replaced_while_its_store_is_open(tmp_path):
     assert (tmp_path / "rows.csv").read_text() == "url\nb\nc\n"
 
 
-def test_a_file_that_another_program_has_open_is_named(tmp_path, monkeypatch):
+def test_a_file_that_is_open_in_another_program_is_reported(tmp_path, monkeypatch):
     def refuse(self, target):
         raise PermissionError(13, "Access is denied", str(self), 5, str(target))
 

@@ -54,7 +54,7 @@ def test_a_copied_folder_gets_an_environment_of_its_own(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["DATA", "MODELS", "REPORTS", "BENCH"])
-def test_neither_the_demo_nor_clean_touches_a_folder_of_the_users(name, tmp_path):
+def test_neither_demo_nor_clean_changes_a_folder_of_the_user(name, tmp_path):
     (tmp_path / "ques_details.csv").write_text("mine")
     for target in ("clean", "demo"):
         command = ["make", "--dry-run", target, f"{name}={tmp_path}"]

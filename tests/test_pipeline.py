@@ -76,7 +76,7 @@ def where(data_dir, models_dir):
 
 
 @pytest.mark.parametrize("name", ARCHITECTURES)
-def test_training_leaves_a_whole_model_folder(models_dir, name):
+def test_training_writes_a_complete_model_folder(models_dir, name):
     folder = models_dir / name
     run = json.loads((folder / "run.json").read_text())
     tags = json.loads((folder / "tag_types_encoded.json").read_text())
@@ -143,7 +143,7 @@ def test_comparison_shows_every_model_and_the_reference_apart(data_dir, models_d
         assert all((folder / name).stat().st_size for name in ("metrics.json", "per_tag.tsv", "test_decisions.json"))
 
 
-def test_a_compared_model_is_shipped_whole_and_with_its_card(data_dir, models_dir, tmp_path):
+def test_a_compared_model_is_shipped_with_its_card(data_dir, models_dir, tmp_path):
     compare.main([*where(data_dir, models_dir), "--reports-dir", str(tmp_path / "reports"), "--force"])
     shipped = tmp_path / "deployment" / "model"
     command = ["--model", "bert-base-uncased", *where(data_dir, models_dir), "--output", str(shipped)]
@@ -182,9 +182,7 @@ def test_a_compared_model_is_shipped_whole_and_with_its_card(data_dir, models_di
     assert not (tmp_path / "none").exists()
 
 
-def test_ablation_changes_one_step_at_a_time_and_goes_on_where_it_was_cut(
-    data_dir, backbones, tmp_path, capsys, monkeypatch
-):
+def test_ablation_changes_one_step_at_a_time_and_resumes(data_dir, backbones, tmp_path, capsys, monkeypatch):
     options = ["--batch-size", "8", "--learning-rate", "0.01", "--max-length", "64", "--epochs", "1"]
     command = ["--model", str(backbones["bert-base-uncased"]), "--data-dir", str(data_dir), *options]
     changed = [name for name, (_, _, change) in ablate.VARIANTS.items() if change] + ["title left out"]
@@ -206,7 +204,7 @@ def test_ablation_changes_one_step_at_a_time_and_goes_on_where_it_was_cut(
         ablate.main([*command, "--reports-dir", str(tmp_path), "--seed", "1"])
 
 
-def test_results_are_not_replaced_without_force(data_dir, models_dir, tmp_path):
+def test_results_are_not_overwritten_without_force(data_dir, models_dir, tmp_path):
     backbone = ["--model", "bert-base-uncased"]
     for stage in (finetune, export, quantize):
         with pytest.raises(SystemExit, match="give --force to replace"):
@@ -257,7 +255,9 @@ def test_the_comparison_shows_the_recipes_side_by_side(data_dir, references_dir,
     assert [row for row in rows if row in names] == [name for name in names for _ in ("fp32", "int8")]
 
 
-def test_no_stage_takes_questions_without_what_the_reference_reads(data_dir, references_dir, backbones, tmp_path):
+def test_every_stage_rejects_questions_without_descriptions_for_the_reference(
+    data_dir, references_dir, backbones, tmp_path
+):
     titles_only = read_questions(data_dir / "ques_filtered.csv").assign(description="\u200b \n")
     for name in ("split.csv", "tag_types_encoded.json"):
         shutil.copyfile(data_dir / name, tmp_path / name)
@@ -277,7 +277,7 @@ def test_no_stage_takes_questions_without_what_the_reference_reads(data_dir, ref
     assert not (tmp_path / "models").exists() and not (tmp_path / "reports").exists()
 
 
-def test_variants_that_find_nothing_to_read_are_left_out_of_the_ablation(data_dir, capsys):
+def test_variants_without_input_are_left_out_of_the_ablation(data_dir, capsys):
     titles_only = replace(read_part(data_dir, "train"), descriptions=[""] * len(read_part(data_dir, "train")))
     asked = ablate.asked(ablate.parse_args([]), titles_only, titles_only)
     assert set(ablate.VARIANTS) - set(asked) == {"title left out", "the reference"}
@@ -340,7 +340,7 @@ def easy_backbone(easy_data_dir):
     return save_backbone("bert-base-uncased", texts, easy_data_dir)
 
 
-def test_what_is_learnt_arrives_in_the_tagger(easy_data_dir, easy_backbone):
+def test_the_tagger_gives_what_was_learned(easy_data_dir, easy_backbone):
     command = ["--model", str(easy_backbone), *where(easy_data_dir, easy_data_dir / "models")]
     finetune.main([*command, *QUICK, "--epochs", "8", "--learning-rate", "0.003"])
     export.main(command)
@@ -353,7 +353,7 @@ def test_what_is_learnt_arrives_in_the_tagger(easy_data_dir, easy_backbone):
         assert tagging_metrics(validation.targets, chosen, probabilities)["f1_micro"] > 0.9
 
 
-def test_an_encoder_of_few_positions_reads_as_much_as_it_can(easy_data_dir, capsys):
+def test_max_length_is_limited_by_the_encoders_positions(easy_data_dir, capsys):
     texts = read_questions(easy_data_dir / "ques_filtered.csv")["description"].tolist()
     backbone = save_other("squeezebert", texts, easy_data_dir, max_position_embeddings=24)
     command = ["--model", str(backbone), *where(easy_data_dir, easy_data_dir / "models")]
@@ -421,7 +421,7 @@ def test_a_kill_while_a_model_is_replaced_leaves_no_record_of_the_old_one(data_d
 
 
 @pytest.mark.parametrize(("stage", "whole"), [(filter_tags, "split.csv"), (baseline, "tfidf-baseline/model.npz")])
-def test_a_kill_while_results_are_replaced_leaves_none_that_look_whole(stage, whole, easy_data_dir, monkeypatch):
+def test_a_kill_while_results_are_overwritten_leaves_none_that_look_complete(stage, whole, easy_data_dir, monkeypatch):
     command = ["--data-dir", str(easy_data_dir), "--force"]
     if stage is baseline:
         command = [*where(easy_data_dir, easy_data_dir), "--force"]

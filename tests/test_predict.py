@@ -60,7 +60,7 @@ def read_csv(path):
         return list(csv.DictReader(file))
 
 
-def test_every_row_comes_back_with_the_tags_that_the_apps_give(predict, tagged, model):
+def test_every_row_gets_the_tags_that_the_apps_give(predict, tagged, model):
     """Order, other columns, line breaks, quotes and characters beyond ASCII stay; 100 rows make several chunks."""
     words = ["python", "gradient", "layers", "csv", "everything"]
     rows = [
@@ -108,7 +108,7 @@ def test_one_text_column_is_enough(predict, tagged):
         ("description,body,n\npython,x,1\n", ["description", "body", "n"], "no column title; not read: body, n\n"),
     ],
 )
-def test_headers_as_people_write_them_are_read_and_carried_over(predict, tagged, content, columns, said):
+def test_header_variants_are_accepted_and_kept(predict, tagged, content, columns, said):
     result = predict(content)
     assert result.returncode == 0, result.stderr
     assert said in result.stderr and result.stderr.count("questions.csv: ") == bool(said) + ("Title" in columns)
@@ -138,7 +138,7 @@ def test_top_k(predict, tagged):
     assert "--top-k: '0' is not a whole number of at least 1" in predict("title\ngradient\n", "--top-k", "0").stderr
 
 
-def test_an_existing_result_is_replaced_only_by_force(predict, tagged):
+def test_an_existing_result_is_overwritten_only_with_force(predict, tagged):
     tagged.write_text("mine")
     result = predict("title\npython\n")
     assert result.returncode != 0
@@ -179,7 +179,7 @@ def test_the_input_is_never_the_output(predict, tmp_path):
         (",,\na,b,c\n", "its first line names no column"),
     ],
 )
-def test_broken_input_is_named_in_one_line_and_leaves_no_result(predict, tmp_path, content, complaint):
+def test_invalid_input_gets_one_line_and_leaves_no_result(predict, tmp_path, content, complaint):
     result = predict(content)
     assert result.returncode != 0
     assert result.stderr.count("\n") == 1
@@ -187,13 +187,13 @@ def test_broken_input_is_named_in_one_line_and_leaves_no_result(predict, tmp_pat
     assert {path.name for path in tmp_path.iterdir()} <= {"questions.csv"}
 
 
-def test_a_folder_as_input_says_what_to_do(predict, tmp_path):
+def test_a_folder_as_input_gets_a_hint(predict, tmp_path):
     result = predict(None, "--input", ".")
     assert result.returncode == 1 and result.stderr.count("\n") == 1
     assert ". is a folder: give a file in it, or --ray local to tag all its Parquet files" in result.stderr
 
 
-def test_a_missing_model_is_named_in_one_line(predict, tmp_path):
+def test_a_missing_model_is_reported_in_one_line(predict, tmp_path):
     result = predict("title\npython\n", "--model", "nowhere")
     assert result.returncode != 0
     assert result.stderr.startswith("nowhere is no model folder: model_quantized.onnx")
@@ -256,7 +256,7 @@ def test_parquet_strings_of_every_kind_are_read_also_beside_a_column_of_nulls(pr
         (None, "questions.parquet: not readable as Parquet"),
     ],
 )
-def test_a_broken_parquet_file_is_named_in_one_line(predict, tmp_path, columns, complaint):
+def test_a_damaged_parquet_file_is_reported_in_one_line(predict, tmp_path, columns, complaint):
     path = tmp_path / "questions.parquet"
     if columns:
         pyarrow.parquet.write_table(pyarrow.table(columns), path)
@@ -274,7 +274,7 @@ def test_the_output_has_the_format_of_the_input(predict):
     assert "its name must end in .csv" in result.stderr
 
 
-def test_a_file_of_the_pipeline_gets_the_very_tags_that_compare_py_measures(predict, tagged):
+def test_a_file_of_the_pipeline_gets_the_tags_that_compare_py_measures(predict, tagged):
     """By the shipped model, which reads every sign. tests/test_html_text.py holds the whole site's texts against it."""
     titles, descriptions = zip(*((q.title, html_to_text(q.body_html)) for q in make_questions()[::3]), strict=True)
     titles += ("What does __init__ do for List<T>, <UNK> and *args?", "if a<b and c>d")
@@ -314,7 +314,7 @@ def cut_run(predict, model, tmp_path):
         process.kill()
 
 
-def test_a_killed_run_goes_on_where_it_stopped(cut_run, predict, tagged, tmp_path):
+def test_a_killed_run_resumes(cut_run, predict, tagged, tmp_path):
     process, results = cut_run
     process.kill()
     process.wait()
@@ -329,7 +329,7 @@ def test_a_killed_run_goes_on_where_it_stopped(cut_run, predict, tagged, tmp_pat
     assert {path.name for path in tmp_path.iterdir()} == {"questions.csv", "tagged.csv"}
 
 
-def test_results_of_another_input_are_neither_gone_on_with_nor_dropped_unasked(cut_run, predict, tagged):
+def test_results_of_another_input_are_neither_resumed_nor_overwritten(cut_run, predict, tagged):
     process, results = cut_run
     process.kill()
     process.wait()
@@ -342,7 +342,7 @@ def test_results_of_another_input_are_neither_gone_on_with_nor_dropped_unasked(c
     assert [row["tags"] for row in read_csv(tagged)] == ['["pandas"]']
 
 
-def test_a_second_run_on_one_output_is_refused(cut_run, predict, tagged):
+def test_a_second_run_on_the_same_output_is_rejected(cut_run, predict, tagged):
     before = cut_run[1].read_bytes()
     result = predict(None)
     assert result.returncode != 0
@@ -357,13 +357,13 @@ def test_a_second_run_on_one_output_is_refused(cut_run, predict, tagged):
         (["--description", "gradient", "--top-k", "1"], "0.97  deep-learning\n"),
     ],
 )
-def test_a_single_question_is_tagged_on_the_screen(model, options, output):
+def test_the_tags_of_a_single_question_are_printed(model, options, output):
     result = subprocess.run([sys.executable, SCRIPT, "--model", model, *options], capture_output=True, text=True)
     assert (result.returncode, result.stdout) == (0, output)
 
 
 @pytest.mark.parametrize("encoding", ["ascii", "cp1252", "cp1252:strict", "utf-8"])
-def test_no_tag_is_lost_to_the_consoles_encoding(model, tmp_path, encoding):
+def test_tags_outside_the_consoles_encoding_are_printed(model, tmp_path, encoding):
     folder = shutil.copytree(model, tmp_path / "модель")
     for name in ("tag_types_encoded.json", "thresholds.json"):
         text = (folder / name).read_text(encoding="utf-8")
@@ -390,7 +390,7 @@ def test_no_tag_is_lost_to_the_consoles_encoding(model, tmp_path, encoding):
         (["--title", " "], "the question is empty"),
     ],
 )
-def test_options_that_do_not_go_together_are_refused(model, options, complaint):
+def test_incompatible_options_are_rejected(model, options, complaint):
     result = subprocess.run([sys.executable, SCRIPT, "--model", model, *options], capture_output=True, text=True)
     assert result.returncode != 0
     assert complaint in result.stderr

@@ -10,7 +10,7 @@ PROXIES = {name: value for name, value in UNUSABLE_NETWORK.items() if name != "S
 
 
 @pytest.mark.parametrize("engine", ["selenium", "requests"])
-def test_pages_of_this_machine_are_asked_for_without_a_proxy(engine, sample_site, tmp_path):
+def test_pages_of_this_machine_are_requested_without_a_proxy(engine, sample_site, tmp_path):
     """Nor does Selenium ask for its own driver through one."""
     write_urls(tmp_path, sample_site, [question for question in sample_site.questions if not question.deleted][:1])
     code, _, line = run("question_details_scraper", *details_arguments(tmp_path), "--engine", engine, **PROXIES)
@@ -18,6 +18,6 @@ def test_pages_of_this_machine_are_asked_for_without_a_proxy(engine, sample_site
     assert len(rows(tmp_path / "ques_details.csv")) == 1
 
 
-def test_an_api_on_this_machine_is_asked_without_a_proxy(sample_site, tmp_path):
+def test_an_api_on_this_machine_is_called_without_a_proxy(sample_site, tmp_path):
     code, output, line = harvest(tmp_path, sample_site, **PROXIES)
     assert code == 0 and "59 questions" in output, line

@@ -72,7 +72,7 @@ def test_a_killed_worker_loses_and_repeats_no_row(folders):
     pd.testing.assert_frame_equal(tagged, pd.read_parquet(folder / "whole_tagged.parquet"))
 
 
-def test_what_is_tagged_is_not_tagged_again(folders):
+def test_tagged_files_are_skipped(folders):
     folder, model = folders
     (folder / "tagged").mkdir()
     for path in (folder / "shards").iterdir():
@@ -107,7 +107,7 @@ def shards(monkeypatch):
     return importlib.import_module("shards")
 
 
-def test_every_shard_is_found_by_its_own_name(data_set, shards):
+def test_every_shard_is_found(data_set, shards):
     found, left_out = shards.find_shards(data_set)
     assert [str(shard) for shard in found] == [
         "2020.parquet",
@@ -119,7 +119,7 @@ def test_every_shard_is_found_by_its_own_name(data_set, shards):
     assert left_out == ["._test.pq", "README.md", "data/up/"]
 
 
-def test_outputs_bear_the_names_of_their_inputs_and_one_damaged_file_stops_no_other(data_set, tmp_path):
+def test_outputs_are_named_as_their_inputs_and_a_damaged_file_stops_no_other(data_set, tmp_path):
     model = build_model_folder(tmp_path / "model")
     path = data_set / "z.parquet"
     pd.DataFrame({"title": ["python"] * 3000}).to_parquet(path, row_group_size=1500)
@@ -136,7 +136,7 @@ def test_outputs_bear_the_names_of_their_inputs_and_one_damaged_file_stops_no_ot
     assert len(pd.read_parquet(tmp_path / "tagged/test.pq")) == 4
 
 
-def test_outputs_that_would_lose_something_are_refused(data_set, shards, tmp_path):
+def test_outputs_that_would_overwrite_something_are_rejected(data_set, shards, tmp_path):
     found, _ = shards.find_shards(data_set)
     shards.check_targets(found, data_set, tmp_path / "tagged")
     for target, complaint in ((data_set, "lies within --input"), (data_set / "tagged", "lies within --input")):
@@ -153,7 +153,7 @@ def test_outputs_that_would_lose_something_are_refused(data_set, shards, tmp_pat
         shards.check_targets(found, data_set, tmp_path / "tagged")
 
 
-def test_force_tags_anew(data_set, shards, tmp_path, capsys):
+def test_force_tags_again(data_set, shards, tmp_path, capsys):
     (tmp_path / "tagged").mkdir()
     (tmp_path / "tagged" / "test.pq").write_bytes(b"done")
     assert len(shards.shards_to_tag(data_set, tmp_path / "tagged", force=False)) == 4
@@ -168,7 +168,7 @@ def test_force_tags_anew(data_set, shards, tmp_path, capsys):
         ("a.parquet", "no parquet", "a.parquet"),
     ],
 )
-def test_a_folder_that_holds_no_questions_gets_one_line(folders, name, content, complaint):
+def test_a_folder_without_questions_gets_one_line(folders, name, content, complaint):
     folder, model = folders
     (folder / "other").mkdir()
     (folder / "other" / name).write_text(content)

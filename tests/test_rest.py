@@ -102,7 +102,7 @@ def client(space):
 # ---- what the API offers ----
 
 
-def test_a_batch_is_answered_in_its_order_with_one_call(client, space):
+def test_a_batch_is_answered_in_order_by_one_call(client, space):
     questions = [{"title": f"q{number}"} for number in range(MAX_BATCH)]
     response = client.post("/api/tags/batch", json={"questions": questions})
     assert [answer["suggested"][0]["tag"] for answer in response.get_json()["answers"]] == [
@@ -121,7 +121,7 @@ def test_a_batch_is_answered_in_its_order_with_one_call(client, space):
         ({"questions": [{"title": "x"}, 7]}, "Question 2: A JSON object"),
     ],
 )
-def test_a_batch_that_cannot_be_answered_is_refused_whole(client, space, body, complaint):
+def test_an_invalid_batch_is_rejected_as_a_whole(client, space, body, complaint):
     response = client.post("/api/tags/batch", json=body)
     assert (response.status_code, response.content_type) == (400, "application/problem+json")
     assert complaint in response.get_json()["detail"]
@@ -134,14 +134,14 @@ def test_tags_and_explanations_come_from_the_space(client):
     assert explanation["title"] == [{"text": "csv", "tag": None, "weight": 0}]
 
 
-def test_probes_tell_the_app_from_its_space(space, client):
+def test_health_checks_distinguish_the_app_from_its_space(space, client):
     assert client.get("/healthz").get_json() == client.get("/readyz").get_json() == {"status": "ok"}
     alone = create_app({"TAGGER_SPACE": "http://127.0.0.1:9", "TAGGER_TIMEOUT": 1}).test_client()
     assert alone.get("/healthz").status_code == 200
     assert (alone.get("/readyz").status_code, alone.get("/readyz").content_type) == (503, "application/problem+json")
 
 
-def test_the_same_question_is_asked_once(client, space):
+def test_a_repeated_question_is_answered_from_the_cache(client, space):
     answers = [client.post("/api/tags", json=QUESTION).get_json() for _ in range(3)]
     assert answers[0] == answers[1] == answers[2]
     assert space.handler.calls == 1
@@ -159,7 +159,7 @@ def fuzzed_app():
 
 
 @pytest.mark.parametrize("mode", [GenerationMode.POSITIVE, GenerationMode.NEGATIVE])
-def test_the_openapi_description_is_true(fuzzed_app, mode):
+def test_responses_conform_to_the_openapi_description(fuzzed_app, mode):
     """Each endpoint answers what is described, to requests that fit the description and to ones that do not."""
     config = schemathesis.Config.from_dict(REFUSALS)
     described = schemathesis.openapi.from_wsgi("/api/openapi.json", fuzzed_app, config=config)
@@ -196,7 +196,7 @@ NASTY = st.one_of(
 @hypothesis.given(
     title=NASTY, description=NASTY, path=st.sampled_from(["/", "/api/tags", "/api/tags/batch", "/api/explain"])
 )
-def test_no_text_is_an_error_of_the_server_or_reaches_a_page_unescaped(fuzzed_app, title, description, path):
+def test_no_text_causes_a_server_error_or_reaches_a_page_unescaped(fuzzed_app, title, description, path):
     question = {"title": title, "description": description}
     client = fuzzed_app.test_client()
     if path == "/":
@@ -213,7 +213,7 @@ def test_no_text_is_an_error_of_the_server_or_reaches_a_page_unescaped(fuzzed_ap
     "content_type",
     ["application/json", "text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x"],
 )
-def test_ten_megabytes_are_refused(fuzzed_app, path, content_type):
+def test_a_body_of_ten_megabytes_is_rejected(fuzzed_app, path, content_type):
     response = fuzzed_app.test_client().post(path, data=b'{"title": "' + b"x" * 10_000_000, content_type=content_type)
     assert response.status_code in (400, 413, 415)
 
@@ -239,7 +239,7 @@ def test_another_sites_page_cannot_send_the_form(client, headers, status):
     assert client.post("/api/tags", json=QUESTION, headers=headers).status_code == status
 
 
-def test_one_address_may_ask_only_so_often(space):
+def test_requests_of_one_address_are_rate_limited(space):
     client = create_app({"TAGGER_SPACE": url_of(space), "TAGGER_RATE_LIMIT": "3 per hour"}).test_client()
     statuses = [client.post("/api/tags", json=QUESTION).status_code for _ in range(4)]
     assert statuses == [200, 200, 200, 429]
@@ -272,7 +272,7 @@ def test_each_question_of_a_batch_counts(space):
     assert client.post("/api/tags", json=QUESTION).status_code == 429
 
 
-def test_a_batch_that_no_waiting_lets_through_is_said_to_be_too_large(space):
+def test_a_batch_above_the_rate_limit_is_reported_as_too_large(space):
     client = limited(space, "5 per minute; 1000 per day")
     refused = client.post("/api/tags/batch", json=batch(6))
     assert refused.status_code == 429 and "Retry-After" not in refused.headers
@@ -301,7 +301,7 @@ def test_an_explanation_counts_as_many_questions_as_it_costs(space, path, questi
     assert refused.status_code == 429 and "Retry-After" in refused.headers
 
 
-def test_an_explanation_takes_the_whole_of_a_limit_below_its_cost(space):
+def test_an_explanation_uses_up_a_rate_limit_below_its_cost(space):
     client = limited(space, "5 per hour")
     question = {"title": "q", "description": LONG_TEXT}
     assert [client.post("/api/explain", json=question).status_code for _ in range(2)] == [200, 429]
@@ -322,7 +322,7 @@ def test_the_largest_batch_fits_whatever_its_encoding(space):
 @pytest.mark.parametrize(
     "body", [b'{"questions": [' + b"[]," * 1_000_000, b'{"questions": [' + b'"",' * 1_000_000, b'"\\"' * 1_000_000]
 )
-def test_a_body_of_other_things_than_texts_is_not_parsed(client, body):
+def test_a_body_with_an_excessive_structure_is_not_parsed(client, body):
     """Parsed, it would take a hundred times its size."""
     refused = client.post("/api/tags/batch", data=body, content_type="application/json")
     assert refused.status_code == 400 and "more than questions" in refused.get_json()["detail"]
@@ -361,7 +361,7 @@ FORWARDED = {
         {"X-Forwarded-Port": "443"},
     ],
 )
-def test_a_proxy_that_is_named_may_rename_host_and_path(space, change):
+def test_a_trusted_proxy_may_set_host_and_path(space, change):
     client = create_app({"TAGGER_SPACE": url_of(space), "TAGGER_PROXIES": 1}).test_client()
     headers = FORWARDED | change
     page = client.post("/", data=QUESTION, headers=headers)
@@ -371,7 +371,7 @@ def test_a_proxy_that_is_named_may_rename_host_and_path(space, change):
     assert client.post("/", data=QUESTION, headers=headers | {"Origin": "https://evil.example"}).status_code == 403
 
 
-def test_a_forged_header_of_a_proxy_is_not_believed(client):
+def test_forged_proxy_headers_are_ignored(client):
     """Without TAGGER_PROXIES, whoever sends it may be anybody."""
     headers = FORWARDED | {"Origin": "https://evil.example", "X-Forwarded-Host": "evil.example"}
     assert client.post("/", data=QUESTION, headers=headers).status_code == 403
@@ -379,7 +379,7 @@ def test_a_forged_header_of_a_proxy_is_not_believed(client):
     assert page.status_code == 200 and 'action="/"' in page.text and "evil" not in page.text
 
 
-def test_the_log_is_json_without_a_word_of_the_question(client, capfd):
+def test_the_log_is_json_without_the_text_of_the_question(client, capfd):
     app_client = create_app({"TAGGER_SPACE": "http://127.0.0.1:9", "TAGGER_TIMEOUT": 1}).test_client()
     app_client.post("/api/tags?title=secretword", json={"title": "secretword"})
     app_client.get("/secretword")
@@ -395,7 +395,7 @@ def test_the_log_is_json_without_a_word_of_the_question(client, capfd):
     "setting, value",
     [("TAGGER_MODEL", "/nowhere"), ("TAGGER_IN_FLIGHT", "0"), ("TAGGER_RATE_LIMIT", "often"), ("TAGGER_PROXIES", "x")],
 )
-def test_a_setting_that_cannot_be_used_is_named(setting, value):
+def test_an_invalid_setting_is_reported(setting, value):
     with pytest.raises(ValueError, match=f"^{setting} is "):
         create_app({setting: value})
 
@@ -403,7 +403,7 @@ def test_a_setting_that_cannot_be_used_is_named(setting, value):
 # ---- a Space that fails ----
 
 
-def test_a_local_model_stands_in_while_the_space_is_away(tmp_path):
+def test_a_local_model_answers_while_the_space_is_unavailable(tmp_path):
     model = build_model_folder(tmp_path / "model")
     client = create_app(
         {"TAGGER_SPACE": "http://127.0.0.1:9", "TAGGER_TIMEOUT": 1, "TAGGER_MODEL": str(model)}
@@ -415,7 +415,7 @@ def test_a_local_model_stands_in_while_the_space_is_away(tmp_path):
     assert "a copy on this server answered" in page.text and "<mark" in page.text
 
 
-def test_a_hung_space_is_soon_left_alone_and_found_again_when_it_is_back():
+def test_a_hanging_space_is_no_longer_called_until_it_recovers():
     with stand_in_space(delay=30) as hung:
         port = hung.server_port
         client = create_app({"TAGGER_SPACE": url_of(hung), "TAGGER_TIMEOUT": 1}).test_client()
@@ -433,7 +433,7 @@ def test_a_hung_space_is_soon_left_alone_and_found_again_when_it_is_back():
             time.sleep(0.2)
 
 
-def test_calls_in_flight_are_bounded_and_no_question_gets_anothers_answer():
+def test_concurrent_calls_are_limited_and_answers_are_not_mixed_up():
     with stand_in_space(delay=0.3) as slow:
         app = create_app({"TAGGER_SPACE": url_of(slow), "TAGGER_IN_FLIGHT": 4, "TAGGER_RATE_LIMIT": "1000 per second"})
         results = {}

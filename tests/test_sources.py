@@ -68,7 +68,7 @@ def test_the_three_sources_give_the_same_comparison_table(folders):
     assert any(model == "tfidf-baseline" and f1 > 0 for model, f1, _ in pages)
 
 
-def test_every_folder_is_sound(folders):
+def test_every_folder_is_valid(folders):
     for folder in folders.values():
         validate.main(["--data-dir", str(folder), "--reports-dir", str(folder / "reports")])
         assert "ques_details.csv" in (folder / "reports" / "data.md").read_text()

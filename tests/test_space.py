@@ -90,7 +90,7 @@ class Choosy(StandInSpace):
         ("/api/explain", {"title": "slow", "description": ""}, 503, FAILED),
     ],
 )
-def test_one_clients_errors_leave_the_space_to_the_others(path, body, status, told, plain_network):
+def test_errors_of_one_client_do_not_block_the_others(path, body, status, told, plain_network):
     plain_network.setattr("webapp.space.MAX_FAILURES", 2)
     with stand_in_space(kind=Choosy) as space:
         client = client_of(url_of(space), TAGGER_TIMEOUT=1)
@@ -104,7 +104,7 @@ def test_one_clients_errors_leave_the_space_to_the_others(path, body, status, to
     "path, body",
     [("/api/tags", {"title": "refuse"}), ("/api/tags/batch", {"questions": [{"title": "fail"}, QUESTION]})],
 )
-def test_a_space_that_is_back_is_found_by_a_request_that_it_cannot_answer(path, body, plain_network):
+def test_a_recovered_space_is_detected_by_a_rejected_request_too(path, body, plain_network):
     plain_network.setattr("webapp.space.RECOVERY_TIMEOUT", 0.1)
     port = free_port()
     client = client_of(f"http://127.0.0.1:{port}")
@@ -116,7 +116,7 @@ def test_a_space_that_is_back_is_found_by_a_request_that_it_cannot_answer(path, 
         assert client.post("/api/tags", json=QUESTION).status_code == 200
 
 
-def test_a_slow_batch_does_not_keep_a_space_that_is_back_from_the_others(plain_network):
+def test_a_slow_batch_does_not_delay_the_others_after_a_recovery(plain_network):
     plain_network.setattr("webapp.space.RECOVERY_TIMEOUT", 0.1)
     port = free_port()
     client = client_of(f"http://127.0.0.1:{port}", TAGGER_TIMEOUT=1)
@@ -145,7 +145,7 @@ def space_threads() -> int:
 
 
 @pytest.mark.parametrize("name, value", BAD_SETTINGS)
-def test_a_setting_of_the_network_that_cannot_be_used_is_said_in_the_log(name, value, plain_network, capfd):
+def test_an_invalid_network_setting_is_logged(name, value, plain_network, capfd):
     plain_network.setenv(name, value)
     client = client_of("https://tagger.example")
     assert_told(client, NOT_SET_UP)
@@ -157,7 +157,7 @@ def test_a_setting_of_the_network_that_cannot_be_used_is_said_in_the_log(name, v
 
 
 @pytest.mark.parametrize("name, value", BAD_SETTINGS)
-def test_the_local_model_stands_in_where_the_network_cannot_be_used(name, value, plain_network, tmp_path):
+def test_the_local_model_answers_where_the_network_cannot_be_used(name, value, plain_network, tmp_path):
     plain_network.setenv(name, value)
     client = client_of("https://tagger.example", TAGGER_MODEL=str(build_model_folder(tmp_path / "model")))
     assert client.post("/api/tags", json=QUESTION).get_json()["source"] == "local"
@@ -168,7 +168,7 @@ def test_the_local_model_stands_in_where_the_network_cannot_be_used(name, value,
     "name, value", [*BAD_SETTINGS, ("HTTP_PROXY", "http://127.0.0.1:9"), ("ALL_PROXY", "http://127.0.0.1:9")]
 )
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "0.0.0.0"])
-def test_a_space_on_this_machine_is_asked_directly(name, value, host, plain_network):
+def test_a_space_on_this_machine_is_called_without_a_proxy(name, value, host, plain_network):
     plain_network.setenv(name, value)
     with stand_in_space() as space:
         client = client_of(f"http://{host}:{space.server_port}")
@@ -182,11 +182,11 @@ def test_a_space_on_this_machine_is_asked_directly(name, value, host, plain_netw
         *((host, False) for host in ("10.0.0.1", "tagger.example", "localhost.example", "127.example")),
     ],
 )
-def test_this_machine_is_known_by_its_addresses(host, here):
+def test_loopback_addresses_are_recognized(host, here):
     assert is_this_machine(host) == here
 
 
-def test_a_space_elsewhere_is_asked_through_the_proxy(plain_network):
+def test_a_remote_space_is_called_through_the_proxy(plain_network):
     """A proxy gets the whole url; the stand-in answers whatever the host."""
     with stand_in_space() as proxy:
         plain_network.setenv("HTTP_PROXY", url_of(proxy))
@@ -195,7 +195,7 @@ def test_a_space_elsewhere_is_asked_through_the_proxy(plain_network):
         assert proxy.handler.calls == 1
 
 
-def test_a_stand_in_that_cannot_answer_is_no_error_of_the_server(tmp_path, capfd, plain_network):
+def test_a_local_model_that_cannot_answer_is_no_server_error(tmp_path, capfd, plain_network):
     """Neither the Space's reason is lost, nor a library's message shown."""
     lost = f"http://127.0.0.1:{free_port()}"
     empty = tmp_path / "empty"
@@ -283,7 +283,7 @@ def test_a_private_space_gets_the_token(tmp_path, plain_network):
         assert space.handler.tokens == [f"Bearer {TOKEN}"] * 2  # the call, and its result
 
 
-def test_the_token_goes_to_no_other_host_and_not_over_plain_http(tmp_path, plain_network):
+def test_the_token_is_sent_to_no_other_host_and_not_over_plain_http(tmp_path, plain_network):
     plain_network.setenv("HF_TOKEN", TOKEN)
     with tls_space(tmp_path, Private) as (space, url, certificate), stand_in_space(kind=Private) as plain:
         plain_network.setenv("SSL_CERT_FILE", str(certificate))
@@ -297,7 +297,7 @@ def test_the_token_goes_to_no_other_host_and_not_over_plain_http(tmp_path, plain
         assert space.handler.tokens == plain.handler.tokens == [None, None]
 
 
-def test_a_private_space_without_the_token_is_not_called_waking_up(tmp_path, plain_network, capfd):
+def test_a_private_space_without_a_token_is_not_reported_as_waking_up(tmp_path, plain_network, capfd):
     with tls_space(tmp_path, Private) as (_, url, certificate), http_server(hub(url, private=True)) as hub_url:
         plain_network.setenv("SSL_CERT_FILE", str(certificate))
         plain_network.setattr("huggingface_hub.constants.ENDPOINT", hub_url)
@@ -310,7 +310,7 @@ def test_a_private_space_without_the_token_is_not_called_waking_up(tmp_path, pla
 
 @pytest.mark.parametrize("status", [401, 403, 404])
 @pytest.mark.parametrize("who", ["Hub", "Space"])
-def test_a_refusal_is_said_to_the_operator(status, who, plain_network, capfd):
+def test_an_access_error_is_logged_for_the_operator(status, who, plain_network, capfd):
     class Refusing(BaseHTTPRequestHandler):
         def do_POST(self):
             self.rfile.read(int(self.headers["Content-Length"]))
@@ -330,7 +330,7 @@ def test_a_refusal_is_said_to_the_operator(status, who, plain_network, capfd):
     "stage, told",
     [("PAUSED", NOT_SET_UP), ("RUNTIME_ERROR", NOT_SET_UP), ("BUILD_ERROR", NOT_SET_UP), ("BUILDING", WAKING_UP)],
 )
-def test_a_space_that_does_not_start_by_itself_is_said_to_the_operator(stage, told, plain_network, capfd):
+def test_a_space_that_needs_a_restart_is_logged_for_the_operator(stage, told, plain_network, capfd):
     with http_server(hub("", stage=stage)) as hub_url:
         plain_network.setattr("huggingface_hub.constants.ENDPOINT", hub_url)
         assert_told(client_of("owner/name"), told)
@@ -356,7 +356,7 @@ def redirecting(status: int, to: str):
 
 
 @pytest.mark.parametrize("status", [301, 302, 307, 308])
-def test_a_redirection_to_https_is_followed_once_and_for_all(status, tmp_path, plain_network):
+def test_a_redirect_to_https_is_followed_and_remembered(status, tmp_path, plain_network):
     with tls_space(tmp_path, StandInSpace) as (_, url, certificate):
         plain_network.setenv("SSL_CERT_FILE", str(certificate))
         handler = redirecting(status, url)
@@ -367,20 +367,20 @@ def test_a_redirection_to_https_is_followed_once_and_for_all(status, tmp_path, p
     assert handler.asked == 1
 
 
-def test_a_redirection_to_another_host_is_said_to_the_operator(capfd):
+def test_a_redirect_to_another_host_is_logged_for_the_operator(capfd):
     with stand_in_space() as other, http_server(redirecting(301, url_of(other))) as url:
         assert_told(client_of(url.replace("127.0.0.1", "localhost")), NOT_SET_UP)
         assert other.handler.calls == 0
     assert "redirects to http://127.0.0.1" in capfd.readouterr().err
 
 
-def test_a_certificate_that_is_not_trusted_is_said_to_the_operator(tmp_path, capfd):
+def test_an_untrusted_certificate_is_logged_for_the_operator(tmp_path, capfd):
     with tls_space(tmp_path, StandInSpace) as (_, url, _):
         assert_told(client_of(url), NOT_SET_UP)
     assert "SSL_CERT_FILE" in capfd.readouterr().err
 
 
 @pytest.mark.parametrize("name", ["http://[", "https://", "http://host:port", "ftp://host", "owner", "http://a b"])
-def test_an_address_that_is_none_is_named_at_the_start(name):
+def test_an_invalid_address_is_reported_at_start(name):
     with pytest.raises(ValueError, match=r"^TAGGER_SPACE is "):
         create_app({"TAGGER_SPACE": name})

@@ -58,7 +58,7 @@ def test_the_thresholds_of_the_folder_decide(tagger):
     assert names(tagger.tag("gradient", "")) == ["deep-learning"]
 
 
-def test_never_no_tag(tagger):
+def test_at_least_one_tag(tagger):
     """No word is known, so every tag has the same probability: pandas comes nearest its lower threshold."""
     assert names(tagger.tag("words", "that the model never met")) == ["pandas"]
 
@@ -126,7 +126,7 @@ def test_long_text_is_truncated_not_refused(tagger):
 
 
 @pytest.mark.parametrize("text", ["\0", "\U0001f600", "‮ abc", "e\u0301", "<b>", "\ufeff"])
-def test_odd_characters_are_text_like_any_other(tagger, text):
+def test_unusual_characters_are_accepted(tagger, text):
     assert names(tagger.tag("python", text)) == ["python"]
 
 
@@ -140,7 +140,7 @@ def test_an_empty_question_is_a_value_error_that_names_it(tagger):
 @pytest.mark.parametrize(
     "name", ["model_quantized.onnx", "tokenizer.json", "tag_types_encoded.json", "thresholds.json"]
 )
-def test_a_missing_file_is_named(folder, name):
+def test_a_missing_file_is_reported(folder, name):
     (folder / name).unlink()
     with pytest.raises(ModelFolderError, match=f"{name} missing.*TAGGER_MODEL"):
         Tagger(folder)
@@ -170,14 +170,14 @@ def test_a_missing_file_is_named(folder, name):
         ("thresholds.json", json.dumps({"per_tag": THRESHOLDS, "calibration": {"slope": 1, "threshold": 1}})),
     ],
 )
-def test_a_damaged_file_is_named_in_one_line(folder, name, content):
+def test_a_damaged_file_is_reported_in_one_line(folder, name, content):
     (folder / name).write_text(content, encoding="utf-8")
     with pytest.raises(ModelFolderError, match=name) as caught:
         Tagger(folder)
     assert "\n" not in str(caught.value)
 
 
-def test_a_tag_list_of_another_model_is_refused(folder):
+def test_a_tag_list_of_another_model_is_rejected(folder):
     write_json(folder / "tag_types_encoded.json", {tag: index for index, tag in enumerate(TAGS[:-1])})
     write_json(folder / "thresholds.json", {"per_tag": dict.fromkeys(TAGS[:-1], 0.5)})
     with pytest.raises(ModelFolderError, match=f"gives {len(TAGS)} labels.*names {len(TAGS) - 1} tags"):
@@ -191,7 +191,7 @@ def test_an_answer_splits_the_tags_and_says_whether_they_fit(tagger):
     assert answer["fits"]
 
 
-def test_a_model_less_sure_than_it_must_be_says_that_no_tag_fits(tagger, folder):
+def test_below_min_confidence_no_tag_fits(tagger, folder):
     thresholds = json.loads((folder / "thresholds.json").read_text())
     write_json(folder / "thresholds.json", thresholds | {"min_confidence": 1.0})
     assert not Tagger(folder).answer("python csv", "")["fits"]
@@ -201,7 +201,7 @@ def test_a_model_less_sure_than_it_must_be_says_that_no_tag_fits(tagger, folder)
     "title, description",
     [("python", ""), ("", "  gradient\n\nin layers "), ("my python", "word " * 200), ("\u202e \U0001f600", "x")],
 )
-def test_an_explanation_gives_the_texts_back_with_a_weight_for_each_word_that_carried(tagger, title, description):
+def test_an_explanation_returns_the_texts_with_the_weights_of_their_words(tagger, title, description):
     explanation = explain_tags(tagger, title, description)
     assert "".join(piece["text"] for piece in explanation["title"]) == title.strip()
     assert "".join(piece["text"] for piece in explanation["description"]) == description.strip()
@@ -216,7 +216,7 @@ def carried(pieces):
     return [(piece["text"], piece["tag"], piece["weight"]) for piece in pieces]
 
 
-def test_an_explanation_names_the_words_that_carried_each_tag(tagger):
+def test_an_explanation_names_the_words_that_led_to_each_tag(tagger):
     explanation = explain_tags(tagger, "my python", "gradient in a csv")
     assert carried(explanation["title"]) == [("my ", None, 0), ("python", "python", 1)]
     assert carried(explanation["description"]) == [
@@ -226,7 +226,7 @@ def test_an_explanation_names_the_words_that_carried_each_tag(tagger):
     ]
 
 
-def test_the_weightier_words_are_found_in_a_long_text_too(tagger):
+def test_the_decisive_words_of_a_long_text_are_found(tagger):
     explanation = explain_tags(tagger, "python", "and so on " * 8 + "gradient")
     assert carried(explanation["title"]) == [("python", "python", 1)]
     assert carried(explanation["description"])[-1] == ("gradient", "deep-learning", 1)
@@ -243,7 +243,7 @@ def test_no_tag_fits_a_question_without_what_the_model_reads(folder):
     assert Tagger(folder).answer("", "python")["fits"]
 
 
-def test_what_the_model_does_not_read_carries_nothing(folder):
+def test_fields_that_the_model_does_not_read_get_no_weight(folder):
     read_descriptions_only(folder)
     explanation = explain_tags(Tagger(folder), "python", "gradient")
     assert carried(explanation["title"]) == [("python", None, 0)]

@@ -41,7 +41,7 @@ def stopped(folder):
     return str(stop.value)
 
 
-def test_the_page_describes_the_questions(folder):
+def test_the_report_describes_the_questions(folder):
     page = run(folder)
     assert "Valid: ques_details.csv, ques_filtered.csv, tag_types_encoded.json, split.csv" in page
     assert "- 200 questions, " in page and "asked from 2023-01-" in page
@@ -50,7 +50,7 @@ def test_the_page_describes_the_questions(folder):
     assert (folder / "reports" / "tag_frequencies.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_what_looks_odd_is_counted_with_an_example(folder):
+def test_suspicious_rows_are_counted_with_an_example(folder):
     questions = pd.read_csv(folder / "ques_details.csv")
     questions.loc[3, "title"] = "x" * 200
     questions.loc[4, "url"] = "question-4"
@@ -75,14 +75,14 @@ def test_what_looks_odd_is_counted_with_an_example(folder):
         ("ques_details.csv", "\n", ",x\n", "ques_details.csv, line"),
     ],
 )
-def test_a_broken_file_is_named_with_row_and_column(folder, name, old, new, complaint):
+def test_an_invalid_file_is_reported_with_row_and_column(folder, name, old, new, complaint):
     text = (folder / name).read_text()
     assert old in text
     (folder / name).write_text(text.replace(old, new, 1))
     assert complaint in stopped(folder)
 
 
-def test_headers_as_people_write_them_are_read_and_said(folder, capsys):
+def test_header_variants_are_accepted_and_reported(folder, capsys):
     path = folder / "ques_details.csv"
     header, rows = path.read_text().split("\n", 1)
     path.write_text(f"{header.replace(',', ', ').title()},,\n{rows}")
@@ -106,12 +106,12 @@ def test_headers_as_people_write_them_are_read_and_said(folder, capsys):
         (b'{"site": "a", "source": "b", "retrieved": 1, "licence": "c"}', "SOURCE.json: retrieved missing"),
     ],
 )
-def test_a_broken_source_is_named(folder, content, complaint):
+def test_an_invalid_source_is_reported(folder, content, complaint):
     (folder / "SOURCE.json").write_bytes(content)
     assert complaint in stopped(folder)
 
 
-def test_the_source_is_told(folder):
+def test_the_source_is_reported(folder):
     write_source(folder / "ques_details.csv", "https://site.example", "question pages")
     assert "From https://site.example, question pages, 2" in run(folder)
 
