@@ -66,13 +66,11 @@ Write a question as you would ask it. Of the {tags} tags it knows, the model sug
 
 PRIVACY = "Nothing that you write is stored on the server. Your last questions are kept in this browser only."
 
+STYLES = ["colours.css", "answer.css"]
 CSS = """
-.gradio-container {
-  --accent: #4f46e5; --muted: #555b6e; --bar: #e4e6f0; --tag: #e7e8fd; --tag-text: #3730a3;
-}
-.dark .gradio-container, .dark.gradio-container {
-  --accent: #818cf8; --muted: #b4bbce; --bar: #2b3044; --tag: #2b2f5b; --tag-text: #d3d7ff;
-}
+/* Gradio chooses between light and dark by a class. */
+body { color-scheme: light; }
+body.dark { color-scheme: dark; }
 .gradio-container > .main { max-width: 1080px !important; padding-inline: 1rem !important; }
 footer, footer button { color: var(--body-text-color) !important; }
 #intro h1 { margin-bottom: .2em; }
@@ -299,9 +297,12 @@ def make_theme():
         primary_hue="indigo", font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"]
     ).set(
         background_fill_primary="*neutral_50",
-        button_primary_background_fill="*primary_600",
-        button_primary_background_fill_hover="*primary_700",
-        button_primary_background_fill_hover_dark="*primary_700",
+        button_primary_background_fill="var(--accent)",
+        button_primary_background_fill_dark="var(--accent)",
+        button_primary_background_fill_hover="var(--accent-hover)",
+        button_primary_background_fill_hover_dark="var(--accent-hover)",
+        button_primary_text_color="var(--on-accent)",
+        button_primary_text_color_dark="var(--on-accent)",
         block_title_text_color="*primary_700",
         block_label_text_color="*primary_700",
         block_info_text_color="*neutral_600",
@@ -335,7 +336,7 @@ def main(argv: list[str] | None = None) -> None:
             server_port=args.port,
             theme=make_theme(),
             css=CSS,
-            css_paths=Path(__file__).with_name("answer.css"),
+            css_paths=[Path(__file__).with_name(name) for name in STYLES],
             ssr_mode=False,
             show_error=False,
             state_session_capacity=MAX_SESSIONS,

@@ -1,18 +1,26 @@
 """axe-core (https://github.com/dequelabs/axe-core) in a real browser finds nothing serious on any page of both apps."""
 
 import os
+import re
 import sys
 from pathlib import Path
 
 import pytest
 from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support import expected_conditions as expected
 
-from tests.test_apps import QUESTION, form, form_server, free_port, space, space_folder, wait_for  # noqa: F401
+from app import CSS
+from tests.test_apps import QUESTION, ROOT, form, form_server, free_port, space, space_folder, wait_for  # noqa: F401
 
 AXE = Path(sys.prefix) / "axe.min.js"
 SIZES, SCHEMES = {"phone": 360, "desktop": 1400}, ("light", "dark")
 SERIOUS = {"serious", "critical"}
+COLOURS = """
+const style = (selector) => getComputedStyle(document.querySelector(selector));
+return [style("#suggested .tag").backgroundColor, style("#suggested .tag").color, style("#suggested .bar").fill,
+        style(".note").color, style("#question button, #ask").backgroundColor];
+"""
 
 
 @pytest.fixture(params=[(size, scheme) for size in SIZES for scheme in SCHEMES], ids="-".join)
@@ -102,3 +110,20 @@ def test_the_gradio_page_in_every_state(space, screen):  # noqa: F811
     screen.find_element(By.ID, "why").click()
     wait_for(screen, expected.presence_of_element_located((By.CSS_SELECTOR, "#words mark")))
     check_page(screen, "gradio-answer")
+
+
+def test_both_apps_have_the_same_colours(form, space, screen):  # noqa: F811
+    colours = []
+    for url in (form, f"{space}/?__theme={screen.tag_scheme}"):
+        screen.get(url)
+        field = (By.CSS_SELECTOR, "input#title, #title :is(input, textarea)")
+        wait_for(screen, expected.element_to_be_clickable(field)).send_keys(QUESTION["title"], Keys.ENTER)
+        wait_for(screen, expected.presence_of_element_located((By.ID, "suggested")))
+        colours.append(screen.execute_script(COLOURS))
+    assert colours[0] == colours[1]
+
+
+def test_colours_are_defined_in_one_file():
+    styles = {path.name: path for folder in ("deployment", "webapp") for path in (ROOT / folder).rglob("*.css")}
+    texts = {name: path.read_text(encoding="utf-8") for name, path in styles.items()} | {"app.py": CSS}
+    assert [name for name, text in texts.items() if re.search("#[0-9a-f]{3}|rgb|hsl", text)] == ["colours.css"]

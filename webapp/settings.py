@@ -33,7 +33,9 @@ NUMBERS: dict[str, tuple[Callable, str]] = {
     "TAGGER_IN_FLIGHT": (int, "a whole number"),
     "TAGGER_PROXIES": (int, "a whole number"),
 }
-ANSWER_FILES = Path(__file__).parents[1] / "deployment"  # of answer.html and answer.css, shared with the Gradio app
+ANSWER_FILES = (
+    Path(__file__).parents[1] / "deployment"
+)  # of answer.html, answer.css and colours.css, shared with the Gradio app
 
 
 def read_settings(config: Mapping[str, object] | None = None) -> dict[str, Any]:

@@ -75,9 +75,10 @@ def tag_question() -> str | tuple:
         return page, error.code, {"Retry-After": str(retry_after)} if retry_after else {}
 
 
-@pages.get("/answer.css")
-def answer_css() -> Response:
-    return send_from_directory(ANSWER_FILES, "answer.css")
+@pages.get("/<any(answer, colours):name>.css")
+def shared_style(name: str) -> Response:
+    """Send a style sheet of the Gradio app, which this one uses as well."""
+    return send_from_directory(ANSWER_FILES, f"{name}.css")
 
 
 @pages.get("/healthz")
