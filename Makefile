@@ -125,13 +125,14 @@ $(DATA)/ques_details.csv: $(SITE_SOURCES) $(wildcard scraper/*.py) | .venv/insta
 	$(PY) scraper/question_url_scraper.py --site $$site --workers 2 --delay 0 --output $(DATA)/ques_urls.csv --force; \
 	$(PY) scraper/question_details_scraper.py --workers 2 --delay 0 --input $(DATA)/ques_urls.csv --output $@ --force
 
-$(DATA)/split.csv: $(DATA)/ques_details.csv training/filter_tags.py training/splits.py data/duplicates.py
+$(DATA)/split.csv: $(DATA)/ques_details.csv $(addprefix training/,filter_tags.py tags.py splits.py) data/duplicates.py
 	$(PY) training/filter_tags.py --data-dir $(DATA) --min-frequency 0.02 --force
 
-$(MODELS)/tfidf-baseline/thresholds.json: $(DATA)/split.csv training/baseline.py training/thresholds.py
+$(MODELS)/tfidf-baseline/thresholds.json: $(DATA)/split.csv $(addprefix training/,baseline.py tfidf.py thresholds.py)
 	$(PY) training/baseline.py $(WHERE) --force
 
-TRAINING := $(addprefix training/,finetune.py model.py losses.py questions.py checkpoints.py thresholds.py backbones.py)
+TRAINING := $(addprefix training/,finetune.py trainers.py results.py recipes.py model.py losses.py questions.py \
+	checkpoints.py thresholds.py backbones.py)
 COMPARING := data/markdown.py onnx_export/compare.py $(wildcard onnx_export/evaluation/*.py)
 COMPARING += $(addprefix training/,metrics.py calibration.py)
 $(MODELS)/$(MODEL)/run.json: $(DATA)/split.csv $(TRAINING) $(wildcard deployment/tagging/*.py)

@@ -25,9 +25,12 @@ from data.options import add_folder_options
 from tagging.console import run_script
 from tagging.encoding import FIELDS
 from tagging.options import at_least_one, script_parser, text_length
-from training import finetune
 from training.backbones import find_backbone
+from training.options import add_backbone_option
 from training.questions import Part, read_part
+from training.recipes import Settings
+from training.trainers import longest_input, make_dataset
+from training.trainers import make_trainer as recipe_trainer
 
 ROUNDS = 2
 MIN_SHARE = 0.9  # of the speed of the bare loop
@@ -38,11 +41,10 @@ def make_trainer(args: argparse.Namespace, folder: Path, train: Part, defaults: 
     """Return finetune.py's Trainer without evaluation and checkpoints, or one with Trainer's default settings."""
     from transformers import EarlyStoppingCallback, TrainingArguments
 
-    options = finetune.parse_args(
-        ["--model", args.model, "--epochs", "1", "--consistency", "0", "--learning-rate", "1e-5",
-         "--max-length", str(args.max_length), "--batch-size", str(args.batch_size)]
-    )  # fmt: skip
-    trainer = finetune.make_trainer(options, 42, folder, find_backbone(args.model), train, train)
+    settings = Settings(
+        args.model, max_length=args.max_length, batch_size=args.batch_size, epochs=1, consistency=0, learning_rate=1e-5
+    )
+    trainer = recipe_trainer(settings, settings.seed, folder, find_backbone(args.model), train, train)
     trainer.remove_callback(EarlyStoppingCallback)
     trainer.args.eval_strategy = trainer.args.save_strategy = "no"
     if not defaults:
@@ -123,9 +125,7 @@ def report(
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser = script_parser(__doc__)
-    parser.add_argument(
-        "--model", default="all-minilm-l6-v2", help="backbone: a name, a local folder or a Hub id, as for finetune.py"
-    )
+    add_backbone_option(parser, default="all-minilm-l6-v2")
     add_folder_options(parser, data_dir="folder of the output of filter_tags.py")
     parser.add_argument("--max-length", type=text_length, default=256, help="maximum tokens of title and description")
     parser.add_argument("--batch-size", type=at_least_one, default=16, help="number of questions per update")
@@ -138,8 +138,7 @@ def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
     try:
         train = read_part(args.data_dir, "train")
-        options = finetune.parse_args(["--model", args.model, "--max-length", str(args.max_length)])
-        args.max_length = finetune.longest_input(options, find_backbone(args.model))
+        args.max_length = longest_input(Settings(args.model, max_length=args.max_length), find_backbone(args.model))
     except ValueError as error:
         sys.exit(str(error))
     train = train.take(np.arange(min(len(train), args.questions)))
@@ -147,7 +146,7 @@ def main(argv: list[str] | None = None) -> None:
         taken: dict[str, float] = {}
         for _ in range(ROUNDS):
             ours, defaults = (make_trainer(args, Path(folder), train, defaults=way) for way in (False, True))
-            tokenizing = seconds(partial(finetune.make_dataset, ours.processing_class, train, FIELDS))
+            tokenizing = seconds(partial(make_dataset, ours.processing_class, train, FIELDS))
             methods = {"bare loop": bare_loop(ours), "finetune.py": ours.train, "Trainer's defaults": defaults.train}
             taken = {name: min(seconds(run), taken.get(name, math.inf)) for name, run in methods.items()}
     lines = report(args, len(train), taken, tokenizing, {"finetune.py": ours, "Trainer's defaults": defaults})

@@ -27,7 +27,6 @@ from benchmarks.measure import add_output_option, fastest, seconds, write_report
 from data.files import require
 from data.markdown import markdown_table
 from data.options import add_folder_options, add_trained_model_option
-from onnx_export.export import pytorch_scorer
 from tagging.console import run_script
 from tagging.decision import sigmoid
 from tagging.encoding import encode
@@ -207,6 +206,8 @@ def main(argv: list[str] | None = None) -> None:
     except ValueError as error:
         sys.exit(f"cannot benchmark: {error}")
     questions = list(zip(validation.titles, validation.descriptions, strict=True))[: args.questions]
+    from training.model import pytorch_scorer  # here, so that --help need not load torch
+
     optimum = optimum_scorer(folder)
     rivals = {
         "PyTorch fp32": pytorch_scorer(folder),

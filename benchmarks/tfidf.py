@@ -19,10 +19,10 @@ from data.markdown import markdown_table
 from data.options import add_folder_options
 from tagging.console import run_script
 from tagging.options import script_parser
-from training.ablate import choose
-from training.baseline import TfidfTagger, fit
 from training.metrics import MAIN_FIGURES, tagging_metrics
 from training.questions import Part, read_part
+from training.tfidf import TfidfTagger, fit
+from training.thresholds import suggest_by_halves
 
 LIBLINEAR = {"dual": False, "tol": 1e-4}  # scikit-learn's defaults for this solver
 MAX_SECONDS = 60
@@ -41,7 +41,8 @@ def train_and_evaluate(train: Part, validation: Part, **settings) -> tuple[float
     tagger = TfidfTagger(fit(train, **settings))
     took = time.perf_counter() - started
     probabilities = tagger.raw_probabilities(validation.titles, validation.descriptions)
-    return took, tagging_metrics(validation.targets, choose(validation, probabilities), probabilities)
+    suggested = suggest_by_halves(validation.targets, probabilities, validation.tags)
+    return took, tagging_metrics(validation.targets, suggested, probabilities)
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:

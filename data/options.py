@@ -3,6 +3,8 @@
 import argparse
 from pathlib import Path
 
+DEFAULT_BACKBONE = "distilroberta-base"
+
 
 def add_folder_options(
     parser: argparse.ArgumentParser,
@@ -20,6 +22,6 @@ def add_trained_model_option(parser: argparse.ArgumentParser, last_step: str) ->
     """Add ``--model``, a trained model on which the script ``last_step`` has been run."""
     parser.add_argument(
         "--model",
-        default="distilroberta-base",
+        default=DEFAULT_BACKBONE,
         help=f"trained model: folder name in --models-dir, or Hub id of the backbone; run {last_step} on it first",
     )

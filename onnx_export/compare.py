@@ -33,10 +33,10 @@ from tagging.files import atomic_path
 from tagging.model_folder import ModelFolderError
 from tagging.options import add_force_option, script_parser
 from tagging.tagger import Tagger
-from training.baseline import NAME as BASELINE
-from training.baseline import TfidfTagger
 from training.metrics import frequency_thirds
 from training.questions import Part, check_fields, data_hash, read_part
+from training.tfidf import NAME as BASELINE
+from training.tfidf import TfidfTagger
 
 PRECISIONS = {"fp32": "model.onnx", "int8": "model_quantized.onnx"}
 DECIDING = ("tokenizer.json", "tag_types_encoded.json", "thresholds.json")  # beside the model's own file

@@ -10,7 +10,6 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +19,6 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this folder's mo
 from data.files import ONNX_FILES, refuse_overwrite, remove_results, require
 from data.options import add_folder_options, add_trained_model_option
 from tagging.console import run_script
-from tagging.encoding import encode, load_tokenizer
 from tagging.model_folder import read_fields
 from tagging.options import add_force_option, script_parser
 from tagging.tagger import Tagger
@@ -44,29 +42,10 @@ def export(folder: Path, output: Path) -> None:
         shutil.copyfile(folder / name, output / name)
 
 
-def pytorch_scorer(folder: Path) -> Callable[[str, str], np.ndarray]:
-    """Return a function from (title, description) to the PyTorch model's logits, an array of shape (num_labels,)."""
-    import torch
-
-    from training.model import load_trained, takes_token_types
-
-    model = load_trained(folder)
-    tokenizer, _ = load_tokenizer(folder / "tokenizer.json")
-    fields = read_fields(folder / "thresholds.json")
-
-    @torch.inference_mode()
-    def score(title: str, description: str) -> np.ndarray:
-        encoding = encode(tokenizer, [title], [description], fields)[0]
-        inputs = {"input_ids": encoding.ids, "attention_mask": encoding.attention_mask}
-        if takes_token_types(model.config):
-            inputs["token_type_ids"] = encoding.type_ids
-        return model(**{name: torch.tensor([ids]) for name, ids in inputs.items()}).logits[0].numpy()
-
-    return score
-
-
 def largest_difference(folder: Path, exported: Path, part: Part) -> float:
     """Return the largest absolute difference of a logit, ONNX one by one and in padded batches against PyTorch."""
+    from training.model import pytorch_scorer
+
     expected = np.stack(list(map(pytorch_scorer(folder), part.titles, part.descriptions)))
     tagger = Tagger(exported, "model.onnx")
     return max(

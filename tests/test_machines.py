@@ -20,7 +20,8 @@ from scraper.csv_store import CsvStore
 from tagging.cpus import usable_cpus
 from tagging.locks import sole_writer
 from tests.tiny_model import build_model_folder
-from training import finetune
+from training import trainers
+from training.recipes import Settings
 
 MANY = 64
 
@@ -107,8 +108,8 @@ def test_training_uses_only_the_usable_cores(monkeypatch, tmp_path):
 
     before = torch.get_num_threads()
     torch.set_num_threads(2)
-    monkeypatch.setattr(finetune, "usable_cpus", lambda: 1)
-    finetune.training_arguments(finetune.parse_args([]), 0, tmp_path)
+    monkeypatch.setattr(trainers, "usable_cpus", lambda: 1)
+    trainers.training_arguments(Settings(), 0, tmp_path)
     threads = torch.get_num_threads()
     torch.set_num_threads(before)
     assert threads == 1

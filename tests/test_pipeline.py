@@ -30,6 +30,7 @@ from training import ablate, baseline, filter_tags, finetune, recipes
 from training.checkpoints import newest_checkpoint
 from training.metrics import tagging_metrics
 from training.questions import read_part
+from training.trainers import make_trainer
 
 ARCHITECTURES = ["distilroberta-base", "roberta-base", "bert-base-uncased"]
 QUICK = ["--epochs", "2", "--batch-size", "8", "--learning-rate", "0.01", "--max-length", "64"]
@@ -286,9 +287,9 @@ def test_variants_without_input_are_left_out_of_the_ablation(data_dir, capsys):
 
 def test_the_encoder_is_frozen_in_the_first_phase_and_nothing_stops_it_early(data_dir, backbones, tmp_path):
     command = ["--model", str(backbones["roberta-base"]), "--recipe", "reference", *QUICK, "--patience", "1"]
-    args = finetune.parse_args([*command, "--epochs", "1", "--head-learning-rate", "0.1"])
+    settings = finetune.settings_of(finetune.parse_args([*command, "--epochs", "1", "--head-learning-rate", "0.1"]))
     parts = read_part(data_dir, "train"), read_part(data_dir, "validation")
-    frozen = finetune.make_trainer(args, 42, tmp_path / "frozen", backbones["roberta-base"], *parts, "frozen", 0.1)
+    frozen = make_trainer(settings, 42, tmp_path / "frozen", backbones["roberta-base"], *parts, "frozen", 0.1)
     before = {name: weights.clone() for name, weights in frozen.model.state_dict().items()}
     frozen.train()
     after = frozen.model.state_dict()
@@ -296,7 +297,7 @@ def test_the_encoder_is_frozen_in_the_first_phase_and_nothing_stops_it_early(dat
     assert changed == {name for name in before if name.startswith("classifier.")}
     assert not any(isinstance(callback, EarlyStoppingCallback) for callback in frozen.callback_handler.callbacks)
 
-    whole = finetune.make_trainer(args, 42, tmp_path / "whole", backbones["roberta-base"], *parts)
+    whole = make_trainer(settings, 42, tmp_path / "whole", backbones["roberta-base"], *parts)
     assert all(weights.requires_grad for weights in whole.model.parameters())
     rates = {group["lr"] for group in whole.optimizer.param_groups}
     assert (min(rates), max(rates)) == (pytest.approx(0.001), pytest.approx(0.01))
@@ -381,7 +382,7 @@ def test_training_resumes_after_a_kill(data_dir, backbones, tmp_path):
 
     refused = subprocess.run(command, capture_output=True, text=True)
     assert refused.returncode == 1
-    assert refused.stderr.strip().endswith("give --resume to go on with it, or --force to start anew")
+    assert refused.stderr.strip().endswith("give --resume to continue, or --force to start over")
     refused = subprocess.run([*command, "--resume", "--seed", "1"], capture_output=True, text=True)
     assert "other options, data or versions" in refused.stderr
     history = folder / "checkpoints/seed-42/history.json"  # marked, to see that a finished run is not trained again
@@ -391,7 +392,7 @@ def test_training_resumes_after_a_kill(data_dir, backbones, tmp_path):
     (cut[0] / "trainer_state.json").unlink()
     resumed = subprocess.run([*command, "--resume"], capture_output=True, text=True)
     assert resumed.returncode == 0, resumed.stderr
-    assert "checkpoint-999 not whole, removed; going on from checkpoint-" in resumed.stdout
+    assert "checkpoint-999 incomplete, removed; resuming from checkpoint-" in resumed.stdout
     log = pd.read_csv(folder / "training_log.csv")
     assert log["epoch"].tolist() == [1, 2, 3, 4] * 2
     assert log["seed"].tolist() == [42] * 4 + [43] * 4

@@ -16,9 +16,9 @@ from data.duplicates import (
 )
 from data.files import QUESTION_COLUMNS, read_questions, write_questions
 from training import filter_tags
-from training.filter_tags import frequent_tags, keep_tags
 from training.questions import FILES, read_part
 from training.splits import random_split
+from training.tags import frequent_tags, keep_tags
 
 
 def test_rare_tags_are_those_below_the_whole_part_of_the_share():

@@ -12,7 +12,6 @@ from safetensors.torch import save_file
 from transformers import BertConfig, Trainer, TrainingArguments
 
 from tagging.decision import DecisionRule, sigmoid, suggest
-from training import finetune
 from training.calibration import expected_calibration_error
 from training.checkpoints import newest_checkpoint, remove_half_written
 from training.losses import LOSSES, divergence
@@ -21,7 +20,9 @@ from training.model import QuestionTagger, layer_depths
 from training.provenance import commit, describe_backbone
 from training.questions import Part, check_fields
 from training.reference import OneCycleTrainer, rates_by_depth
+from training.results import plot_log
 from training.thresholds import best_f1_threshold, tune_thresholds
+from training.trainers import make_optimizer
 
 
 def test_best_threshold_is_the_best_of_all_cuts():
@@ -130,7 +131,7 @@ def test_weights_decay_but_biases_and_normalizations_do_not(model, tmp_path):
     trainer = Trainer(model, TrainingArguments(str(tmp_path), weight_decay=0.3, report_to="none", use_cpu=True))
     transformers_own = trainer.create_optimizer()
     rates = {name: 1e-3 if name.startswith("classifier") else 1e-4 for name, _ in model.named_parameters()}
-    ours = finetune.make_optimizer(trainer, rates, weight_decay=0.3)
+    ours = make_optimizer(trainer, rates, weight_decay=0.3)
 
     def decay(optimizer):
         names = {id(weights): name for name, weights in model.named_parameters()}
@@ -153,7 +154,7 @@ def test_layers_are_counted_from_the_input(model):
 @pytest.mark.parametrize("updates", [1, 4, 5, 100])
 def test_a_one_cycle_schedule_rises_and_falls(updates, model, tmp_path):
     trainer = OneCycleTrainer(model, TrainingArguments(str(tmp_path), report_to="none", use_cpu=True))
-    trainer.optimizer = finetune.make_optimizer(trainer, rates_by_depth(model, 1e-2), weight_decay=0)
+    trainer.optimizer = make_optimizer(trainer, rates_by_depth(model, 1e-2), weight_decay=0)
     schedule = trainer.create_scheduler(updates)
     rates = []
     for _ in range(updates):
@@ -185,7 +186,7 @@ def test_questions_without_what_is_read_are_refused_but_for_a_few(blank):
 @pytest.mark.parametrize("loss", LOSSES)
 def test_the_curve_names_the_loss_that_was_trained(loss, consistency, trained_on):
     log = pd.DataFrame({"seed": 42, "epoch": [1, 2], "train_loss": [2, 1], "validation_loss": [3, 2], "f1_micro": 0.5})
-    axes = finetune.plot_log(log, loss, consistency, "a model").axes[0]
+    axes = plot_log(log, loss, consistency, "a model").axes[0]
     shown = [text.get_text() for text in axes.get_legend().get_texts()]
     assert shown[:2] == [f"training: {trained_on.format(loss)}", f"validation: {loss}"]
     assert axes.get_ylabel() == "loss"

@@ -15,6 +15,7 @@ import sys
 import tempfile
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -25,26 +26,18 @@ from data.files import refuse_foreign, write_json, write_report
 from data.markdown import markdown_table
 from data.options import add_folder_options
 from tagging.console import run_script
-from tagging.decision import DecisionRule, sigmoid, suggest
+from tagging.decision import sigmoid
 from tagging.files import atomic_path
 from tagging.model_folder import read_json
-from tagging.options import (
-    add_force_option,
-    at_least_one,
-    learning_rate,
-    loss_weight,
-    positive,
-    script_parser,
-    seed_number,
-    text_length,
-)
-from training import finetune
+from tagging.options import add_force_option, script_parser
 from training.backbones import BackboneError, find_backbone
-from training.baseline import TfidfTagger, fit
 from training.metrics import MAIN_FIGURES, interval, resample, tagging_metrics
+from training.options import add_backbone_option, add_training_options
 from training.questions import Part, check_fields, data_hash, read_part
-from training.recipes import OURS, RECIPES, Recipe
-from training.thresholds import TUNINGS, one_half, one_threshold, tune_thresholds
+from training.recipes import HEAD_FACTOR, OURS, RECIPES, Recipe, Settings
+from training.tfidf import TfidfTagger, fit
+from training.thresholds import TUNINGS, one_half, one_threshold, suggest_by_halves
+from training.trainers import longest_input, make_optimizer, train_seed
 
 RECIPE = "the recipe"
 OPTIONS = ("epochs", "batch_size", "learning_rate", "max_length", "consistency", "seed")
@@ -73,7 +66,7 @@ def with_rates(trainer, choose_rate: Callable[[str, float], float]) -> None:
         name: choose_rate(name, rates.get(id(weights), encoder)) for name, weights in trainer.model.named_parameters()
     }
     decay = max(group["weight_decay"] for group in groups)
-    trainer.optimizer = finetune.make_optimizer(trainer, chosen, decay)
+    trainer.optimizer = make_optimizer(trainer, chosen, decay)
 
 
 def one_learning_rate(trainer) -> None:
@@ -135,6 +128,12 @@ VARIANTS: dict[str, tuple[dict, str | None, Callable | None]] = {
 }
 
 
+def settings_of(args: argparse.Namespace) -> Settings:
+    """Return the settings of the recipe itself."""
+    options = {name: getattr(args, name) for name in ("model", *OPTIONS)}
+    return Settings(**options, head_learning_rate=HEAD_FACTOR * args.learning_rate)
+
+
 def recipe_of(name: str) -> Recipe:
     """Return the recipe that the variant ``name`` changes."""
     return RECIPES[VARIANTS[name][0].get("recipe", OURS)]
@@ -157,15 +156,15 @@ def shown(name: str, part: Part) -> Part:
 def train_variant(name: str, args: argparse.Namespace, backbone: Path, train: Part, validation: Part) -> np.ndarray:
     """Train the variant ``name`` and return its validation logits, shape (n, num_labels), of its best epoch."""
     differing, _, change = VARIANTS[name]
-    options = {name: getattr(args, name) for name in OPTIONS}
-    options["seed"] += differing.get("seed", 0)
-    options["max_length"] = min(int(differing.get("max_length", 1) * args.max_length), args.longest)
-    rates = ["--learning-rate", str(args.learning_rate)]
-    settings = finetune.parse_args(["--model", args.model, "--recipe", differing.get("recipe", OURS), *rates])
-    vars(settings).update(options)
+    settings = replace(
+        settings_of(args),
+        recipe=differing.get("recipe", OURS),
+        seed=args.seed + differing.get("seed", 0),
+        max_length=min(int(differing.get("max_length", 1) * args.max_length), args.longest),
+    )
     parts = shown(name, train), shown(name, validation)
     with tempfile.TemporaryDirectory(prefix="ablation-") as checkpoints:
-        trainer, _, _ = finetune.train_seed(
+        trainer, _, _ = train_seed(
             settings, settings.seed, Path(checkpoints), backbone, *parts, change or (lambda trainer: None)
         )
         trainer.args.group_by_length = False  # the rows in their order: the variants' are compared one by one
@@ -173,16 +172,6 @@ def train_variant(name: str, args: argparse.Namespace, backbone: Path, train: Pa
 
 
 # --- the scores, and what is made of them ---------------------------------------------------------------------------
-
-
-def choose(part: Part, probabilities: np.ndarray, tune: Callable = tune_thresholds) -> np.ndarray:
-    """Return the tags chosen in each half of ``part`` at the thresholds of the other, bool, shape (n, num_labels)."""
-    half = np.random.default_rng(0).permutation(len(part)) % 2 == 0
-    chosen = np.zeros_like(part.targets)
-    for scored in (half, ~half):
-        rule = DecisionRule.of(tune(part.targets[~scored], probabilities[~scored], part.tags), part.tags)
-        chosen[scored] = suggest(rule.probabilities(probabilities[scored]), rule.threshold)
-    return chosen
 
 
 def markdown(validation: Part, answers: dict[str, tuple[np.ndarray, np.ndarray]], setting: str) -> str:
@@ -211,20 +200,19 @@ def markdown(validation: Part, answers: dict[str, tuple[np.ndarray, np.ndarray]]
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser = script_parser(__doc__)
-    add = parser.add_argument
-    add("--model", default="distilroberta-base", help="backbone, as for training/finetune.py")
+    add_backbone_option(parser)
     add_folder_options(
         parser, data_dir="folder of the output of training/filter_tags.py", reports_dir="folder of the result"
     )
-    add("--variants", nargs="+", choices=list(VARIANTS), metavar="NAME",
-        help="the recipe and these; without it, every variant that finds something to read in the data")  # fmt: skip
-    add("--epochs", type=positive, default=3, help="number of epochs")
-    add("--batch-size", type=at_least_one, default=32, help="questions per optimizer step")
-    add("--learning-rate", type=learning_rate, default=1e-4, help="encoder's peak learning rate")
-    add("--max-length", type=text_length, default=256, help="tokens of title and description")
-    add("--consistency", type=loss_weight, default=1.0, help="weight of the consistency term")
-    add("--seed", type=seed_number, default=42, help="seed of the runs")
-    add_force_option(parser, "forget the scores of an earlier run")
+    parser.add_argument(
+        "--variants",
+        nargs="+",
+        choices=list(VARIANTS),
+        metavar="NAME",
+        help="variants to train beside the recipe; by default, all that the data supports",
+    )
+    add_force_option(parser, "overwrite the scores of an earlier run")
+    add_training_options(parser, epochs=3)
     return parser.parse_args(argv)
 
 
@@ -266,7 +254,10 @@ def variants(
             with atomic_path(scores) as temporary, temporary.open("wb") as file:
                 np.save(file, logits)
         probabilities = sigmoid(np.load(scores))
-        answers[name] = probabilities, choose(validation, probabilities, TUNINGS[recipe_of(name).tuning])
+        answers[name] = (
+            probabilities,
+            suggest_by_halves(validation.targets, probabilities, validation.tags, TUNINGS[recipe_of(name).tuning]),
+        )
     return answers
 
 
@@ -274,12 +265,13 @@ def without_training(logits: np.ndarray, train: Part, validation: Part) -> dict:
     """Return {name: (probabilities, chosen tags)} of what changes after the recipe's training, and of TF-IDF."""
     probabilities = sigmoid(logits)
     baseline = TfidfTagger(fit(train)).raw_probabilities(validation.titles, validation.descriptions)
+    suggested = partial(suggest_by_halves, validation.targets, tags=validation.tags)
     mixed = sigmoid((1 - MIXED_IN) * logits + MIXED_IN * np.log(baseline / (1 - baseline)))
     return {
-        "one threshold for all tags": (probabilities, choose(validation, probabilities, one_threshold)),
-        "threshold 0.5": (probabilities, choose(validation, probabilities, one_half)),
-        "TF-IDF and logistic regression": (baseline, choose(validation, baseline)),
-        f"{MIXED_IN:.0%} of its logits mixed in": (mixed, choose(validation, mixed)),
+        "one threshold for all tags": (probabilities, suggested(probabilities, tune=one_threshold)),
+        "threshold 0.5": (probabilities, suggested(probabilities, tune=one_half)),
+        "TF-IDF and logistic regression": (baseline, suggested(baseline)),
+        f"{MIXED_IN:.0%} of its logits mixed in": (mixed, suggested(mixed)),
     }
 
 
@@ -291,8 +283,8 @@ def main(argv: list[str] | None = None) -> None:
         train, validation = read_part(args.data_dir, "train"), read_part(args.data_dir, "validation")
         names = asked(args, train, validation)
         backbone = find_backbone(args.model)
-        longest = ["--max-length", str(2 * args.max_length)]  # of the variants
-        args.longest = finetune.longest_input(finetune.parse_args(["--model", args.model, *longest]), backbone)
+        doubled = replace(settings_of(args), max_length=2 * args.max_length)  # a variant reads so much
+        args.longest = longest_input(doubled, backbone)
         args.max_length = min(args.max_length, args.longest)
     except ValueError as error:
         sys.exit(str(error))

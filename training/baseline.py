@@ -9,7 +9,6 @@ It is the baseline of the comparison.
 
 import argparse
 import sys
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -19,77 +18,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this folder's mo
 from data.files import refuse_overwrite, write_json
 from data.options import add_folder_options
 from tagging.console import run_script
-from tagging.decision import DecisionRule, sigmoid
 from tagging.files import atomic_path
-from tagging.model_folder import read_rule, read_tags
 from tagging.options import add_force_option, script_parser
-from training.questions import Part, read_part
+from training.questions import read_part
+from training.tfidf import NAME, TfidfTagger, fit
 from training.thresholds import tune_thresholds
-
-NAME = "tfidf-baseline"
-ANALYZER = {"ngram_range": (1, 2), "sublinear_tf": True, "token_pattern": r"(?u)\b\w[\w+#.-]*\b"}  # keeps c++, k-means
-MAX_FEATURES = 100_000
-# Weak regularization suits short, sparse texts; the dual form is the fast one with fewer questions than terms.
-CLASSIFIER = {"C": 10, "solver": "liblinear", "dual": True, "tol": 0.1, "max_iter": 1000, "random_state": 0}
-
-
-class TfidfTagger:
-    """The baseline, made of the arrays that :func:`fit` returns. It has the interface of tagging.tagger.Tagger."""
-
-    tags: list[str]
-    rule: DecisionRule
-
-    def __init__(self, arrays: Mapping[str, np.ndarray]):
-        from sklearn.feature_extraction.text import TfidfVectorizer
-
-        self._vectorizer = TfidfVectorizer(vocabulary={term: i for i, term in enumerate(arrays["terms"])}, **ANALYZER)
-        self._vectorizer.idf_ = arrays["idf"]
-        self._coefficients, self._intercepts = arrays["coefficients"], arrays["intercepts"]
-
-    @classmethod
-    def load(cls, folder: Path) -> "TfidfTagger":
-        """Read the folder that this script wrote. Its model.npz holds numbers and words, no pickled objects."""
-        with np.load(folder / "model.npz", allow_pickle=False) as arrays:
-            tagger = cls(arrays)
-        tagger.tags = read_tags(folder / "tag_types_encoded.json")
-        tagger.rule = read_rule(folder / "thresholds.json", tagger.tags)
-        return tagger
-
-    def probabilities(self, titles: Sequence[str], descriptions: Sequence[str], batch_size: int = 1) -> np.ndarray:
-        """Return the tags' probabilities as shown, shape (n, num_labels), the same for every ``batch_size``."""
-        return self.rule.probabilities(self.raw_probabilities(titles, descriptions))
-
-    def raw_probabilities(self, titles: Sequence[str], descriptions: Sequence[str]) -> np.ndarray:
-        """Return the regressions' own probabilities, on which thresholds are tuned, shape (n, num_labels)."""
-        features = self._vectorizer.transform(_texts(titles, descriptions))
-        return sigmoid(features @ self._coefficients.T + self._intercepts)
-
-
-def _texts(titles: Sequence[str], descriptions: Sequence[str]) -> list[str]:
-    return [f"{title}\n{description}" for title, description in zip(titles, descriptions, strict=True)]
-
-
-def fit(train: Part, **settings) -> dict[str, np.ndarray]:
-    """Fit terms and idf (num_terms,), coefficients (num_labels, num_terms) and intercepts (num_labels,).
-
-    A tag that none or all of the training questions carry gets its prior odds, by Laplace's rule. ``settings`` of
-    scikit-learn's LogisticRegression take the place of ``CLASSIFIER``'s.
-    """
-    from sklearn.feature_extraction.text import TfidfVectorizer
-    from sklearn.linear_model import LogisticRegression
-    from tqdm import tqdm
-
-    vectorizer = TfidfVectorizer(max_features=MAX_FEATURES, **ANALYZER)
-    features = vectorizer.fit_transform(_texts(train.titles, train.descriptions))
-    coefficients = np.zeros((len(train.tags), features.shape[1]), dtype=np.float32)
-    positives = train.targets.sum(axis=0)
-    intercepts = np.log((positives + 1) / (len(train) - positives + 1)).astype(np.float32)
-    classifier = LogisticRegression(**CLASSIFIER | settings)
-    for index in tqdm(np.flatnonzero((positives > 0) & (positives < len(train))), desc="baseline", unit="tag"):
-        classifier.fit(features, train.targets[:, index])
-        coefficients[index], intercepts[index] = classifier.coef_[0], classifier.intercept_[0]
-    terms = vectorizer.get_feature_names_out().astype(str)
-    return {"terms": terms, "idf": vectorizer.idf_, "coefficients": coefficients, "intercepts": intercepts}
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:

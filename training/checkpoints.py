@@ -22,6 +22,11 @@ def newest_checkpoint(folder: Path) -> Path | None:
     return max(usable, key=lambda path: whole[path]["global_step"], default=None)
 
 
+def is_interrupted(checkpoints: Path) -> bool:
+    """Return whether there is an interrupted training to resume. Its folders exist before it starts."""
+    return any(path.is_file() for path in checkpoints.glob("seed-*/**/*"))
+
+
 def remove_half_written(folder: Path) -> list[str]:
     """Remove the checkpoints in ``folder`` that are not whole, and return their names."""
     half = [path for path, state in _states(folder).items() if not state]

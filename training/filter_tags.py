@@ -20,8 +20,7 @@ where the two are short, the one that is not in test, or else the one in train.
 import argparse
 import operator
 import sys
-from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -47,28 +46,9 @@ from tagging.model_folder import read_tags
 from tagging.options import add_force_option, script_parser, seed_number, share
 from training.questions import FILES, RECORD, data_hash
 from training.splits import check_parts, keep_apart, random_split, time_split
+from training.tags import frequent_tags, keep_tags, rename_synonyms
 
 SYNONYMS = "tag_synonyms.csv"
-
-
-def frequent_tags(tag_lists: Sequence[Iterable[str]], min_frequency: float) -> list[str]:
-    """Return the tags that at least int(n * min_frequency) of the n questions carry, the most frequent first."""
-    counts = Counter(tag for tags in tag_lists for tag in set(tags))
-    least = int(len(tag_lists) * min_frequency)
-    return sorted((tag for tag, count in counts.items() if count >= least), key=lambda tag: (-counts[tag], tag))
-
-
-def keep_tags(questions, tags: Sequence[str]):
-    """Return the questions that carry at least one of ``tags``, each with those of its tags only."""
-    kept = set(tags)
-    filtered = questions.assign(tags=[[tag for tag in row if tag in kept] for row in questions["tags"]])
-    return filtered[filtered["tags"].str.len() > 0].reset_index(drop=True)
-
-
-def rename_synonyms(questions, synonyms: dict[str, str]):
-    """Return the questions with every synonym replaced by its tag, each tag of a question once and in its place."""
-    renamed = [list(dict.fromkeys(synonyms.get(tag, tag) for tag in tags)) for tags in questions["tags"]]
-    return questions.assign(tags=renamed)
 
 
 def read_input(args: argparse.Namespace, details: Path) -> tuple:

@@ -2,6 +2,7 @@
 
 import re
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -10,8 +11,11 @@ from torch import nn
 from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassification, PretrainedConfig, PreTrainedModel
 from transformers.modeling_outputs import SequenceClassifierOutput
 
-from tagging.encoding import encode
+from tagging.decision import sigmoid
+from tagging.encoding import encode, load_tokenizer
+from tagging.model_folder import read_fields
 from training.backbones import BackboneError
+from training.calibration import expected_calibration_error, fit_platt, shown_pairs
 from training.losses import CROSS_ENTROPY, LOSSES, divergence
 from training.questions import Part
 
@@ -101,11 +105,46 @@ def layer_depths(model: PreTrainedModel) -> dict[str, int]:
     return depths
 
 
+def calibrate_head(model, targets: np.ndarray, logits: np.ndarray) -> tuple[np.ndarray, dict]:
+    """Calibrate the probabilities on the validation set, by scaling the weights of the head.
+
+    Returns
+    -------
+    the calibrated logits, and the parameters and errors for run.json
+    """
+    slope, intercept = fit_platt(targets, logits)
+    with torch.no_grad():
+        model.classifier.weight.mul_(slope)
+        model.classifier.bias.mul_(slope).add_(intercept)
+    calibrated = slope * logits + intercept
+    before, after = (
+        expected_calibration_error(*shown_pairs(targets, sigmoid(scores))) for scores in (logits, calibrated)
+    )
+    return calibrated, {"slope": slope, "intercept": intercept, "error_before": before, "error_after": after}
+
+
 def load_trained(folder: Path) -> PreTrainedModel:
     """Return the model that training/finetune.py saved, of either recipe, in evaluation mode."""
     config = AutoConfig.from_pretrained(folder)
     model_class = QuestionTagger if config.architectures == ["QuestionTagger"] else AutoModelForSequenceClassification
     return model_class.from_pretrained(folder, config=config).eval()
+
+
+def pytorch_scorer(folder: Path) -> Callable[[str, str], np.ndarray]:
+    """Return a function from (title, description) to the PyTorch model's logits, an array of shape (num_labels,)."""
+    model = load_trained(folder)
+    tokenizer, _ = load_tokenizer(folder / "tokenizer.json")
+    fields = read_fields(folder / "thresholds.json")
+
+    @torch.inference_mode()
+    def score(title: str, description: str) -> np.ndarray:
+        encoding = encode(tokenizer, [title], [description], fields)[0]
+        inputs = {"input_ids": encoding.ids, "attention_mask": encoding.attention_mask}
+        if takes_token_types(model.config):
+            inputs["token_type_ids"] = encoding.type_ids
+        return model(**{name: torch.tensor([ids]) for name, ids in inputs.items()}).logits[0].numpy()
+
+    return score
 
 
 def build_model(backbone: Path, tokenizer, train: Part) -> QuestionTagger:

@@ -1,11 +1,29 @@
-"""What a model was made from: the weights of its backbone, and the code."""
+"""What a model was made from: settings, data, backbone, versions and code."""
 
 import hashlib
+import os
 import re
 import subprocess
+from dataclasses import asdict
+from importlib.metadata import version
 from pathlib import Path
 
+from training.questions import data_hash
+from training.recipes import Settings
+
 ROOT = Path(__file__).parents[1]
+
+
+def describe_run(settings: Settings, data_dir: Path, backbone: Path) -> dict:
+    """Return what determines the result of a training. run.json records it."""
+    return {
+        "arguments": asdict(settings),
+        "processes": int(os.environ.get("WORLD_SIZE", 1)),  # the batch size counts per process
+        "data_sha256": data_hash(data_dir),
+        "backbone": describe_backbone(backbone),
+        "versions": {name: version(name) for name in ("torch", "transformers", "tokenizers", "numpy")},
+        **({"commit": code} if (code := commit()) else {}),
+    }
 
 
 def describe_backbone(folder: Path) -> dict[str, str]:

@@ -1,8 +1,10 @@
-"""The recipes of finetune.py: what each reads of a question, its phases of training, and how it tunes thresholds."""
+"""The recipes of finetune.py: what each reads of a question, its phases of training, how it tunes thresholds, and the
+settings of a training, with their defaults.
+"""
 
-import argparse
 from dataclasses import dataclass
 
+from data.options import DEFAULT_BACKBONE
 from tagging.encoding import FIELDS
 from training.thresholds import ONE, ONE_HALF, PER_TAG
 
@@ -27,11 +29,35 @@ RECIPES = {
 }
 
 
-def learning_rates(args: argparse.Namespace, phase: str) -> tuple[float, ...]:
-    """Return the peak learning rates that finetune.py's options ask for in ``phase``."""
-    if args.sweep:
+HEAD_FACTOR = 10  # the head's learning rate over the encoder's: its weights have more to learn
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The settings of a training, named as the options of finetune.py, which describe them. run.json records them."""
+
+    model: str = DEFAULT_BACKBONE
+    recipe: str = OURS
+    max_length: int = 256
+    epochs: float = 10
+    max_steps: int = -1
+    batch_size: int = 32
+    learning_rate: float = 1e-4
+    head_learning_rate: float = HEAD_FACTOR * 1e-4
+    sweep: bool = False
+    weight_decay: float = 0.01
+    warmup_ratio: float = 0.1
+    consistency: float = 1.0
+    patience: int = 3
+    runs: int = 1
+    seed: int = 42
+
+
+def learning_rates(settings: Settings, phase: str) -> tuple[float, ...]:
+    """Return the peak learning rates to try in ``phase``."""
+    if settings.sweep:
         return RATES[phase]
-    return (args.head_learning_rate if phase == FROZEN else args.learning_rate,)
+    return (settings.head_learning_rate if phase == FROZEN else settings.learning_rate,)
 
 
 def folder_name(backbone: str, recipe: str) -> str:

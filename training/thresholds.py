@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from tagging.decision import log_odds, sigmoid
+from tagging.decision import DecisionRule, log_odds, sigmoid, suggest
 from training.calibration import fit_platt
 
 # A tag's own best threshold and the global one have equal weight when the tag has this many validation questions.
@@ -107,3 +107,25 @@ TUNINGS: dict[str, Callable[[np.ndarray, np.ndarray, Sequence[str]], dict]] = {
     ONE: one_threshold,
     ONE_HALF: one_half,
 }
+
+
+def suggest_by_halves(
+    targets: np.ndarray, probabilities: np.ndarray, tags: Sequence[str], tune: Callable = tune_thresholds
+) -> np.ndarray:
+    """Suggest tags in each half of the questions with thresholds tuned on the other half.
+
+    Parameters
+    ----------
+    targets, probabilities : bool and float array of shape (n, num_labels)
+    tune : a value of TUNINGS
+
+    Returns
+    -------
+    bool array of shape (n, num_labels)
+    """
+    half = np.random.default_rng(0).permutation(len(targets)) % 2 == 0
+    suggested = np.zeros_like(targets)
+    for scored in (half, ~half):
+        rule = DecisionRule.of(tune(targets[~scored], probabilities[~scored], tags), tags)
+        suggested[scored] = suggest(rule.probabilities(probabilities[scored]), rule.threshold)
+    return suggested

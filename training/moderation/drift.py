@@ -16,7 +16,7 @@ from collections.abc import Iterable, Sequence
 
 from data.files import DATE_COLUMN
 from data.markdown import markdown_table
-from training.filter_tags import frequent_tags
+from training.tags import frequent_tags
 
 MAX_SHARE_OF_QUESTIONS = 0.05
 MAX_SHARE_OF_TAGS = 0.05

@@ -22,8 +22,8 @@ import numpy as np
 from data.duplicates import duplicate_groups
 from data.spreadsheet import spreadsheet_text
 from tagging.decision import MAX_TAGS
-from training.baseline import TfidfTagger, fit
 from training.questions import Part
+from training.tfidf import TfidfTagger, fit
 
 FOLDS = 5
 

@@ -1,0 +1,299 @@
+"""Trainers of transformers for each phase of a recipe, and the training with them: seeds, resuming, averaging."""
+
+import json
+from collections.abc import Callable, Sequence
+from functools import partial
+from operator import itemgetter
+from pathlib import Path
+
+import numpy as np
+
+from data.files import write_json
+from tagging.cpus import usable_cpus
+from tagging.decision import sigmoid, suggest
+from tagging.encoding import encode
+from training.backbones import BackboneError
+from training.checkpoints import newest_checkpoint, remove_checkpoints, remove_half_written
+from training.metrics import tagging_metrics
+from training.processor import cpu_flags
+from training.questions import Part
+from training.recipes import FROZEN, OURS, RECIPES, WHOLE, Settings, learning_rates
+from training.thresholds import ONE_HALF, best_f1_threshold
+
+
+def load_backbone_tokenizer(backbone: Path, max_length: int):
+    """Return the backbone's fast tokenizer, with truncation to ``max_length`` tokens and without padding.
+
+    Raises
+    ------
+    BackboneError : the folder's files are no fast tokenizer
+    """
+    from transformers import AutoConfig, AutoTokenizer
+
+    from training.model import takes_token_types
+
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(backbone, use_fast=True)
+        typed = takes_token_types(AutoConfig.from_pretrained(backbone))
+    except Exception as error:  # of tokenizers, as bare Exception, too
+        reason = str(error).strip().partition("\n")[0]
+        raise BackboneError(f"{backbone}: its tokenizer or config.json cannot be read ({reason})") from error
+    if not typed:
+        tokenizer.model_input_names = [name for name in tokenizer.model_input_names if name != "token_type_ids"]
+    limit = min(max_length, tokenizer.model_max_length)
+    tokenizer.backend_tokenizer.enable_truncation(limit, strategy="longest_first")
+    tokenizer.backend_tokenizer.no_padding()
+    return tokenizer
+
+
+def longest_input(settings: Settings, backbone: Path) -> int:
+    """Check that the backbone can be trained, and return the number of tokens it reads: ``max_length`` or fewer.
+
+    Raises
+    ------
+    BackboneError : it cannot be trained and exported
+    """
+    from transformers import logging
+
+    from training import trial
+    from training.model import QuestionTagger
+    from training.reference import untrained_reference_model
+
+    logging.set_verbosity_error()
+    tokenizer = load_backbone_tokenizer(backbone, settings.max_length)
+    build = QuestionTagger if settings.recipe == OURS else untrained_reference_model
+    return trial.longest_input(backbone, tokenizer, min(settings.max_length, tokenizer.model_max_length), build)
+
+
+def make_dataset(tokenizer, part: Part, fields: Sequence[str]) -> list[dict]:
+    """Return one dict of model inputs and float labels per question, tokenized as for serving, unpadded."""
+    encodings = encode(tokenizer.backend_tokenizer, part.titles, part.descriptions, fields)
+    typed = "token_type_ids" in tokenizer.model_input_names
+    return [
+        {
+            "input_ids": encoding.ids,
+            "attention_mask": encoding.attention_mask,
+            "labels": labels,
+            **({"token_type_ids": encoding.type_ids} if typed else {}),
+        }
+        for encoding, labels in zip(encodings, part.targets.astype(np.float32), strict=True)
+    ]
+
+
+def validation_metrics(tuning: str, prediction) -> dict[str, float]:
+    """Return the micro F1 for early stopping: at the best global threshold, or at 0.5 where the threshold is fixed."""
+    targets, probabilities = prediction.label_ids.astype(bool), sigmoid(prediction.predictions)
+    if tuning == ONE_HALF:
+        chosen = suggest(probabilities, 0.5)
+        return {"f1_micro": tagging_metrics(targets, chosen, probabilities)["f1_micro"], "threshold": 0.5}
+    threshold, f1_micro = best_f1_threshold(targets, probabilities)
+    return {"f1_micro": f1_micro, "threshold": threshold}
+
+
+def training_arguments(settings: Settings, seed: int, checkpoints: Path):
+    """Return the arguments of transformers' Trainer, with mixed precision where the hardware has it."""
+    import torch
+    from transformers import TrainingArguments
+
+    # torch respects the affinity of the process, but not the quota of a container.
+    torch.set_num_threads(min(torch.get_num_threads(), usable_cpus()))
+    cuda = torch.cuda.is_available()
+    bf16 = torch.cuda.is_bf16_supported() if cuda else "avx512_bf16" in cpu_flags()
+    return TrainingArguments(
+        output_dir=str(checkpoints),
+        num_train_epochs=settings.epochs,
+        max_steps=settings.max_steps,
+        per_device_train_batch_size=settings.batch_size,
+        per_device_eval_batch_size=2 * settings.batch_size,
+        warmup_ratio=settings.warmup_ratio,
+        group_by_length=True,
+        eval_strategy="epoch",
+        save_strategy="epoch",
+        logging_strategy="epoch",
+        save_total_limit=1,
+        load_best_model_at_end=True,
+        metric_for_best_model="f1_micro",
+        bf16=bf16,
+        fp16=cuda and not bf16,
+        use_cpu=not cuda,
+        seed=seed,
+        report_to="none",
+        log_level="error",
+        disable_tqdm=False,
+    )
+
+
+def make_optimizer(trainer, rates: dict[str, float], weight_decay: float):
+    """Return AdamW with the learning rate in ``rates`` for each parameter that is trained, by its name.
+
+    Biases and normalizations do not decay, as in transformers.
+    """
+    import torch
+
+    decaying = set(trainer.get_decay_parameter_names(trainer.model))
+    groups: dict[tuple[float, float], list] = {}
+    for name, weights in trainer.model.named_parameters():
+        if weights.requires_grad:
+            groups.setdefault((rates[name], weight_decay if name in decaying else 0.0), []).append(weights)
+    return torch.optim.AdamW(
+        [{"params": params, "lr": rate, "weight_decay": decay} for (rate, decay), params in groups.items()]
+    )
+
+
+def build(settings: Settings, backbone: Path, tokenizer, train: Part, phase: str, rate: float) -> tuple:
+    """Return the class of the Trainer, the model, and each parameter's learning rate, of one phase of the recipe."""
+    from transformers import Trainer
+
+    from training.model import build_model
+    from training.reference import OneCycleTrainer, build_reference_model, rates_by_depth
+
+    if settings.recipe == OURS:
+        model = build_model(backbone, tokenizer, train)
+        model.consistency = settings.consistency
+        encoder = model.base_model_prefix + "."
+        names = [name for name, _ in model.named_parameters()]
+        head_rate = settings.head_learning_rate
+        return Trainer, model, {name: rate if name.startswith(encoder) else head_rate for name in names}
+    reference = build_reference_model(backbone, train, frozen=phase == FROZEN)
+    if phase == FROZEN:
+        return OneCycleTrainer, reference, {name: rate for name, _ in reference.named_parameters()}
+    return OneCycleTrainer, reference, rates_by_depth(reference, rate)
+
+
+def make_trainer(
+    settings: Settings,
+    seed: int,
+    checkpoints: Path,
+    backbone: Path,
+    train: Part,
+    validation: Part,
+    phase: str = WHOLE,
+    rate: float | None = None,
+):
+    """Return transformers' Trainer for one phase of the recipe, with model, tokenizer and data in place.
+
+    ``rate`` is the phase's peak learning rate; without it, ``settings.learning_rate``.
+    """
+    from transformers import DataCollatorWithPadding, EarlyStoppingCallback, set_seed
+
+    set_seed(seed)
+    recipe = RECIPES[settings.recipe]
+    tokenizer = load_backbone_tokenizer(backbone, settings.max_length)
+    trainer_class, model, rates = build(settings, backbone, tokenizer, train, phase, rate or settings.learning_rate)
+    trainer = trainer_class(
+        model=model,
+        args=training_arguments(settings, seed, checkpoints),
+        train_dataset=make_dataset(tokenizer, train, recipe.fields),
+        eval_dataset=make_dataset(tokenizer, validation, recipe.fields),
+        data_collator=DataCollatorWithPadding(tokenizer),
+        processing_class=tokenizer,
+        compute_metrics=partial(validation_metrics, recipe.tuning),
+        callbacks=[] if phase == FROZEN else [EarlyStoppingCallback(settings.patience)],
+    )
+    trainer.optimizer = make_optimizer(trainer, rates, settings.weight_decay)
+    return trainer
+
+
+def last_checkpoint(trainer, folder: Path) -> str | None:
+    """Return the newest complete checkpoint in ``folder``, if any, and remove incomplete ones."""
+    newest = newest_checkpoint(folder)
+    trainer.accelerator.wait_for_everyone()  # each process has looked before one of them removes
+    if trainer.is_world_process_zero() and (half := remove_half_written(folder)):
+        start = f"resuming from {newest.name}" if newest else "starting over"
+        print(f"{folder}: {', '.join(half)} incomplete, removed; {start}")
+    return str(newest) if newest else None
+
+
+def train_or_load(trainer, resume: bool) -> list[dict]:
+    """Train, or resume a training, save the best weights and the log history, and return the history."""
+    from safetensors.torch import load_file, save_file
+
+    folder = Path(trainer.args.output_dir)
+    weights_file, history_file = folder / "best.safetensors", folder / "history.json"
+    if resume and weights_file.is_file():
+        trainer.model.load_state_dict(load_file(weights_file))
+    else:
+        trainer.train(resume_from_checkpoint=last_checkpoint(trainer, folder) if resume else None)
+        if trainer.is_world_process_zero():
+            write_json(history_file, trainer.state.log_history)
+            save_file(trainer.model.state_dict(), folder / "best.partial")
+            (folder / "best.partial").replace(weights_file)
+        trainer.accelerator.wait_for_everyone()
+    return json.loads(history_file.read_text(encoding="utf-8"))
+
+
+def train_seed(
+    settings: Settings,
+    seed: int,
+    folder: Path,
+    backbone: Path,
+    train: Part,
+    validation: Part,
+    prepare: Callable,
+    resume: bool = False,
+) -> tuple:
+    """Train the phases of the recipe, each from the best weights of the one before and at each of its learning rates.
+
+    ``prepare`` is called with each Trainer before it trains. ``folder`` keeps the checkpoints.
+
+    Returns
+    -------
+    a Trainer whose model has the best weights, the log history that led to them, and {phase: {rate: best micro F1}}
+    """
+    phases = RECIPES[settings.recipe].phases
+    history: list[dict] = []
+    scores: dict[str, dict[str, float]] = {}
+    weights: dict = {}
+    for phase in phases:
+        tried = []
+        for rate in learning_rates(settings, phase):
+            place = folder / f"{phase}-{rate:g}" if len(phases) > 1 else folder
+            trainer = make_trainer(settings, seed, place, backbone, train, validation, phase, rate)
+            if weights:
+                trainer.model.load_state_dict(weights)
+            prepare(trainer)
+            log = train_or_load(trainer, resume)
+            score = max(entry.get("eval_f1_micro", 0.0) for entry in log)
+            tried.append((score, trainer.model.state_dict(), log))
+            scores.setdefault(phase, {})[f"{rate:g}"] = score
+        _, weights, log = max(tried, key=itemgetter(0))
+        passed = history[-1]["epoch"] if history else 0
+        history += [entry | {"epoch": passed + entry["epoch"]} for entry in log]
+    trainer.model.load_state_dict(weights)
+    return trainer, history, scores
+
+
+def train_runs(
+    settings: Settings, checkpoints: Path, run: dict, backbone: Path, train: Part, validation: Part, resume: bool
+):
+    """Train once per seed and average the weights.
+
+    The mean of models fine-tuned from one initialization mostly scores as high as their ensemble, at the cost of a
+    single model (Wortsman et al. 2022, "Model soups").
+
+    Returns
+    -------
+    a Trainer whose model has the mean weights, and {seed: log history}; the scores of a sweep are added to ``run``
+    """
+    fresh = not resume
+
+    def forget_an_earlier_run(trainer) -> None:
+        nonlocal fresh
+        if fresh and trainer.is_world_process_zero():
+            remove_checkpoints(checkpoints)
+            write_json(checkpoints / "run.json", run)
+        fresh = False
+
+    summed: dict = {}
+    histories = {}
+    for seed in range(settings.seed, settings.seed + settings.runs):
+        place = checkpoints / f"seed-{seed}"
+        trainer, histories[seed], scores = train_seed(
+            settings, seed, place, backbone, train, validation, forget_an_earlier_run, resume
+        )
+        if settings.sweep:
+            run.setdefault("sweep", {})[str(seed)] = scores
+        for name, weights in trainer.model.state_dict().items():
+            summed[name] = summed.get(name, 0) + weights
+    trainer.model.load_state_dict({name: weights / settings.runs for name, weights in summed.items()})
+    return trainer, histories
