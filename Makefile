@@ -4,7 +4,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: help demo test pythons lint serve bench notebooks clean browser axe
+.PHONY: help demo test pythons lint serve bench notebooks clean chromium axe
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 PY := .venv/bin/python
@@ -37,7 +37,7 @@ demo: $(REPORTS)/comparison.json ## run every stage on the embedded sample site 
 		--title "Loss becomes NaN when I train a CNN" \
 		--description "My Keras model on small images diverges after a few batches. Which learning rate should I try?"
 
-test: .venv/installed .venv/ray browser axe ## run the whole test suite
+test: .venv/installed .venv/ray chromium axe ## run the whole test suite
 	$(PY) -m pytest -n 2 --dist loadfile
 
 pythons: .venv/installed ## install and start the serving files under each Python from 3.11 to 3.13 that is here
@@ -106,7 +106,7 @@ endif
 	$(PY) -m pip install --quiet --disable-pip-version-check --no-compile --requirement deployment/requirements-ray.txt
 	@touch $@
 
-browser:
+chromium:
 	@scraper/install_browser.sh
 
 axe: .venv/installed
@@ -117,7 +117,7 @@ axe: .venv/installed
 SITE_SOURCES := $(shell find data/sample_site -type f -not -path '*/__pycache__/*')
 WHERE := --data-dir $(DATA) --models-dir $(MODELS)
 
-$(DATA)/ques_details.csv: $(SITE_SOURCES) $(wildcard scraper/*.py) | .venv/installed browser
+$(DATA)/ques_details.csv: $(SITE_SOURCES) $(wildcard scraper/*.py) | .venv/installed chromium
 	@mkdir -p $(DATA) && rm -f $(DATA)/site_url
 	@$(PY) data/sample_site/server.py --port $(SITE_PORT) --port-file $(DATA)/site_url & server=$$!; \
 	trap 'kill $$server' EXIT; \

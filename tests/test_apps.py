@@ -482,7 +482,7 @@ def test_the_longest_question_fits_through_every_limit(form):
     ).is_success
 
 
-@pytest.mark.parametrize("path", ["/", "/nowhere", "/static/style.css", "/api/tags"])
+@pytest.mark.parametrize("path", ["/", "/nowhere", "/form.css", "/api/tags"])
 def test_every_response_forbids_foreign_scripts_and_frames(form, path):
     response = httpx.get(form + path)
     policy = response.headers["Content-Security-Policy"]

@@ -366,7 +366,7 @@ def test_a_trusted_proxy_may_set_host_and_path(space, change):
     headers = FORWARDED | change
     page = client.post("/", data=QUESTION, headers=headers)
     assert page.status_code == 200
-    assert 'action="/tagger/"' in page.text and 'href="/tagger/static/style.css"' in page.text
+    assert 'action="/tagger/"' in page.text and 'href="/tagger/form.css"' in page.text
     assert client.get("/api/openapi.json", headers=headers).get_json()["servers"] == [{"url": "/tagger"}]
     assert client.post("/", data=QUESTION, headers=headers | {"Origin": "https://evil.example"}).status_code == 403
 

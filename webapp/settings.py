@@ -33,9 +33,8 @@ NUMBERS: dict[str, tuple[Callable, str]] = {
     "TAGGER_IN_FLIGHT": (int, "a whole number"),
     "TAGGER_PROXIES": (int, "a whole number"),
 }
-ANSWER_FILES = (
-    Path(__file__).parents[1] / "deployment"
-)  # of answer.html, answer.css and colours.css, shared with the Gradio app
+# Where the form, the Gradio app and the browser page have their shared template, style sheets and icon.
+ANSWER_FILES = Path(__file__).parents[1] / "deployment"
 
 
 def read_settings(config: Mapping[str, object] | None = None) -> dict[str, Any]:

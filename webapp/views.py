@@ -75,10 +75,10 @@ def tag_question() -> str | tuple:
         return page, error.code, {"Retry-After": str(retry_after)} if retry_after else {}
 
 
-@pages.get("/<any(answer, colours):name>.css")
-def shared_style(name: str) -> Response:
-    """Send a style sheet of the Gradio app, which this one uses as well."""
-    return send_from_directory(ANSWER_FILES, f"{name}.css")
+@pages.get('/<any("answer.css", "colours.css", "favicon.svg", "form.css"):name>')
+def shared_file(name: str) -> Response:
+    """Send a style sheet or the icon, which the Gradio app or the browser page uses as well."""
+    return send_from_directory(ANSWER_FILES, name)
 
 
 @pages.get("/healthz")
