@@ -30,6 +30,7 @@ from tagging.cpus import usable_cpus
 from tagging.files import atomic_path
 from tagging.model_folder import add_model_folder_option
 from tagging.options import at_least_one, script_parser
+from tagging.stack_exchange import STACK_EXCHANGE
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -53,7 +54,7 @@ def make_rows(questions: "pd.DataFrame", rows: int) -> "pd.DataFrame":
     titles = [" ".join(rng.choices(words, k=9)) for _ in range(rows)]
     descriptions = [" ".join(rng.choices(words, k=DESCRIPTION_WORDS)) if row % 2 else "" for row in range(rows)]
     tags = rng.choices(questions["tags"].tolist(), k=rows)
-    urls = [f"https://site.example/questions/{row}" for row in range(rows)]
+    urls = [STACK_EXCHANGE.question_url("https://site.example", row) for row in range(rows)]
     return pd.DataFrame({"title": titles, "description": descriptions, "tags": tags, "url": urls})
 
 
@@ -82,7 +83,7 @@ def scraper_memory(engine: str, pages: int, folder: Path) -> float:
     """Return the peak memory in MB of question_details_scraper.py and its browser on a site of ``pages`` questions."""
     urls = folder / "ques_urls.csv"
     with SampleSite(n=pages) as site:
-        addresses = (f"{site.url}/questions/{question.id}" for question in site.questions)
+        addresses = (STACK_EXCHANGE.question_url(site.url, question.id) for question in site.questions)
         urls.write_text("\n".join(["url", *addresses, ""]), encoding="utf-8", newline="\n")
         options = ["--input", urls, "--output", folder / "scraped.csv", "--engine", engine, "--delay", "0", "--force"]
         # Memory shared by the browser's processes is counted once (PSS); for a single process the faster RSS suffices.

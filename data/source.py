@@ -2,33 +2,19 @@
 
 import hashlib
 import json
-from bisect import bisect_right
 from collections import Counter
 from datetime import UTC, datetime
 from pathlib import Path
 
 from data.files import DATE_COLUMN, iter_rows, write_json
+from tagging.platforms import Platform
 
 NAME = "SOURCE.json"
 TOLD = ("site", "source", "retrieved", "licence")
 HINT = "remove it, or run the script of scraper/ that made it again"
-# The first day of each licence (https://stackoverflow.com/help/licensing). An edit puts a text under the licence of the
-# day of the edit.
-LICENCES = {"": "CC BY-SA 2.5", "2011-04-08": "CC BY-SA 3.0", "2018-05-02": "CC BY-SA 4.0"}
 
 
-def licence_of(date: str) -> str:
-    """Return the licence of a question asked on an ISO 8601 date; '' stands for an unknown date.
-
-    Examples
-    --------
-    >>> licence_of("2015-05-20T12:00:00")
-    'CC BY-SA 3.0'
-    """
-    return list(LICENCES.values())[bisect_right(list(LICENCES), date[:10]) - 1] if date else "CC BY-SA, version unknown"
-
-
-def write_source(details: Path, site: str, source: str) -> None:
+def write_source(details: Path, site: str, source: str, platform: Platform) -> None:
     """Write SOURCE.json for a complete ques_details.csv.
 
     Parameters
@@ -39,12 +25,14 @@ def write_source(details: Path, site: str, source: str) -> None:
         URL of the site.
     source
         How the questions were obtained, e.g. "data dump".
+    platform
+        The platform that the site runs on, which decides on the licences.
     """
     licences: Counter[str] = Counter()
     first, last = "", ""
     for row in iter_rows(details):
         date = row.get(DATE_COLUMN, "")
-        licences[licence_of(date)] += 1
+        licences[platform.licence_of(date)] += 1
         if date:
             first, last = min(first or date, date), max(last, date)
     with details.open("rb") as file:
@@ -56,7 +44,7 @@ def write_source(details: Path, site: str, source: str) -> None:
         "questions": licences.total(),
         "first_question": first or None,
         "last_question": last or None,
-        "licence": "CC BY-SA; the page at a question's url lists its authors",
+        "licence": platform.attribution,
         "questions_asked_under": dict(sorted(licences.items())),
         "file": details.name,
         "sha256": digest,

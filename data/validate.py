@@ -34,11 +34,12 @@ from tagging.console import run_script
 from tagging.files import atomic_path
 from tagging.model_folder import read_tags
 from tagging.options import script_parser
+from tagging.platforms import Platform
+from tagging.stack_exchange import STACK_EXCHANGE
 
 SCRIPT = "data/validate.py"
 QUESTION_FILES = ("ques_details.csv", "ques_filtered.csv")
 MIN_WORDS = 20  # of a text, to detect its language
-MAX_TAGS, MAX_TITLE = 5, 150  # of a question, on Stack Exchange sites
 EXAMPLES = 3  # urls shown for each anomaly
 
 
@@ -84,22 +85,22 @@ def languages(texts: list[str]) -> Counter:
     return Counter(py3langid.classify(text)[0] for text in texts if len(text.split()) >= MIN_WORDS)
 
 
-def anomalies(questions) -> dict[str, np.ndarray]:
-    """Return {anomaly: rows that have it}, bool arrays of shape (n,)."""
+def anomalies(questions, platform: Platform) -> dict[str, np.ndarray]:
+    """Return {anomaly on this platform: rows that have it}, bool arrays of shape (n,)."""
     titles, tags = questions["title"], questions["tags"]
     return {
         "an invalid url": ~questions["url"].str.match(r"https?://\S+$").to_numpy(),
         "no title": (titles.str.strip() == "").to_numpy(),
         "no description": (questions["description"].str.strip() == "").to_numpy(),
         "no tag": (tags.str.len() == 0).to_numpy(),
-        f"more than {MAX_TAGS} tags": (tags.str.len() > MAX_TAGS).to_numpy(),
-        f"a title of more than {MAX_TITLE} characters": (titles.str.len() > MAX_TITLE).to_numpy(),
+        f"more than {platform.max_tags} tags": (tags.str.len() > platform.max_tags).to_numpy(),
+        f"a title of more than {platform.max_title} characters": (titles.str.len() > platform.max_title).to_numpy(),
         "a title on several lines": titles.str.contains("\n").to_numpy(),
         "replacement characters (U+FFFD)": (titles + questions["description"]).str.contains("\ufffd").to_numpy(),
     }
 
 
-def describe(questions, name: str) -> list[str]:
+def describe(questions, name: str, platform: Platform) -> list[str]:
     """Return a section of the report: counts, lengths, tags, dates, duplicates, languages and anomalies."""
     counts = Counter(tag for tags in questions["tags"] for tag in tags)
     sizes = np.bincount(duplicate_groups(questions["title"], questions["description"]))
@@ -123,7 +124,7 @@ def describe(questions, name: str) -> list[str]:
         lines.append(
             f"- asked from {dates.min():%Y-%m-%d} to {dates.max():%Y-%m-%d}; {len(questions) - len(dates)} have no date"
         )
-    for what, rows in anomalies(questions).items():
+    for what, rows in anomalies(questions, platform).items():
         if rows.any():
             lines.append(f"- {rows.sum()} with {what}, e.g. {', '.join(questions['url'][rows].head(EXAMPLES))}")
     return [*lines, ""]
@@ -169,7 +170,7 @@ def main(argv: list[str] | None = None) -> None:
     for name in QUESTION_FILES:
         if name in found:
             questions = read_questions(args.data_dir / name)
-            lines += describe(questions, name)
+            lines += describe(questions, name, STACK_EXCHANGE)
             plot_frequencies(questions, args.reports_dir / "tag_frequencies.png")
     write_report(args.reports_dir / "data.md", "\n".join(lines), SCRIPT)
     print(f"{len(found)} files are valid: {', '.join(found)} -> {args.reports_dir / 'data.md'}")

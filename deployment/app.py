@@ -13,13 +13,13 @@ from collections import deque
 from operator import itemgetter
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 from tagging.console import run_script
 from tagging.explain import explain_tags
 from tagging.html_text import question_text
 from tagging.model_folder import ModelFolderError, add_model_folder_option
-from tagging.options import DEFAULT_SITE, port, script_parser
+from tagging.options import port, script_parser
+from tagging.stack_exchange import DEFAULT_SITE, STACK_EXCHANGE
 from tagging.tagger import Tagger
 
 MAX_BATCH = 64  # questions of one call of /predict_batch
@@ -166,7 +166,7 @@ def make_handlers(tagger) -> tuple:
     render = Environment(loader=FileSystemLoader(Path(__file__).parent), autoescape=True).get_template("answer.html")
 
     def tag_url(tag: str) -> str:
-        return f"{site}/questions/tagged/{quote(tag, safe='')}"
+        return STACK_EXCHANGE.tag_url(site, tag)
 
     def show(title: str, description: str, history: list | None) -> tuple:
         """Return the answer as HTML, the tags separated by blanks, an empty explanation, and the new history."""

@@ -8,10 +8,10 @@ import json
 import re
 from datetime import UTC, datetime
 
-from scraper.details import details_row
-from scraper.pages import canonical_url, clean_title
+from scraper.details import clean_title, details_row
 from scraper.politeness import YEAR_S, RetryLater, StopRun
 from tagging.html_text import html_to_text
+from tagging.stack_exchange import STACK_EXCHANGE, canonical_url
 
 # Values of error_name after which the same call may be retried.
 TEMPORARY_ERRORS = {"throttle_violation", "temporarily_unavailable", "internal_error"}
@@ -67,7 +67,7 @@ def parse_question_item(item: dict) -> dict[str, str]:
     """
     try:
         return details_row(
-            title=clean_title(html.unescape(item["title"])),
+            title=clean_title(html.unescape(item["title"]), STACK_EXCHANGE),
             description=html_to_text(item["body"]),
             tags=item["tags"],
             url=canonical_url(item["link"]),

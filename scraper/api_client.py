@@ -22,7 +22,6 @@ from scraper.politeness import (
 )
 from scraper.proxies import exempt_this_machine
 
-ADDRESS = "https://api.stackexchange.com/2.3"
 KEY_VARIABLE = "STACK_EXCHANGE_KEY"
 PAGE_SIZE = 100  # the API's maximum
 KEYLESS_PAGES = 25  # without a key, the API rejects later pages
@@ -43,7 +42,7 @@ class Api:
         Parameters
         ----------
         address
-            Base URL of the API, such as ADDRESS.
+            Base URL of the API, such as tagging.stack_exchange.API.
         site
             URL of the site; the API identifies it by its host.
         delay_s

@@ -27,7 +27,8 @@ from scraper.politeness import (
     user_agent,
 )
 from scraper.proxies import exempt_this_machine
-from tagging.options import DEFAULT_SITE, add_force_option, at_least_one, number_from
+from tagging.options import add_force_option, at_least_one, number_from
+from tagging.stack_exchange import DEFAULT_SITE, LOGIN_PATH, site_url
 
 if TYPE_CHECKING:
     from scraper.browser import Browser
@@ -190,7 +191,7 @@ class Crawler:
                     "wait some hours, then run again with a longer --delay, without --force, to resume"
                 )
             # Sites redirect clients that send too many requests to the login page.
-            if urlsplit(page.redirect or page.url).path.startswith("/users/login"):
+            if urlsplit(page.redirect or page.url).path.startswith(LOGIN_PATH):
                 raise RetryLater("redirects to the login page")
             check_status(page.status, page.headers.get("Retry-After"))
         return page
@@ -265,13 +266,10 @@ def add_site_option(parser: argparse.ArgumentParser) -> None:
 
 def site_address(text: str) -> str:
     """Convert the option --site to a URL, for argparse; a bare name such as "cooking" is one of stackexchange.com."""
-    address = text.strip().rstrip("/")
-    if "://" not in address:
-        address = f"https://{address}" if "." in address else f"https://{address}.stackexchange.com"
     try:
-        parts = urlsplit(web_address(address))
+        parts = urlsplit(web_address(site_url(text)))
     except ValueError:
-        hint = "pass a URL such as https://cooking.stackexchange.com"
+        hint = f"pass a URL such as {site_url('cooking')}"
         raise argparse.ArgumentTypeError(f"{text!r} is not a site: {hint}") from None
     return f"{parts.scheme}://{parts.netloc.lower()}"
 

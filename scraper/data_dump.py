@@ -29,9 +29,9 @@ from data.source import write_source
 from scraper.archives import DamagedArchive, open_posts, volumes
 from scraper.crawl import START_OVER, orderly_end, site_address
 from scraper.csv_store import CsvStore
-from scraper.details import details_row
+from scraper.details import clean_title, details_row
 from scraper.failures import NAME, Failures
-from scraper.pages import clean_title, iso_date, question_key
+from scraper.pages import iso_date
 from scraper.posts_xml import DumpError, RawQuestion, parse_tags, raw_questions
 from scraper.processes import end_with_parent
 from scraper.top_up import fingerprint, fingerprints, merge
@@ -39,6 +39,7 @@ from tagging.console import run_script
 from tagging.cpus import usable_cpus
 from tagging.html_text import html_to_text
 from tagging.options import add_force_option, at_least_one, script_parser
+from tagging.stack_exchange import STACK_EXCHANGE, question_key
 
 CHUNK = 200  # questions per task of a worker process; a kill loses a few chunks of work at most
 
@@ -55,12 +56,12 @@ def clean(site: str, questions: list[RawQuestion]) -> tuple[list[dict[str, str]]
     """
     rows, failures = [], {}
     for question in questions:
-        url = f"{site}/questions/{question.id}"
+        url = STACK_EXCHANGE.question_url(site, question.id)
         try:
             if not question.id.isdecimal():
                 raise ValueError("no id")
             row = details_row(
-                title=clean_title(question.title),
+                title=clean_title(question.title, STACK_EXCHANGE),
                 description=html_to_text(question.body),
                 tags=parse_tags(question.tags),
                 url=url,
@@ -196,7 +197,7 @@ def update(args: argparse.Namespace) -> None:
         changed, new = merge(args.output, updates)
         failures.save()
     args.progress.unlink(missing_ok=True)
-    write_source(args.output, args.site, f"data dump ({args.input.name})")
+    write_source(args.output, args.site, f"data dump ({args.input.name})", STACK_EXCHANGE)
     print(f"{new} new and {changed} changed questions of {args.input} in {args.output}{repaired(posts.removed)}")
 
 
@@ -243,7 +244,7 @@ def main(argv: list[str] | None = None) -> None:
         except DumpError as error:
             kept = f"; the questions before it are in {args.output}" if args.output.exists() else ""
             sys.exit(f"{error}{kept}")
-        write_source(args.output, args.site, f"data dump ({args.input.name})")
+        write_source(args.output, args.site, f"data dump ({args.input.name})", STACK_EXCHANGE)
         skipped = ", ".join(f"{count} with {reason}" for reason, count in progress["skipped"].items()) or "none"
         end = repaired(progress["removed"])
         print(f"{progress['written']} questions in {args.output}; left out: {skipped}{end}")

@@ -1,10 +1,27 @@
 """Build a row of ques_details.csv; shared by the sources pages, API and dump."""
 
 import json
+import re
 from typing import Any
 
 from data.files import parse_tags
 from scraper.addresses import web_address
+from tagging.html_text import UNPRINTABLE
+from tagging.platforms import Platform
+
+
+def clean_title(text: str, platform: Platform) -> str:
+    """Return a title on one line, without the status that the platform has appended, such as " [closed]".
+
+    Characters that cannot be printed, such as lone surrogates, are removed.
+
+    Examples
+    --------
+    >>> from tagging.stack_exchange import STACK_EXCHANGE
+    >>> clean_title("How to join  two data frames? [duplicate]", STACK_EXCHANGE)
+    'How to join two data frames?'
+    """
+    return platform.without_status(" ".join(UNPRINTABLE.sub("", re.sub(r"\s", " ", text)).split()))
 
 
 def details_row(title: str, description: str, tags: Any, url: str, creation_date: str) -> dict[str, str]:

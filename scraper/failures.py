@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from scraper.csv_store import complete_length, parse_table, to_csv
-from scraper.pages import question_key
 from tagging.files import atomic_path
+from tagging.stack_exchange import question_key
 
 NAME = "ques_failed.csv"
 COLUMNS = ["url", "reason", "kind"]

@@ -5,12 +5,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TypedDict
-from urllib.parse import urljoin, urlsplit, urlunsplit
+from urllib.parse import urljoin, urlsplit
 
 from bs4 import BeautifulSoup
 from bs4.element import Tag
 
-from tagging.html_text import UNPRINTABLE, html_to_text
+from scraper.details import clean_title
+from tagging.html_text import html_to_text
+from tagging.stack_exchange import STACK_EXCHANGE, canonical_url, question_key
 
 # A question's link in a listing: `.s-post-summary` since 2022, `.question-summary` before.
 SUMMARY_LINKS = (
@@ -31,19 +33,6 @@ PAGE_LINKS = ".s-pagination a[href], .pager a[href], .js-pagination a[href]"
 # The browser waits until one of these is present.
 LISTING_READY = ".s-post-summary, .question-summary"
 QUESTION_READY = "#question .js-post-body, #question .post-text"
-
-# /questions/ID/SLUG, its short form /q/ID, or with an answer's id after the slug.
-QUESTION_PATH = re.compile(r"^(?P<path>/(?:questions|q)/(?P<id>\d+)(?:/[^/]+)?)(?:/\d*)?$")
-
-# The site appends these to a title, in the site's language. Brackets with any other words are the author's.
-TITLE_STATUSES = (
-    *("closed", "duplicate", "on hold", "migrated", "locked", "protected"),
-    *("закрыт", "закрыто", "закрытый", "дубликат", "отложен", "отложено", "на удержании", "перенесён", "перенесено"),
-    *("cerrada", "cerrado", "duplicada", "duplicado", "en espera", "migrada", "migrado"),
-    *("fechada", "fechado", "em espera", "pendente", "encerrada"),
-    *("クローズ済み", "クローズ", "終了", "閉鎖", "重複", "保留", "保留中", "移行済み"),
-)
-STATUS_SUFFIX = re.compile(rf"\s+\[(?:{'|'.join(TITLE_STATUSES)})\]$")
 
 CHALLENGE_TITLE = re.compile(
     r"^\s*(just a moment|attention required|human verification|access denied|are you (?:a )?human|checking your browser"
@@ -110,7 +99,7 @@ def parse_question_list(html: str, base_url: str) -> list[Link]:
     links: dict[str, Link] = {}
     for anchor in _soup(html).select(SUMMARY_LINKS):
         url = _question_url(str(anchor["href"]), base_url)
-        if url and (title := clean_title(anchor.get_text())):
+        if url and (title := clean_title(anchor.get_text(), STACK_EXCHANGE)):
             links.setdefault(question_key(url), Link(title=title, url=url))
     return list(links.values())
 
@@ -166,38 +155,6 @@ def is_challenge(html: str) -> bool:
     return bool(CHALLENGE_TITLE.match(title) or soup.select_one(CHALLENGE_MARKS))
 
 
-def clean_title(text: str) -> str:
-    """Return a title on one line, without the status that the site appended, such as " [closed]".
-
-    Characters that cannot be printed, such as lone surrogates, are removed.
-
-    Examples
-    --------
-    >>> clean_title("How to join  two data frames? [duplicate]")
-    'How to join two data frames?'
-    """
-    return STATUS_SUFFIX.sub("", " ".join(UNPRINTABLE.sub("", re.sub(r"\s", " ", text)).split()))
-
-
-def canonical_url(url: str) -> str:
-    """Return the url without query and fragment; for a question, also without an answer id after its slug.
-
-    Raises
-    ------
-    ValueError
-        An invalid URL, such as ``http://[``.
-
-    Examples
-    --------
-    >>> canonical_url("https://Cooking.stackexchange.com/questions/12/rye-bread/34?sort=votes#34")
-    'https://cooking.stackexchange.com/questions/12/rye-bread'
-    """
-    scheme, host, path, _, _ = urlsplit(url.strip())
-    if question := QUESTION_PATH.match(path):
-        path = question["path"]
-    return urlunsplit((scheme.lower(), host.lower(), path, "", ""))
-
-
 def iso_date(text: str) -> str:
     """Return a date of a page, a dump or the API as ISO 8601 in UTC, in seconds; '' if it cannot be parsed.
 
@@ -219,24 +176,6 @@ def iso_now() -> str:
     return iso_date(datetime.now(UTC).isoformat())
 
 
-def question_key(url: str) -> str:
-    """Return the identity of a question: host and id, because the slug changes with the title.
-
-    An invalid URL is its own key.
-
-    Examples
-    --------
-    >>> question_key("https://cooking.stackexchange.com/q/12")
-    'cooking.stackexchange.com/12'
-    """
-    try:
-        parts = urlsplit(canonical_url(url))
-    except ValueError:
-        return url
-    question = QUESTION_PATH.match(parts.path)
-    return f"{parts.netloc}/{question['id']}" if question else urlunsplit(parts)
-
-
 def _question_url(href: str, base_url: str) -> str | None:
     """Return the canonical URL of a link, None unless it is a question of the same site."""
     try:
@@ -244,7 +183,7 @@ def _question_url(href: str, base_url: str) -> str | None:
         same_site = urlsplit(url).netloc == urlsplit(base_url).netloc.lower()
     except ValueError:
         return None
-    return url if same_site and QUESTION_PATH.match(urlsplit(url).path) else None
+    return url if same_site and STACK_EXCHANGE.is_question(url) else None
 
 
 def _soup(html: str) -> BeautifulSoup:
@@ -254,10 +193,10 @@ def _soup(html: str) -> BeautifulSoup:
 
 def _title(soup: BeautifulSoup) -> str:
     for selector in QUESTION_TITLES:
-        if (heading := soup.select_one(selector)) and (title := clean_title(heading.get_text())):
+        if (heading := soup.select_one(selector)) and (title := clean_title(heading.get_text(), STACK_EXCHANGE)):
             return title
     meta = soup.select_one('meta[property="og:title"][content]')
-    return clean_title(str(meta["content"])) if meta else ""
+    return clean_title(str(meta["content"]), STACK_EXCHANGE) if meta else ""
 
 
 def _creation_date(soup: BeautifulSoup, question: Tag) -> str:

@@ -28,14 +28,13 @@ from scraper.pages import (
     ElsewhereError,
     Page,
     PageError,
-    canonical_url,
     parse_question,
-    question_key,
 )
 from scraper.question_url_scraper import CHANGED, CHANGED_COLUMNS, LISTED, write_changed
 from scraper.top_up import merge, updates_path
 from tagging.console import run_script
 from tagging.options import script_parser
+from tagging.stack_exchange import STACK_EXCHANGE, canonical_url, question_key
 
 UPDATES_COLUMNS = [*DETAILS_COLUMNS, LISTED]
 
@@ -181,7 +180,7 @@ def main(argv: list[str] | None = None) -> None:
             print(f"nothing to do: {len(store.urls)} questions are in {args.output}, {failed}; --force starts over")
             return
         site = "{0.scheme}://{0.netloc}".format(urlsplit(next(iter(urls.values()))))
-        write_source(args.output, site, "question pages")
+        write_source(args.output, site, "question pages", STACK_EXCHANGE)
         news = f"{len(store.urls) - before} new, {count} changed"
         print(f"{len(store.urls)} questions ({news}) in {args.output}, {failed}")
 

@@ -33,7 +33,6 @@ from scraper.pages import (
     oldest_activity,
     page_count,
     parse_question_list,
-    question_key,
 )
 from scraper.politeness import StopRun
 from scraper.progress import Progress
@@ -41,16 +40,11 @@ from scraper.top_up import OVERLAP_S
 from tagging.console import run_script
 from tagging.files import atomic_path
 from tagging.options import at_least_one, script_parser
+from tagging.stack_exchange import PAGE_SIZE, listing_url, question_key
 
-PAGE_SIZE = 50  # the sites' maximum
 CHANGED = "ques_changed.csv"  # questions that may have changed since they were fetched
 LISTED = "listed"  # time of the run that listed the question
 CHANGED_COLUMNS = [*URL_COLUMNS, LISTED]
-
-
-def listing_url(site: str, page: int) -> str:
-    """Return the URL of a listing page; pages count from 1."""
-    return f"{site}/questions?tab=newest&pagesize={PAGE_SIZE}&page={page}"
 
 
 def parse_listing(page: Page, url: str) -> tuple[list[Link], int]:
@@ -72,7 +66,7 @@ def scrape(
     totals, failures = {}, {}
     with tqdm(desc="listing pages", unit="page", initial=len(progress.done)) as bar:
         while pages := {
-            listing_url(progress.site, page): page for page in progress.missing(limit) if page not in failures
+            listing_url(progress.site, "newest", page): page for page in progress.missing(limit) if page not in failures
         }:
             bar.total = bar.n + len(pages)
             for outcome in crawler.crawl(pages):
@@ -96,13 +90,10 @@ def scrape(
         progress.total = last
         progress.save(progress_path)
     return {
-        listing_url(progress.site, page): reason for page, reason in failures.items() if page <= (progress.total or 1)
+        listing_url(progress.site, "newest", page): reason
+        for page, reason in failures.items()
+        if page <= (progress.total or 1)
     }
-
-
-def active_url(site: str, page: int) -> str:
-    """Return the URL of a page of the list of questions by last activity; pages count from 1."""
-    return f"{site}/questions?tab=active&pagesize={PAGE_SIZE}&page={page}"
 
 
 def parse_active(page: Page, url: str) -> tuple[list[Link], str, int]:
@@ -123,7 +114,7 @@ def active_since(crawler: Crawler, site: str, since: str) -> Iterator[list[Link]
         A page cannot be fetched.
     """
     for page in itertools.count(1):
-        (outcome,) = crawler.crawl([active_url(site, page)])
+        (outcome,) = crawler.crawl([listing_url(site, "active", page)])
         if outcome.reason:
             raise StopRun(f"{outcome.url}: {outcome.reason}; run again to retry it")
         links, oldest, total = outcome.content

@@ -26,15 +26,15 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this folder's mo
 from data.files import DETAILS_COLUMNS, iter_rows, write_json
 from data.source import write_source
 from scraper.api_answers import MAX_ID, AnswerError, api_time, iso_time, parse_question_item, question_id
-from scraper.api_client import ADDRESS, KEYLESS_PAGES, PAGE_SIZE, Api
+from scraper.api_client import KEYLESS_PAGES, PAGE_SIZE, Api
 from scraper.crawl import add_polite_options, add_site_option, api_address, orderly_end
 from scraper.csv_store import CsvStore
 from scraper.failures import Failures
-from scraper.pages import question_key
 from scraper.politeness import StopRun
 from scraper.top_up import OVERLAP_S, fingerprint, fingerprints, merge, updates_path
 from tagging.console import run_script
 from tagging.options import script_parser
+from tagging.stack_exchange import API, STACK_EXCHANGE, question_key
 
 SORT_DATES = {"creation": "creation_date", "activity": "last_activity_date"}
 FILTER = "withbody"  # a built-in filter of the API: the default fields and the body
@@ -113,7 +113,7 @@ class Taker:
 
     def _row(self, item: dict) -> dict[str, str] | None:
         number = question_id(item)
-        url = str(item.get("link")) if number is None else f"{self._args.site}/questions/{number}"
+        url = str(item.get("link")) if number is None else STACK_EXCHANGE.question_url(self._args.site, number)
         try:
             row = parse_question_item(item)
         except AnswerError as error:
@@ -136,7 +136,7 @@ def harvest(api: Api, args: argparse.Namespace, taker: Taker, progress: dict, in
 
 def retry(api: Api, site: str, taker: Taker, failures: Failures) -> None:
     """Retry the temporary failures; questions that the API no longer has become permanent failures."""
-    of_site = question_key(f"{site}/questions/0").removesuffix("0")
+    of_site = question_key(STACK_EXCHANGE.question_url(site, 0)).removesuffix("0")
     ids = {question_key(url).removeprefix(of_site): url for url in failures.passing()}
     asked = {int(key): url for key, url in ids.items() if key.isdecimal() and int(key) <= MAX_ID}
     for start in range(0, len(asked), PAGE_SIZE):
@@ -214,7 +214,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         help="also fetch the questions again that have changed since the last complete run",
     )
     parser.add_argument("--output", type=Path, default=Path("data/ques_details.csv"), help="CSV file to write")
-    parser.add_argument("--api", type=api_address, default=ADDRESS, help="base URL of the API")
+    parser.add_argument("--api", type=api_address, default=API, help="base URL of the API")
     add_polite_options(parser)
     args = parser.parse_args(argv)
     if args.until and args.until <= args.since:
@@ -271,7 +271,7 @@ def main(argv: list[str] | None = None) -> None:
             said = run(args, store, updates, failures)
         finally:
             failures.save()
-        write_source(args.output, args.site, f"Stack Exchange API 2.3 ({args.api})")
+        write_source(args.output, args.site, f"Stack Exchange API 2.3 ({args.api})", STACK_EXCHANGE)
         print(said)
 
 

@@ -12,12 +12,13 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "deployment"))  # where the package tagging is
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this folder's modules, whatever is installed
 from data.files import SYNONYM_COLUMNS, refuse_overwrite
-from scraper.api_client import ADDRESS, Api
+from scraper.api_client import Api
 from scraper.crawl import add_polite_options, add_site_option, api_address, orderly_end
 from scraper.csv_store import to_csv
 from tagging.console import run_script
 from tagging.files import atomic_path
 from tagging.options import script_parser
+from tagging.stack_exchange import API
 
 
 def read_synonyms(api: Api) -> dict[str, str]:
@@ -36,7 +37,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser = script_parser(__doc__)
     add_site_option(parser)
     parser.add_argument("--output", type=Path, default=Path("data/tag_synonyms.csv"), help="CSV file to write")
-    parser.add_argument("--api", type=api_address, default=ADDRESS, help="base URL of the API")
+    parser.add_argument("--api", type=api_address, default=API, help="base URL of the API")
     add_polite_options(parser)
     return parser.parse_args(argv)
 

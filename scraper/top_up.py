@@ -6,8 +6,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from data.files import DETAILS_COLUMNS, iter_rows
-from scraper.pages import question_key
 from tagging.files import atomic_path
+from tagging.stack_exchange import question_key
 
 OVERLAP_S = 3600  # overlap with the previous run: clocks differ, and pages may be cached for some minutes
 COMPARED = ("title", "description", "tags")

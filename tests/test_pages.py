@@ -2,17 +2,10 @@
 
 import pytest
 
-from scraper.pages import (
-    PageError,
-    canonical_url,
-    clean_title,
-    is_challenge,
-    page_count,
-    parse_question,
-    parse_question_list,
-    question_key,
-)
+from scraper.details import clean_title
+from scraper.pages import PageError, is_challenge, page_count, parse_question, parse_question_list
 from tagging.html_text import html_to_text
+from tagging.stack_exchange import STACK_EXCHANGE, canonical_url, question_key
 
 BODY = """
 <p>My forest has <code>n_estimators=500</code> and still
@@ -212,7 +205,7 @@ def test_the_date_is_the_questions_own_in_utc(stamp):
     ],
 )
 def test_only_the_status_that_the_site_appends_leaves_the_title(shown, title):
-    assert clean_title(shown) == title
+    assert clean_title(shown, STACK_EXCHANGE) == title
     assert parse_question(page(MODERN, title=shown), "https://site.example/questions/42")["title"] == title
 
 

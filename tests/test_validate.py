@@ -8,6 +8,7 @@ from data.files import write_questions
 from data.sample_site.questions import make_questions
 from data.source import write_source
 from tagging.html_text import html_to_text
+from tagging.stack_exchange import STACK_EXCHANGE
 from training import filter_tags
 
 
@@ -112,7 +113,7 @@ def test_an_invalid_source_is_reported(folder, content, complaint):
 
 
 def test_the_source_is_reported(folder):
-    write_source(folder / "ques_details.csv", "https://site.example", "question pages")
+    write_source(folder / "ques_details.csv", "https://site.example", "question pages", STACK_EXCHANGE)
     assert "From https://site.example, question pages, 2" in run(folder)
 
 

@@ -17,7 +17,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from tagging.options import DEFAULT_SITE
+from tagging.stack_exchange import DEFAULT_SITE
 
 DEFAULTS = {
     "TAGGER_SPACE": "http://127.0.0.1:7860",

@@ -3,7 +3,6 @@
 import json
 import re
 from pathlib import Path
-from urllib.parse import quote
 
 from flask import Blueprint, Response, current_app, jsonify, render_template, request, send_from_directory
 from werkzeug.exceptions import (
@@ -16,6 +15,7 @@ from werkzeug.exceptions import (
 )
 from werkzeug.wrappers import Response as BaseResponse
 
+from tagging.stack_exchange import STACK_EXCHANGE
 from webapp.guards import charge_entry, charge_explanation, charge_rest
 from webapp.questions import (
     MAX_BATCH,
@@ -207,4 +207,4 @@ def render_page(question: Question, **context) -> str:
 
 def tag_url(tag: str) -> str:
     """Return the URL of a tag's page on the site."""
-    return f"{current_app.config['TAGGER_SITE']}/questions/tagged/{quote(tag, safe='')}"
+    return STACK_EXCHANGE.tag_url(current_app.config["TAGGER_SITE"], tag)

@@ -8,36 +8,23 @@ import html as html_entities
 import itertools
 import re
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Set
 
 from bs4 import BeautifulSoup, Comment
 from bs4.element import NavigableString, PageElement, PreformattedString, Tag
 
+from tagging.platforms import Platform
+from tagging.stack_exchange import STACK_EXCHANGE
+
 # Elements that are not part of a question's text.
 DROPPED_TAGS = {
     *("script", "style", "template", "noscript", "head", "title", "svg", "iframe", "object", "video", "audio"),
-    *("canvas", "button", "input", "select", "textarea", "aside"),
+    *("canvas", "button", "input", "select", "textarea"),
 }
 DROPPED_CLASSES = {
     # The output of MathJax and KaTeX; the LaTeX is restored before these are dropped.
     *("MathJax", "MathJax_Preview", "MathJax_Display", "MathJax_SVG", "MathJax_SVG_Display", "MathJax_CHTML"),
-    *("mjx-chtml", "katex-html", "snippet-ctas", "snippet-result"),
-    # Notices of the site (duplicate, closed, locked ...), which it renders within the body.
-    *("s-notice", "js-post-notice", "js-post-notices", "post-notice", "post-notices", "special-status"),
-    *("question-status", "question-originals-of-duplicate"),
-}
-
-# Placeholders of the editor for the description of an image.
-PLACEHOLDER_ALTS = {
-    "",
-    "alt text",
-    "image",
-    "enter image description here",
-    "введите сюда описание изображения",
-    "introducir la descripción de la imagen aquí",
-    "insira a descrição da imagem aqui",
-    "inserir a descrição da imagem aqui",
-    "画像の説明をここに入力",
+    *("mjx-chtml", "katex-html"),
 }
 
 CHARACTERS_PER_TOKEN = 64  # of HTML: four or five characters of text, plus markup
@@ -69,20 +56,19 @@ MARKUP = re.compile(
 VOID = {"br", "col", "embed", "hr", "img", "input", "link", "meta", "param", "source", "track", "wbr"}
 # Elements whose end tag is optional.
 ENDING_ALONE = {"li", "p", "td", "th", "tr", "dd", "dt", "option", "thead", "tbody", "tfoot", "colgroup"}
-POSSIBLE_DUPLICATE = re.compile(r"\A\s*Possible Duplicates?:")
 SPACES = re.compile(r"\s+")
 ODD_SPACES = re.compile(r"[\u00a0\u2007\u202f]")
 LONE_SURROGATE = re.compile(r"[\ud800-\udfff]")  # which no tokenizer accepts
 UNPRINTABLE = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ufeff\ud800-\udfff]")
 
 
-def html_to_text(html: str) -> str:
+def html_to_text(html: str, platform: Platform = STACK_EXCHANGE) -> str:
     """Convert an HTML fragment or page to the text that a reader sees. Never raises on any string.
 
     Paragraphs, quotes, code blocks and lists are separated by a blank line; list items and table rows have a line each;
     code keeps its line breaks and indentation; LaTeX is kept as written, also if MathJax or KaTeX has rendered it;
     entities are decoded; non-breaking spaces become spaces. An image is replaced by its description, unless that is a
-    placeholder of the editor. Scripts, styles and the notices of the site are dropped.
+    placeholder of the editor. Scripts, styles and the notices of the platform are dropped.
 
     A text without any tag is plain text whose line breaks are kept. The output of the function therefore passes through
     unchanged, unless it contains tags or entities literally. For a text that may be either, see :func:`question_text`.
@@ -90,7 +76,7 @@ def html_to_text(html: str) -> str:
     html = _normalize(html)
     if not MARKUP.search(html):
         return _tidy(_normalize(html_entities.unescape(html)))
-    return _render(BeautifulSoup(html, "lxml"))
+    return _render(BeautifulSoup(html, "lxml"), platform)
 
 
 def question_text(title: str, description: str, max_tokens: int) -> tuple[str, str]:
@@ -114,7 +100,7 @@ def question_text(title: str, description: str, max_tokens: int) -> tuple[str, s
     title, description = (LONE_SURROGATE.sub("", text) for text in (title, description))
     if description.lstrip().startswith("<"):
         soup = _parse_html(description, max_tokens * CHARACTERS_PER_TOKEN)
-        description = (soup and _render(soup)) or description
+        description = (soup and _render(soup, STACK_EXCHANGE)) or description
     return title, description
 
 
@@ -179,10 +165,10 @@ def _tidy(text: str) -> str:
     return "\n".join(line.rstrip() for line in text.split("\n")).strip("\n")
 
 
-def _render(soup: BeautifulSoup) -> str:
+def _render(soup: BeautifulSoup, platform: Platform) -> str:
     _restore_latex(soup)
-    _drop_unread(soup)
-    return _tidy(_normalize(_Renderer().render(soup)))
+    _drop_unread(soup, platform)
+    return _tidy(_normalize(_Renderer(platform.image_placeholders).render(soup)))
 
 
 def _restore_latex(soup: BeautifulSoup) -> None:
@@ -198,12 +184,16 @@ def _restore_latex(soup: BeautifulSoup) -> None:
             rendered.decompose()
 
 
-def _drop_unread(soup: BeautifulSoup) -> None:
-    for element in soup.find_all(_is_unread):
+def _drop_unread(soup: BeautifulSoup, platform: Platform) -> None:
+    tags, classes = DROPPED_TAGS | platform.dropped_tags, DROPPED_CLASSES | platform.dropped_classes
+
+    def is_unread(element: Tag) -> bool:
+        return element.name in tags or not classes.isdisjoint(_classes(element))
+
+    for element in soup.find_all(is_unread):
         if not element.decomposed:
             element.decompose()
-    # Until 2013 the site inserted its duplicate notice into the body, as a quote.
-    for notice in soup.find_all(string=POSSIBLE_DUPLICATE):
+    for notice in soup.find_all(string=platform.notice_quotes) if platform.notice_quotes else ():
         quote = None if notice.decomposed else _ancestor(notice, lambda tag: tag.name == "blockquote")
         if quote and next((text for text in quote.strings if text.strip()), None) is notice:
             quote.decompose()
@@ -218,10 +208,6 @@ def _classes(tag: Tag) -> list:
     return tag.get_attribute_list("class")
 
 
-def _is_unread(element: Tag) -> bool:
-    return element.name in DROPPED_TAGS or not DROPPED_CLASSES.isdisjoint(_classes(element))
-
-
 def _follows_a_cell(cell: Tag) -> bool:
     before = itertools.islice(cell.previous_siblings, 3)  # blanks and comments may be in between
     return next((node.name in ("td", "th") for node in before if isinstance(node, Tag)), False)
@@ -230,7 +216,8 @@ def _follows_a_cell(cell: Tag) -> bool:
 class _Renderer:
     """Renders a tree as text; iterative, since a page may be nested more deeply than Python's recursion limit."""
 
-    def __init__(self) -> None:
+    def __init__(self, image_placeholders: Set[str]) -> None:
+        self.image_placeholders = image_placeholders
         self.parts: list[str] = []
         self.line_breaks = 0  # pending before the next text
         self.space = False  # pending before the next text on the same line
@@ -281,7 +268,7 @@ class _Renderer:
 
     def _write_picture(self, image: Tag) -> None:
         alt = SPACES.sub(" ", str(image.get("alt", ""))).strip()
-        if alt.lower() not in PLACEHOLDER_ALTS:
+        if alt and alt.lower() not in self.image_placeholders:
             self._write(f" {alt} ")
 
     def _write(self, text: str) -> None:

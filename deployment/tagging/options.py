@@ -7,8 +7,6 @@ import argparse
 import math
 from collections.abc import Callable
 
-DEFAULT_SITE = "https://datascience.stackexchange.com"  # the site of the model in deployment/model
-
 
 def script_parser(docstring: str) -> argparse.ArgumentParser:
     """Return a parser that is described by the first line of the script's docstring and whose help shows defaults."""

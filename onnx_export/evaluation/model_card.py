@@ -10,6 +10,7 @@ from data.duplicates import duplicate_groups
 from data.files import DATE_COLUMN, FRACTIONS, REPOST
 from data.markdown import markdown_table
 from onnx_export.quantize import MAX_DROP
+from tagging.stack_exchange import STACK_EXCHANGE
 from training.backbones import HUB_IDS, short_name
 from training.metrics import MAIN_FIGURES
 
@@ -48,6 +49,8 @@ def model_card(
         .format(
             **data,
             **describe_backbone(run),
+            question_url=STACK_EXCHANGE.question_url(f"https://{data['site']}", "ID"),
+            licence_terms=STACK_EXCHANGE.licence_terms,
             size_mb=size_mb,
             tags=metrics["tags"],
             test_questions=metrics["test_questions"],
