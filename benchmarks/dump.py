@@ -23,6 +23,7 @@ from scraper.archives import open_posts
 from scraper.posts_xml import raw_questions
 from tagging.console import run_script
 from tagging.options import at_least_one, script_parser
+from tagging.stack_exchange import STACK_EXCHANGE
 
 SCRIPT = Path(__file__).parents[1] / "scraper/data_dump.py"
 MIN_SHARE = 0.8  # of the bare parser's speed
@@ -35,10 +36,11 @@ def write_dump(path: Path, megabytes: int) -> int:
     block = []
     for number, question in enumerate(make_questions(450)):
         body, date = quoteattr(question.body_html), question.asked.isoformat()
+        licence = STACK_EXCHANGE.licence_of(date)
         tags = quoteattr(f"|{'|'.join(question.tags)}|")
         block.append(
             f'  <row Id="%d{number:04}" PostTypeId="1" CreationDate="{date}" Score="1" ViewCount="10" Body={body} '
-            f'OwnerUserId="1" Title={quoteattr(question.title)} Tags={tags} ContentLicense="CC BY-SA 4.0" />\n'
+            f'OwnerUserId="1" Title={quoteattr(question.title)} Tags={tags} ContentLicense="{licence}" />\n'
             f'  <row Id="%d{number + 5000:04}" PostTypeId="2" ParentId="1" CreationDate="{date}" Body={body} />\n'
         )
     with path.open("w", encoding="utf-8", newline="\n") as file:

@@ -27,7 +27,7 @@ DETAILS_COLUMNS = [*QUESTION_COLUMNS, DATE_COLUMN]
 FRACTIONS = {"train": 0.8, "validation": 0.1, "test": 0.1}
 REPOST = "repost"  # a copy, or nearly one, of a question of another part, used by no stage
 
-TAG_ENDS = re.compile(r"[\s,;|<>]")  # separators of tags on the sites, in the API and in the dumps
+TAG_ENDS = re.compile(r"[\s,;|<>]")  # what separates tags in a list: on sites, in dumps, and in what the stages write
 
 
 # The files that onnx_export/ writes to models/NAME/onnx/; new weights or a new export make all of them stale.
