@@ -22,7 +22,6 @@ from data.files import read_questions
 from data.markdown import markdown_table
 from tagging.console import run_script
 from tagging.cpus import usable_cpus
-from tagging.encoding import encode
 from tagging.model_folder import add_model_folder_option
 from tagging.options import at_least_one, script_parser
 from tagging.tagger import Tagger
@@ -49,7 +48,7 @@ def one_by_one(tagger: Tagger, questions: list[tuple[str, str]]) -> None:
 def raw_model(tagger: Tagger, questions: list[tuple[str, str]]) -> Callable[[], None]:
     """Return a function that runs the model on already tokenized questions, one question per core at a time."""
     titles, descriptions = zip(*questions, strict=True)
-    encodings = encode(tagger.model.tokenizer, titles, descriptions, tagger.fields)
+    encodings = tagger.model.encode(titles, descriptions)
 
     def run() -> None:
         with ThreadPoolExecutor(usable_cpus()) as pool:

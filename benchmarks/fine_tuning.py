@@ -23,8 +23,8 @@ from benchmarks.measure import add_output_option, seconds, write_report
 from data.markdown import markdown_table
 from data.options import add_folder_options
 from tagging.console import run_script
-from tagging.encoding import FIELDS
 from tagging.options import at_least_one, script_parser, text_length
+from tagging.settings import FIELDS
 from training.backbones import find_backbone
 from training.options import add_backbone_option
 from training.questions import Part, read_part

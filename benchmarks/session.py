@@ -21,7 +21,6 @@ from benchmarks.measure import add_output_option, fastest, seconds, write_report
 from data.files import read_questions
 from data.markdown import markdown_table
 from tagging.console import run_script
-from tagging.encoding import encode
 from tagging.model_folder import add_model_folder_option
 from tagging.options import script_parser
 from tagging.tagger import Tagger, import_onnxruntime
@@ -99,11 +98,9 @@ def main(argv: list[str] | None = None) -> None:
         tagger = Tagger(args.model)
     except (ValueError, OSError) as error:
         sys.exit(str(error))
-    encodings = encode(
-        tagger.model.tokenizer, questions["title"].tolist(), questions["description"].tolist(), tagger.fields
-    )
+    encodings = tagger.model.encode(questions["title"].tolist(), questions["description"].tolist())
     feeds = [tagger.inputs([encoding]) for encoding in encodings]
-    model = args.model / "model_quantized.onnx"
+    model = tagger.model.model_path
     with tempfile.TemporaryDirectory() as folder:
         in_ort_format = Path(folder, "model.ort")
         to_ort_format = {"session.save_model_format": "ORT", "optimized_model_filepath": str(in_ort_format)}

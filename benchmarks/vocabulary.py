@@ -20,8 +20,7 @@ from data.files import read_questions
 from data.markdown import markdown_table
 from data.options import add_folder_options
 from tagging.console import run_script
-from tagging.decision import sigmoid, suggest
-from tagging.encoding import encode
+from tagging.decision import sigmoid
 from tagging.model_folder import add_model_folder_option
 from tagging.options import script_parser
 from tagging.tagger import Tagger
@@ -32,7 +31,7 @@ from training.questions import Part, as_part, read_part
 def used_tokens(tagger: Tagger, train: Part) -> np.ndarray:
     """Return which tokens occur in the questions of ``train``, bool array of shape (vocabulary,)."""
     used = np.zeros(tagger.model.tokenizer.get_vocab_size(), dtype=bool)
-    for encoding in encode(tagger.model.tokenizer, train.titles, train.descriptions, tagger.fields):
+    for encoding in tagger.model.encode(train.titles, train.descriptions):
         used[encoding.ids] = True
     return used
 
@@ -48,9 +47,7 @@ def share_of_file(model: Path, kept: np.ndarray) -> float:
 def probabilities(tagger: Tagger, part: Part, kept: np.ndarray, unknown: int) -> np.ndarray:
     """Return the probabilities of the tags, shape (n, num_labels), with tokens not ``kept`` replaced by ``unknown``."""
     rows = []
-    for encoding in tqdm(
-        encode(tagger.model.tokenizer, part.titles, part.descriptions, tagger.fields), unit="question"
-    ):
+    for encoding in tqdm(tagger.model.encode(part.titles, part.descriptions), unit="question"):
         feed = tagger.inputs([encoding])
         feed["input_ids"] = np.where(kept[feed["input_ids"]], feed["input_ids"], unknown)
         rows.append(tagger.rule.probabilities(sigmoid(tagger.run(feed)[0])))
@@ -62,7 +59,7 @@ def row(name: str, tagger: Tagger, part: Part, kept: np.ndarray, unknown: int) -
     figures = []
     for tokens in (np.ones_like(kept), kept):
         scores = probabilities(tagger, part, tokens, unknown)
-        figures.append(tagging_metrics(part.targets, suggest(scores, tagger.rule.threshold), scores))
+        figures.append(tagging_metrics(part.targets, tagger.rule.suggest(scores), scores))
     whole, trimmed = figures
     cells = (f"{whole[metric]:.3f} {trimmed[metric] - whole[metric]:+.3f}" for metric in MAIN_FIGURES.values())
     return name, len(part), *cells

@@ -32,8 +32,8 @@ TAG_ENDS = re.compile(r"[\s,;|<>]")  # what separates tags in a list: on sites, 
 
 # The files that onnx_export/ writes to models/NAME/onnx/; new weights or a new export make all of them stale.
 ONNX_FILES = ("model.onnx", "model.onnx_data", "config.json", "tokenizer.json", "tag_types_encoded.json",
-              "thresholds.json", "model_quantized.onnx", "quantization.json", "metrics.json", "per_tag.tsv",
-              "worst_errors.md", "test_decisions.json")  # fmt: skip
+              "thresholds.json", "tagger.json", "model_quantized.onnx", "quantization.json", "metrics.json",
+              "per_tag.tsv", "worst_errors.md", "test_decisions.json")  # fmt: skip
 
 
 def write_json(path: str | Path, content: object) -> None:

@@ -19,7 +19,8 @@ from tagging.explain import explain_tags
 from tagging.html_text import question_text
 from tagging.model_folder import ModelFolderError, add_model_folder_option
 from tagging.options import port, script_parser
-from tagging.stack_exchange import DEFAULT_SITE, STACK_EXCHANGE
+from tagging.settings import Settings
+from tagging.stack_exchange import STACK_EXCHANGE
 from tagging.tagger import Tagger
 
 MAX_BATCH = 64  # questions of one call of /predict_batch
@@ -32,36 +33,10 @@ MAX_EVENTS = 500  # finished and waiting calls that gradio keeps; more than MAX_
 # Not gr.Warning: screen readers see its toast as a button within a button.
 BLANK = '<p role="alert" class="doubt">Write a title or a description first, then ask for tags.</p>'
 EMPTY = "<p>Your tags will appear here.</p>"
-MAX_TITLE, MAX_DESCRIPTION = 300, 30_000  # characters
-
-EXAMPLES = {
-    "Loss turns into NaN": (
-        "Training loss becomes NaN after a few hundred steps",
-        "My small convolutional network in PyTorch learns well for the first 300 batches, then the loss jumps to NaN "
-        "and never returns. A lower learning rate only delays it. How do I find out whether the gradients explode or "
-        "the data holds a bad value?",
-    ),
-    "Churn with rare positives": (
-        "Which metric for churn prediction when only 2 % of customers leave?",
-        "I fit a gradient boosted classifier on customer data. Accuracy is 98 %, but so is that of predicting that "
-        "nobody leaves. Should I resample the training set, weight the classes, or move the threshold, and how do I "
-        "compare the results?",
-    ),
-    "Merge on the nearest date": (
-        "Join two pandas data frames on the nearest timestamp",
-        "One frame holds sensor readings every few seconds, the other maintenance events at odd times. I want each "
-        "event beside the last reading before it, within five minutes, without a loop over the rows.",
-    ),
-    "How many clusters": (
-        "How many clusters should I choose for k-means on customer data?",
-        "The elbow plot is a smooth curve and the silhouette score keeps growing until every point is a cluster of "
-        "its own. Features are standardized. Is there a sounder criterion, or is k-means the wrong tool here?",
-    ),
-}
 
 INTRODUCTION = """
-# Question tagger
-Write a question as you would ask it. Of the {tags} tags it knows, the model suggests the one to five that fit best.
+# {title}
+Write a question as you would ask it. Of the {tags} tags it knows, the model suggests the {tag_range} that fit best.
 """
 
 PRIVACY = "Nothing that you write is stored on the server. Your last questions are kept in this browser only."
@@ -101,14 +76,15 @@ def check_text(tagger, title: Any, description: Any, which: str = "the question"
     """
     import gradio as gr
 
-    for name, text, max_length in (("title", title, MAX_TITLE), ("description", description, MAX_DESCRIPTION)):
+    limits = tagger.settings.max_title, tagger.settings.max_description
+    for name, text, max_length in zip(("title", "description"), (title, description), limits, strict=True):
         if not isinstance(text, str):
             raise gr.Error("title and description must be strings", print_exception=False)
         if len(text) > max_length:
             raise gr.Error(
                 f"the {name} has {len(text)} characters; at most {max_length} are allowed", print_exception=False
             )
-    texts = question_text(title, description, tagger.model.max_length)
+    texts = question_text(title, description, tagger.settings.max_length)
     if not any(text.strip() for text in texts):
         raise gr.Error(f"{which} is empty: give it a title or a description", print_exception=False)
     return texts
@@ -123,7 +99,7 @@ def add_api(tagger) -> None:
 
         A title is plain text; a description is plain text or HTML.
 
-        Returns {"suggested": [{"tag": ..., "probability": ...}, ...], "others": [...], "fits": bool}: one to five
+        Returns {"suggested": [{"tag": ..., "probability": ...}, ...], "others": [...], "fits": bool}: the
         suggested tags and the next most probable ones, both by descending probability. Probabilities are calibrated.
         fits is false if no tag clearly fits.
         """
@@ -162,7 +138,7 @@ def make_handlers(tagger) -> tuple:
     """Return the event handlers of the page: the one that shows an answer, and the one that explains it."""
     from jinja2 import Environment, FileSystemLoader
 
-    site = (os.environ.get("TAGGER_SITE") or DEFAULT_SITE).rstrip("/")
+    site = (os.environ.get("TAGGER_SITE") or tagger.settings.site).rstrip("/")
     render = Environment(loader=FileSystemLoader(Path(__file__).parent), autoescape=True).get_template("answer.html")
 
     def tag_url(tag: str) -> str:
@@ -187,14 +163,14 @@ def make_handlers(tagger) -> tuple:
     return show, show_words
 
 
-def add_question() -> tuple:
+def add_question(settings: Settings) -> tuple:
     """Add the fields of a question to the page and return them."""
     import gradio as gr
 
     title = gr.Textbox(
         label="Title",
         placeholder="What is your question? Be specific.",
-        max_length=MAX_TITLE,
+        max_length=settings.max_title,
         elem_id="title",
     )
     description = gr.Textbox(
@@ -202,7 +178,7 @@ def add_question() -> tuple:
         placeholder="What did you try, and what did you expect? Shift+Enter also asks for tags.",
         lines=8,
         max_lines=16,
-        max_length=MAX_DESCRIPTION,
+        max_length=settings.max_description,
         elem_id="description",
     )
     return title, description
@@ -242,34 +218,40 @@ def build_app(tagger):
     """Return the Gradio app of a :class:`tagging.tagger.Tagger`."""
     import gradio as gr
 
+    settings = tagger.settings
     show, show_words = make_handlers(tagger)
-    with gr.Blocks(title="Question tagger", analytics_enabled=False) as app:
+    with gr.Blocks(title=settings.title, analytics_enabled=False) as app:
         history = gr.BrowserState([], storage_key="question-tagger")
-        gr.Markdown(INTRODUCTION.format(tags=len(tagger.tags)), elem_id="intro")
+        gr.Markdown(
+            INTRODUCTION.format(title=settings.title, tags=len(tagger.tags), tag_range=settings.tag_range),
+            elem_id="intro",
+        )
         with gr.Row():
             with gr.Column(min_width=300):
-                question = add_question()
+                question = add_question(settings)
                 with gr.Row():
                     clear = gr.Button("Clear", min_width=100)
                     ask = gr.Button("Suggest tags", variant="primary", min_width=160, elem_id="ask")
             with gr.Column(min_width=300):
                 result = add_result()
                 why = gr.Button("Why these tags?", elem_id="why")
-        examples = gr.Examples(
-            [list(example) for example in EXAMPLES.values()],
-            inputs=list(question),
-            example_labels=list(EXAMPLES),
-            label="Try one of these",
-            cache_examples=False,  # a Space would otherwise tag them all before it starts
-            preload=False,
-            api_visibility="private",
-        )
+        if settings.examples:
+            examples = gr.Examples(
+                [[example.title, example.description] for example in settings.examples],
+                inputs=list(question),
+                example_labels=[example.label for example in settings.examples],
+                label="Try one of these",
+                cache_examples=False,  # a Space would otherwise tag them all before it starts
+                preload=False,
+                api_visibility="private",
+            )
         add_history(app, question, history)
         # The page and the API share one slot of the model.
         model = {"concurrency_id": "model", "concurrency_limit": 1, "api_visibility": "private"}
         page = {"fn": show, "inputs": [*question, history], "outputs": [*result, history], **model}
         gr.on([ask.click, *(field.submit for field in question)], **page)
-        examples.load_input_event.then(**page)
+        if settings.examples:
+            examples.load_input_event.then(**page)
         why.click(show_words, inputs=list(question), outputs=result[-1], **model)
         clear.click(lambda: ("", "", EMPTY, "", ""), outputs=[*question, *result], api_visibility="private")
         add_api(tagger)

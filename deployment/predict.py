@@ -43,7 +43,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--top-k",
         type=at_least_one,
-        help="number of tags per question, whatever their probability; by default the one to five suggested tags",
+        help="number of tags per question, whatever their probability; by default the suggested ones",
     )
     parser.add_argument(
         "--ray",
@@ -85,7 +85,7 @@ def main(argv: list[str] | None = None) -> None:
     try:
         if not args.input:
             tagger = Tagger(args.model)
-            texts = question_text(args.title, args.description, tagger.model.max_length)
+            texts = question_text(args.title, args.description, tagger.settings.max_length)
             for tag, probability in tagger.tag(*texts, args.top_k):
                 print(f"{probability:.2f}  {tag}")
             return

@@ -28,9 +28,8 @@ from onnx_export.evaluation.decisions import describe_decisions
 from onnx_export.evaluation.evaluate import Evaluation, differences, evaluate, most_frequent_tags, no_tags
 from onnx_export.evaluation.model_report import per_tag_table, worst_errors
 from tagging.console import run_script
-from tagging.decision import suggest
 from tagging.files import atomic_path
-from tagging.model_folder import ModelFolderError
+from tagging.model_folder import ModelFolderError, read_settings
 from tagging.options import add_force_option, script_parser
 from tagging.tagger import Tagger
 from training.metrics import frequency_thirds
@@ -64,7 +63,7 @@ def load(file: Path, test: Part, data_dir: Path) -> Tagger | TfidfTagger:
     if tagger.tags != test.tags:
         raise ModelFolderError(f"{file} was trained for other tags than those in {data_dir}: train it again")
     if isinstance(tagger, Tagger):
-        check_fields(test, tagger.fields, str(file))
+        check_fields(test, tagger.settings.fields, str(file))
     return tagger
 
 
@@ -96,7 +95,7 @@ def evaluate_model(
         print(f"{name} {precision}")
         tagger = load(file, test, data_dir)
         probabilities, speed = measure(tagger, test)
-        chosen = suggest(probabilities, tagger.rule.threshold)
+        chosen = tagger.rule.suggest(probabilities)
         evaluation = evaluate(name, precision, train, test, probabilities, chosen, tagger.rule.thresholds)
         evaluation.figures.update({"size_mb": file.stat().st_size / 1e6, **speed})
         if baseline:
@@ -125,7 +124,9 @@ def write_model_report(
     with atomic_path(outputs["worst_errors.md"]) as temporary:
         temporary.write_text(worst_errors(served, test), encoding="utf-8", newline="\n")
     names = [files[served.precision].name, *(name for name in DECIDING if (folder / name).is_file())]
-    write_decisions(outputs["test_decisions.json"], describe_decisions(served, test, file_hashes(folder, names)))
+    settings = {} if served.model == BASELINE else read_settings(folder).deciding
+    decisions = describe_decisions(served, test, file_hashes(folder, names), settings)
+    write_decisions(outputs["test_decisions.json"], decisions)
     figures = {precision: evaluation.figures for precision, evaluation in evaluations.items()}
     about = {"data_sha256": data_hash(data_dir), "test_questions": len(test), "tags": len(test.tags)}
     write_json(outputs["metrics.json"], about | figures)

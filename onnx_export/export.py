@@ -16,10 +16,10 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "deployment"))  # where the package tagging is
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this folder's modules, whatever is installed
-from data.files import ONNX_FILES, refuse_overwrite, remove_results, require
+from data.files import ONNX_FILES, refuse_overwrite, remove_results, require, write_json
 from data.options import add_folder_options, add_trained_model_option
 from tagging.console import run_script
-from tagging.model_folder import read_fields
+from tagging.model_folder import read_settings
 from tagging.options import add_force_option, script_parser
 from tagging.tagger import Tagger
 from training.backbones import short_name
@@ -40,6 +40,7 @@ def export(folder: Path, output: Path) -> None:
     model.config.save_pretrained(output)
     for name in SHARED_FILES:
         shutil.copyfile(folder / name, output / name)
+    write_json(output / "tagger.json", read_settings(folder).as_json())  # older folders have the settings elsewhere
 
 
 def largest_difference(folder: Path, exported: Path, part: Part) -> float:
@@ -74,7 +75,7 @@ def main(argv: list[str] | None = None) -> None:
         exported = Path(temporary) / "onnx"
         try:
             validation = read_part(args.data_dir, "validation")
-            check_fields(validation, read_fields(folder / "thresholds.json"), str(folder))
+            check_fields(validation, read_settings(folder).fields, str(folder))
             export(folder, exported)
             difference = largest_difference(folder, exported, validation)
         except Exception as error:  # a broken file, or an architecture, which fails in a way of its own

@@ -1,6 +1,7 @@
 """Quantize an exported model to int8, tune its thresholds, and refuse it if it lost too much.
 
-    models/NAME/onnx/model.onnx  ->  models/NAME/onnx/model_quantized.onnx, thresholds.json, quantization.json
+    models/NAME/onnx/model.onnx  ->  models/NAME/onnx/model_quantized.onnx, thresholds.json, tagger.json,
+                                    quantization.json
 
     python onnx_export/quantize.py --model distilroberta-base
 
@@ -13,6 +14,7 @@ import argparse
 import shutil
 import sys
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -22,15 +24,15 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this folder's mo
 from data.files import refuse_overwrite, require, write_json
 from data.options import add_folder_options, add_trained_model_option
 from tagging.console import run_script
-from tagging.decision import DecisionRule, suggest
-from tagging.encoding import encode
-from tagging.model_folder import read_fields, read_json
+from tagging.decision import DecisionRule, Thresholds
+from tagging.model_folder import read_settings, read_thresholds
 from tagging.options import add_force_option, script_parser
+from tagging.settings import Settings
 from tagging.tagger import Tagger
 from training.backbones import short_name
 from training.metrics import tagging_metrics
 from training.questions import Part, check_fields, read_part
-from training.thresholds import PER_TAG, TUNINGS
+from training.thresholds import PER_TAG, TUNINGS, min_confidence
 
 MAX_DROP = 0.005  # of validation micro F1
 CALIBRATION = 200
@@ -43,20 +45,20 @@ def quantize(folder: Path, output: Path, calibration: Part) -> None:
     from onnx_export.int8 import OPSET, quantize_matrices, quantize_tables
 
     tagger = Tagger(folder, "model.onnx")
-    encodings = encode(tagger.model.tokenizer, calibration.titles, calibration.descriptions, tagger.fields)
+    encodings = tagger.model.encode(calibration.titles, calibration.descriptions)
     model = onnx.version_converter.convert_version(onnx.load(folder / "model.onnx"), OPSET)
     quantize_matrices(model, (tagger.inputs([encoding]) for encoding in encodings))
     quantize_tables(model)
     onnx.save(model, output)
 
 
-def score(tagger: Tagger, validation: Part, tuning: str) -> tuple[dict, np.ndarray, dict[str, float]]:
+def score(tagger: Tagger, validation: Part, tuning: str) -> tuple[Thresholds, np.ndarray, dict[str, float]]:
     """Return ``tagger``'s thresholds by one of TUNINGS, its own probabilities, and its validation metrics at those."""
     raw = tagger.raw_probabilities(validation.titles, validation.descriptions)
     thresholds = TUNINGS[tuning](validation.targets, raw, validation.tags)
-    rule = DecisionRule.of(thresholds, validation.tags)
+    rule = DecisionRule.of(thresholds, validation.tags, tagger.settings)
     shown = rule.probabilities(raw)
-    return thresholds, raw, tagging_metrics(validation.targets, suggest(shown, rule.threshold), shown)
+    return thresholds, raw, tagging_metrics(validation.targets, rule.suggest(shown), shown)
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
@@ -70,15 +72,18 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def assess(folder: Path, quantized: Path, validation: Part, tuning: str) -> tuple[dict, dict]:
-    """Return the thresholds of the model in ``quantized`` and the report of what it lost against ``folder``'s."""
-    _, fp32_raw, fp32 = score(Tagger(folder, "model.onnx"), validation, tuning)
+def assess(folder: Path, quantized: Path, validation: Part) -> tuple[Thresholds, Settings, dict]:
+    """Return thresholds and settings of the model in ``quantized``, and a report of its loss against ``folder``'s."""
+    tagger = Tagger(folder, "model.onnx")
+    tuning = read_thresholds(folder / "thresholds.json", tagger.tags).tuning or PER_TAG
+    _, fp32_raw, fp32 = score(tagger, validation, tuning)
     thresholds, int8_raw, int8 = score(Tagger(quantized), validation, tuning)
-    rule = DecisionRule.of(thresholds, validation.tags)
-    fp32_chosen, int8_chosen = (suggest(rule.probabilities(raw), rule.threshold) for raw in (fp32_raw, int8_raw))
+    settings = replace(tagger.settings, min_confidence=min_confidence(int8_raw))
+    rule = DecisionRule.of(thresholds, validation.tags, settings)
+    fp32_chosen, int8_chosen = (rule.suggest(rule.probabilities(raw)) for raw in (fp32_raw, int8_raw))
     same = (fp32_chosen == int8_chosen).all(axis=1)
     drop = {metric: fp32[metric] - int8[metric] for metric in ("f1_micro", "f1_macro")}
-    return thresholds, {"drop": drop, "same_tags": float(same.mean()), "fp32": fp32, "int8": int8}
+    return thresholds, settings, {"drop": drop, "same_tags": float(same.mean()), "fp32": fp32, "int8": int8}
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -91,14 +96,14 @@ def main(argv: list[str] | None = None) -> None:
         staging = Path(temporary)
         try:
             validation = read_part(args.data_dir, "validation")
-            exported = read_json(folder / "thresholds.json")
-            check_fields(validation, read_fields(folder / "thresholds.json"), str(folder.parent))
+            check_fields(validation, read_settings(folder).fields, str(folder.parent))
             quantize(
                 folder, staging / "model_quantized.onnx", validation.take(np.arange(len(validation))[:CALIBRATION])
             )
             for file in ("tokenizer.json", "tag_types_encoded.json", "thresholds.json"):
                 shutil.copyfile(folder / file, staging / file)
-            thresholds, report = assess(folder, staging, validation, exported.get("tuning", PER_TAG))
+            write_json(staging / "tagger.json", read_settings(folder).as_json())
+            thresholds, settings, report = assess(folder, staging, validation)
         except ValueError as error:
             sys.exit(f"cannot quantize {folder / 'model.onnx'}: {error}")
         drop = report["drop"]
@@ -107,10 +112,11 @@ def main(argv: list[str] | None = None) -> None:
                 f"{folder}: int8 loses {drop['f1_micro']:.4f} micro F1 on validation, over the limit of {MAX_DROP}; "
                 "nothing was written. Serve model.onnx, or give --allow-drop"
             )
-        write_json(staging / "thresholds.json", exported | thresholds)
+        write_json(staging / "thresholds.json", thresholds.as_json())
+        write_json(staging / "tagger.json", settings.as_json())
         write_json(staging / "quantization.json", report)
         (folder / "model_quantized.onnx").unlink(missing_ok=True)  # it says "whole": it goes first and comes last
-        for name in ("thresholds.json", "quantization.json", "model_quantized.onnx"):
+        for name in ("thresholds.json", "tagger.json", "quantization.json", "model_quantized.onnx"):
             (staging / name).replace(folder / name)
 
     model = folder / "model_quantized.onnx"

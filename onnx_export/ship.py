@@ -10,27 +10,34 @@ ones are there.
 """
 
 import argparse
+import hashlib
+import json
 import shutil
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "deployment"))  # where the package tagging is
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this folder's modules, whatever is installed
-from data.files import read_questions, read_table, refuse_overwrite, require
+from data.files import read_questions, read_table, refuse_overwrite, require, write_json
 from data.options import add_folder_options, add_trained_model_option
 from onnx_export.evaluation.best_shipped import BEST_SHIPPED, best_shipped, raise_bar, served_decisions
 from onnx_export.evaluation.model_card import describe_data, model_card
 from tagging.console import run_script
-from tagging.model_folder import read_json
+from tagging.model_folder import read_json, read_settings
 from tagging.options import add_force_option, script_parser
+from tagging.settings import Settings, parse_settings
 from tagging.tagger import Tagger
 from training.backbones import short_name
-from training.questions import RECORD, data_hash
+from training.questions import RECORD, data_hash, site_of
 
 SERVED = ("model_quantized.onnx", "tokenizer.json", "tag_types_encoded.json", "thresholds.json")
+SETTINGS = "tagger.json"
 EVALUATED = ("metrics.json", "per_tag.tsv", "test_decisions.json")
 CARD = "README.md"
-SHIPPED = (*SERVED, *EVALUATED, CARD)
+SHIPPED = (*SERVED, SETTINGS, *EVALUATED, CARD)
+# The settings that a model of the same site takes over from the one that it replaces.
+PRESENTATION = ("title", "language", "max_title", "max_description", "examples")
 STAGING = ".new"  # folder in the output folder, on the same disk, where the new files gather
 
 
@@ -40,7 +47,8 @@ def read_data(data_dir: Path) -> dict[str, object]:
     parts = read_table(data_dir / "split.csv", ["url", "split"]).set_index("url")["split"]
     record = read_json(data_dir / RECORD) if (data_dir / RECORD).is_file() else {}
     known = record.get("data_sha256") == data_hash(data_dir)
-    return describe_data(questions, parts[questions["url"]].to_numpy(), record if known else None)
+    described = describe_data(questions, parts[questions["url"]].to_numpy(), record if known else None)
+    return described | {"address": site_of(questions["url"])}
 
 
 def check_output(folder: Path, force: bool) -> None:
@@ -56,13 +64,40 @@ def check_output(folder: Path, force: bool) -> None:
     refuse_overwrite(*(folder / name for name in SHIPPED), force=force)
 
 
-def publish(source: Path, card: str, output: Path) -> None:
+def read_examples(path: Path) -> list:
+    """Read a JSON list of questions, [{"label", "title", "description"}, ...]; tagging.settings checks the rest."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, OSError) as error:
+        raise ValueError(f"{path}: cannot be read as JSON ({error})") from error
+
+
+def served_settings(source: Path, site: str, decisions: dict, output: Path, options: dict[str, object]) -> Settings:
+    """Return the settings of the model to ship.
+
+    What its page shows and accepts is kept from the model of the same site that is served now; ``options`` of the
+    command line take precedence.
+    """
+    settings = replace(read_settings(source), site=site)
+    identity = json.dumps([decisions["sha256"], settings.deciding], sort_keys=True)
+    content = settings.as_json() | {"version": hashlib.sha256(identity.encode()).hexdigest()[:12]}
+    if (output / SETTINGS).is_file() and (served := read_settings(output)).site == site:
+        kept = served.as_json()
+        content |= served.unknown | {key: kept[key] for key in PRESENTATION}
+    try:
+        return parse_settings(content | {key: value for key, value in options.items() if value is not None})
+    except ValueError as error:
+        raise ValueError(f"settings of the model: {error}") from error
+
+
+def publish(source: Path, card: str, settings: Settings, output: Path) -> None:
     """Copy the files of SHIPPED to ``output``: what is there is replaced, file by file, when all the new ones are."""
     staging = output / STAGING
     staging.mkdir(parents=True, exist_ok=True)
     try:
         for file in (*SERVED, *EVALUATED):
             shutil.copyfile(source / file, staging / file)
+        write_json(staging / SETTINGS, settings.as_json())
         (staging / CARD).write_text(card, encoding="utf-8", newline="\n")
         for file in SHIPPED:
             (staging / file).replace(output / file)
@@ -91,6 +126,13 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--best", type=Path, default=BEST_SHIPPED, help="folder that keeps the best models ever shipped"
     )
+    parser.add_argument("--title", help="title of the apps' page")
+    parser.add_argument("--language", help="code of the language of the questions, such as en")
+    parser.add_argument(
+        "--examples",
+        type=Path,
+        help="JSON file of the questions that the page offers, a list of objects with label, title and description",
+    )
     add_force_option(parser, "overwrite the model that is served now")
     return parser.parse_args(argv)
 
@@ -113,8 +155,11 @@ def main(argv: list[str] | None = None) -> None:
         report = folder / "onnx" / "quantization.json"
         quantization = read_json(report) if report.is_file() else {}
         data = read_data(args.data_dir)
-        card = model_card(name, run, metrics, data, quantization, args.output, size_mb)
-        publish(folder / "onnx", card, args.output)
+        examples = read_examples(args.examples) if args.examples else None
+        options = {"title": args.title, "language": args.language, "examples": examples}
+        settings = served_settings(folder / "onnx", str(data["address"]), decisions, args.output, options)
+        card = model_card(name, run, metrics, data, quantization, settings, args.output, size_mb)
+        publish(folder / "onnx", card, settings, args.output)
         raised = raise_bar(args.best, decisions)
     except KeyError as error:
         sys.exit(

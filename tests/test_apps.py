@@ -23,6 +23,7 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.support import expected_conditions as expected
 from selenium.webdriver.support.ui import WebDriverWait
 
+from tagging.tagger import Tagger
 from tests.tiny_model import THRESHOLDS, build_model_folder
 from webapp.app import create_app
 from webapp.questions import MAX_DESCRIPTION, MAX_TITLE
@@ -72,12 +73,15 @@ def server(command: list, url: str, **options):
             process.communicate(timeout=START_SECONDS)
 
 
+EXAMPLE = {"label": "Merge on the nearest date", "title": "Join two pandas data frames", "description": "by date"}
+
+
 @pytest.fixture(scope="module")
 def space_folder(tmp_path_factory):
     """deployment/ copied out alone, with a model where the app looks for it."""
     folder = tmp_path_factory.mktemp("space") / "copy"
     shutil.copytree(ROOT / "deployment", folder, ignore=shutil.ignore_patterns("model", "__pycache__"))
-    build_model_folder(folder / "model")
+    build_model_folder(folder / "model", examples=[EXAMPLE])
     return folder
 
 
@@ -322,6 +326,37 @@ def test_a_clicked_example_is_tagged_and_kept_in_the_browsers_history(space, bro
     wait_for(browser, expected.element_to_be_clickable(remembered)).click()
     title = browser.find_element(By.CSS_SELECTOR, "#title :is(input, textarea)")
     wait_for(browser, lambda _: "pandas" in title.get_property("value"))
+
+
+def test_the_gradio_page_takes_title_limits_and_examples_from_the_model_folder(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "deployment"))
+    import app
+
+    bread = {"label": "Flat bread", "title": "Why does my bread stay flat?", "description": ""}
+    own = {"title": "Kitchen tags", "max_title": 80, "max_description": 900, "max_tags": 3, "examples": [bread]}
+    texts = {}
+    for name, settings in {"own": own, "none": {}}.items():
+        config = app.build_app(Tagger(build_model_folder(tmp_path / name, **settings))).get_config_file()
+        texts[name] = json.dumps(config["components"])
+        limits = [part["props"]["max_length"] for part in config["components"] if part["props"].get("max_length")]
+        assert limits == [settings.get("max_title", 300), settings.get("max_description", 30_000)]
+        assert config["title"] == settings.get("title", "Question tagger")
+    assert "# Kitchen tags" in texts["own"] and "the one to three that fit best" in texts["own"]
+    assert "Flat bread" in texts["own"] and "Why does my bread stay flat?" in texts["own"]
+    assert "Try one of these" not in texts["none"], "no examples of another site"
+
+
+def test_the_gradio_page_links_the_site_of_the_model_folder_unless_another_is_named(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "deployment"))
+    monkeypatch.delenv("TAGGER_SITE", raising=False)
+    import app
+
+    tagger = Tagger(build_model_folder(tmp_path / "model", site="https://cooking.stackexchange.com/"))
+    show, _ = app.make_handlers(tagger)
+    assert 'href="https://cooking.stackexchange.com/questions/tagged/python"' in show("python", "", [])[0]
+    monkeypatch.setenv("TAGGER_SITE", "https://bread.example")
+    show, _ = app.make_handlers(tagger)
+    assert 'href="https://bread.example/questions/tagged/python"' in show("python", "", [])[0]
 
 
 def test_the_gradio_page_needs_no_other_host_and_fits_a_phone(space, browser):

@@ -128,6 +128,29 @@ def test_an_invalid_batch_is_rejected_as_a_whole(client, space, body, complaint)
     assert space.handler.calls == 0
 
 
+class NewerSpace(StandInSpace):
+    """Its answers have fields that this app does not know."""
+
+    def reply(self, body: bytes, kind: str):
+        super().reply(body.replace(b'"fits": true', b'"fits": true, "language": "en"').replace(
+            b'"probability": 0.9', b'"probability": 0.9, "synonyms": ["py"]'), kind)  # fmt: skip
+
+
+def test_unknown_fields_of_an_answer_are_passed_on():
+    with stand_in_space(kind=NewerSpace) as newer:
+        client = create_app({"TAGGER_SPACE": url_of(newer)}).test_client()
+        answered = client.post("/api/tags", json=QUESTION).get_json()
+        (batched,) = client.post("/api/tags/batch", json={"questions": [QUESTION]}).get_json()["answers"]
+    assert batched == answered
+    assert answered == {
+        "suggested": [{"tag": "python", "probability": 0.9, "synonyms": ["py"]}],
+        "others": [],
+        "fits": True,
+        "language": "en",
+        "source": "space",
+    }
+
+
 def test_tags_and_explanations_come_from_the_space(client):
     assert client.get("/api/tags").get_json() == {"tags": [{"tag": "python", "threshold": 0.5}]}
     explanation = client.post("/api/explain", json={"title": "csv"}).get_json()

@@ -15,6 +15,7 @@ import pytest
 from tagging.decision import suggest
 from tagging.explain import explain_tags
 from tagging.model_folder import ModelFolderError
+from tagging.settings import Settings, parse_settings
 from tagging.tagger import Tagger
 from tests.tiny_model import MAX_LENGTH, TAGS, THRESHOLDS, WORDS, build_model_folder, write_json
 
@@ -192,8 +193,7 @@ def test_an_answer_splits_the_tags_and_says_whether_they_fit(tagger):
 
 
 def test_below_min_confidence_no_tag_fits(tagger, folder):
-    thresholds = json.loads((folder / "thresholds.json").read_text())
-    write_json(folder / "thresholds.json", thresholds | {"min_confidence": 1.0})
+    write_json(folder / "tagger.json", {"min_confidence": 1.0})
     assert not Tagger(folder).answer("python csv", "")["fits"]
 
 
@@ -233,8 +233,7 @@ def test_the_decisive_words_of_a_long_text_are_found(tagger):
 
 
 def read_descriptions_only(folder):
-    thresholds = json.loads((folder / "thresholds.json").read_text())
-    write_json(folder / "thresholds.json", thresholds | {"fields": ["description"]})
+    write_json(folder / "tagger.json", {"fields": ["description"]})
 
 
 def test_no_tag_fits_a_question_without_what_the_model_reads(folder):
@@ -248,6 +247,89 @@ def test_fields_that_the_model_does_not_read_get_no_weight(folder):
     explanation = explain_tags(Tagger(folder), "python", "gradient")
     assert carried(explanation["title"]) == [("python", None, 0)]
     assert carried(explanation["description"]) == [("gradient", "deep-learning", 1)]
+
+
+# ---- settings ----
+
+
+def test_each_setting_of_the_folder_takes_effect(folder):
+    write_json(folder / "tagger.json", {"max_tags": 2, "max_length": 8, "site": "https://bread.example/"})
+    tagger = Tagger(folder)
+    assert names(tagger.tag("everything", "")) == ["pandas", "c++"]
+    assert [row["tag"] for row in tagger.answer("everything", "")["suggested"]] == ["pandas", "c++"]
+    assert names(tagger.tag("and so on it goes layers", "")) == ["neural-network", "deep-learning"]
+    assert names(tagger.tag("and so on it goes on layers", "")) == ["pandas"], "the eighth token is [SEP]"
+    assert len(tagger.model.encode(["word " * 50], [""])[0].ids) == 8
+    assert tagger.settings.site == "https://bread.example"
+    explained = explain_tags(tagger, "everything", "")["title"]
+    assert {piece["tag"] for piece in explained} <= {"pandas", "c++"}
+
+
+@pytest.mark.parametrize(
+    "key, value, expected",
+    [
+        ("format", 2, "1; another one is of another version of this software"),
+        ("version", 3, "a string"),
+        ("site", "javascript:alert(1)", "the URL of a site"),
+        ("site", "cooking.stackexchange.com", "the URL of a site"),
+        ("site", "https://[", "the URL of a site"),
+        ("language", "", "the code of a language, such as en"),
+        ("language", "plain English", "the code of a language, such as en"),
+        ("title", " ", "a line of text"),
+        ("title", "two\nlines", "a line of text"),
+        ("fields", [], "one or both of title, description"),
+        ("fields", "title", "one or both of title, description"),
+        ("fields", ["title", "body"], "one or both of title, description"),
+        ("fields", ["title", "title"], "one or both of title, description"),
+        ("max_length", 3, "a whole number of tokens from 8"),
+        ("max_length", "128", "a whole number of tokens from 8"),
+        ("max_title", 0, "a whole number of characters from 1"),
+        ("max_description", 1.5, "a whole number of characters from 1"),
+        ("max_tags", 0, "a whole number from 1 to 100"),
+        ("max_tags", True, "a whole number from 1 to 100"),
+        ("min_confidence", 1.5, "a number from 0 to 1"),
+        ("min_confidence", None, "a number from 0 to 1"),
+        ("examples", {}, "a list of objects with the strings label, title and description"),
+        ("examples", [{"label": "x", "title": "y"}], "a list of objects with the strings"),
+        ("examples", [{"label": "x", "title": " ", "description": ""}], "a list of objects with the strings"),
+    ],
+)
+def test_an_invalid_setting_is_reported_with_file_key_and_what_is_expected(folder, key, value, expected):
+    write_json(folder / "tagger.json", {key: value})
+    with pytest.raises(ModelFolderError) as caught:
+        Tagger(folder)
+    message = str(caught.value)
+    assert message.startswith(f"{folder / 'tagger.json'}: {key!r} is {value!r}, expected {expected}")
+    assert "\n" not in message
+
+
+def test_every_invalid_setting_is_reported(folder):
+    write_json(folder / "tagger.json", {"max_tags": 0, "title": "x" * 1000 + "\n", "language": "en"})
+    with pytest.raises(ModelFolderError, match=r"'title' is .*, expected.*; 'max_tags' is 0, expected") as caught:
+        Tagger(folder)
+    assert "language" not in str(caught.value) and len(str(caught.value)) < 400
+
+
+def test_unknown_settings_are_kept_and_ignored(folder):
+    content = {"max_tags": 3, "colour": {"dark": "#000"}}
+    write_json(folder / "tagger.json", content)
+    settings = Tagger(folder).settings
+    assert content.items() <= settings.as_json().items()
+    assert parse_settings(settings.as_json()) == settings
+
+
+def test_an_older_folder_loads_with_its_own_settings_and_defaults_for_the_others(folder):
+    """Older folders have no tagger.json, but two of its keys in thresholds.json and one in tokenizer.json."""
+    thresholds = json.loads((folder / "thresholds.json").read_text())
+    write_json(folder / "thresholds.json", thresholds | {"fields": ["description"], "min_confidence": 0.9})
+    own = {"fields": ("description",), "min_confidence": 0.9, "max_length": MAX_LENGTH}
+    (folder / "tagger.json").unlink()
+    assert Tagger(folder).settings == Settings(**own)
+    write_json(folder / "tagger.json", {"title": "Kitchen tags", "min_confidence": 0.5})
+    assert Tagger(folder).settings == Settings(**own | {"title": "Kitchen tags", "min_confidence": 0.5})
+    write_json(folder / "thresholds.json", thresholds | {"fields": ["body"]})
+    with pytest.raises(ModelFolderError, match=r"thresholds\.json: 'fields' is .*, expected one or both of"):
+        Tagger(folder)
 
 
 # ---- telemetry ----

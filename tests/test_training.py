@@ -51,9 +51,9 @@ def test_rare_tags_thresholds_stay_near_the_global_one():
     scores[0, 1] = 0.9  # one positive, best cut 0.5
     thresholds = tune_thresholds(targets, scores, ["frequent", "rare", "unseen"])
     own = {"frequent": 0.35, "rare": 0.5}
-    assert thresholds["per_tag"]["unseen"] == thresholds["global"] == pytest.approx(0.35)
-    assert thresholds["per_tag"]["frequent"] == pytest.approx(own["frequent"], abs=0.01)
-    assert 0.35 < thresholds["per_tag"]["rare"] < 0.38
+    assert thresholds.per_tag["unseen"] == thresholds.global_threshold == pytest.approx(0.35)
+    assert thresholds.per_tag["frequent"] == pytest.approx(own["frequent"], abs=0.01)
+    assert 0.35 < thresholds.per_tag["rare"] < 0.38
 
 
 def test_tuned_thresholds_beat_one_half_on_underconfident_scores():
@@ -62,7 +62,7 @@ def test_tuned_thresholds_beat_one_half_on_underconfident_scores():
     scores = np.clip(0.05 + 0.25 * targets + 0.05 * rng.standard_normal(targets.shape), 0.001, 0.999)
     tuned = tune_thresholds(targets, scores, [str(tag) for tag in range(10)])
     rule = DecisionRule.of(tuned, [str(tag) for tag in range(10)])
-    chosen = suggest(rule.probabilities(scores), rule.threshold), suggest(scores, 0.5)
+    chosen = rule.suggest(rule.probabilities(scores)), suggest(scores, 0.5)
     f1 = [tagging_metrics(targets, tags, scores)["f1_micro"] for tags in chosen]
     assert f1[0] > f1[1] + 0.1
 
@@ -80,7 +80,7 @@ def test_the_shown_probabilities_come_true_and_suggest_what_the_thresholds_do():
     shown = rule.probabilities(raw[unseen])
     before, after = (expected_calibration_error(targets[unseen], scores) for scores in (raw[unseen], shown))
     assert after < 0.02 < before
-    cuts = np.array([tuned["per_tag"][tag] for tag in tags])
+    cuts = np.array([tuned.per_tag[tag] for tag in tags])
     assert ((shown >= rule.threshold) == (raw[unseen] >= cuts)).all()
 
 

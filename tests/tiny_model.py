@@ -32,14 +32,15 @@ THRESHOLDS = dict.fromkeys(TAGS, 0.5) | {"pandas": 0.3}
 SPECIAL_TOKENS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]"]
 
 
-def build_model_folder(folder: Path, min_confidence: float = 0.0) -> Path:
-    """Write a model folder (see deployment/tagging/model_folder.py) and return it."""
+def build_model_folder(folder: Path, **settings: object) -> Path:
+    """Write a model folder (see deployment/tagging/model_folder.py) with ``settings`` in its tagger.json; return it."""
     folder.mkdir(parents=True, exist_ok=True)
     vocabulary = SPECIAL_TOKENS + list(WORDS)
     build_tokenizer(vocabulary).save(str(folder / "tokenizer.json"))
     onnx.save(build_graph(vocabulary), folder / "model_quantized.onnx")
     write_json(folder / "tag_types_encoded.json", {tag: index for index, tag in enumerate(TAGS)})
-    write_json(folder / "thresholds.json", {"global": 0.5, "per_tag": THRESHOLDS, "min_confidence": min_confidence})
+    write_json(folder / "thresholds.json", {"global": 0.5, "per_tag": THRESHOLDS})
+    write_json(folder / "tagger.json", settings)
     return folder
 
 

@@ -48,7 +48,7 @@ def main(argv: list[str] | None = None) -> None:
     thresholds = tune_thresholds(validation.targets, probabilities, train.tags)
     (folder / "model.npz").unlink(missing_ok=True)  # it says "whole": it goes first and comes last
     write_json(folder / "tag_types_encoded.json", {tag: index for index, tag in enumerate(train.tags)})
-    write_json(folder / "thresholds.json", thresholds)
+    write_json(folder / "thresholds.json", thresholds.as_json())
     with atomic_path(folder / "model.npz") as temporary, temporary.open("wb") as file:
         np.savez_compressed(file, allow_pickle=False, **arrays)
     print(f"written: {folder}")

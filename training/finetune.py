@@ -5,7 +5,8 @@
     python training/finetune.py --model distilroberta-base
 
 models/NAME/ then contains the weights (config.json, model.safetensors), the tokenizer, tag_types_encoded.json,
-thresholds.json (tuned on the validation set), training_log.csv, training_curve.png and run.json (how it was made).
+thresholds.json (tuned on the validation set), tagger.json (settings), training_log.csv, training_curve.png and run.json
+(how it was made).
 The recipes of training/reference.py write to models/NAME-reference/ and models/NAME-reference-tuned/.
 Several GPUs:  torchrun --nproc-per-node 4 training/finetune.py --model distilroberta-base
 """
@@ -15,8 +16,6 @@ import sys
 import time
 from dataclasses import fields, replace
 from pathlib import Path
-
-import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "deployment"))  # where the package tagging is
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this folder's modules, whatever is installed
@@ -34,14 +33,15 @@ from tagging.options import (
     share,
     whole_number,
 )
+from tagging.settings import Settings as ModelSettings
 from training.backbones import BackboneError, find_backbone, short_name
 from training.checkpoints import is_interrupted
 from training.options import add_backbone_option, add_training_options
 from training.provenance import describe_run
-from training.questions import check_fields, read_part
-from training.recipes import FROZEN, HEAD_FACTOR, OURS, RATES, RECIPES, WHOLE, Recipe, Settings, folder_name
+from training.questions import check_fields, read_part, site_of
+from training.recipes import FROZEN, HEAD_FACTOR, OURS, RATES, RECIPES, WHOLE, Settings, folder_name
 from training.results import save_result
-from training.thresholds import TUNINGS
+from training.thresholds import TUNINGS, min_confidence
 from training.trainers import longest_input, train_runs
 
 
@@ -129,14 +129,6 @@ def check_resume(args: argparse.Namespace, run: dict, checkpoints: Path) -> None
         run["commit"] = f"{before['commit']}, then {run['commit']}"
 
 
-def choose_thresholds(recipe: Recipe, targets: np.ndarray, probabilities: np.ndarray, tags: list[str]) -> dict:
-    """Return the content of thresholds.json, tuned on validation scores as the recipe says."""
-    return TUNINGS[recipe.tuning](targets, probabilities, tags) | {
-        "tuning": recipe.tuning,
-        "fields": list(recipe.fields),
-    }
-
-
 def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
     settings, recipe = settings_of(args), RECIPES[args.recipe]
@@ -176,8 +168,15 @@ def main(argv: list[str] | None = None) -> None:
         from training.model import calibrate_head  # here, so that --help need not load torch
 
         logits, run["calibration"] = calibrate_head(trainer.model, targets, logits)
-    thresholds = choose_thresholds(recipe, targets, sigmoid(logits), train.tags)
-    save_result(trainer, histories, thresholds, run, train.tags, folder)
+    probabilities = sigmoid(logits)
+    served = ModelSettings(
+        site=site_of(train.urls),
+        fields=recipe.fields,
+        max_length=settings.max_length,
+        min_confidence=min_confidence(probabilities),
+    )
+    thresholds = TUNINGS[recipe.tuning](targets, probabilities, train.tags)
+    save_result(trainer, histories, thresholds, served, run, train.tags, folder)
     print(f"validation micro F1 {run['f1_micro_validation']:.3f} after {run['minutes']} minutes")
     print(f"written: {folder}")
 

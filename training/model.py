@@ -13,7 +13,7 @@ from transformers.modeling_outputs import SequenceClassifierOutput
 
 from tagging.decision import sigmoid
 from tagging.encoding import encode, load_tokenizer
-from tagging.model_folder import read_fields
+from tagging.model_folder import read_settings
 from training.backbones import BackboneError
 from training.calibration import expected_calibration_error, fit_platt, shown_pairs
 from training.losses import CROSS_ENTROPY, LOSSES, divergence
@@ -133,12 +133,12 @@ def load_trained(folder: Path) -> PreTrainedModel:
 def pytorch_scorer(folder: Path) -> Callable[[str, str], np.ndarray]:
     """Return a function from (title, description) to the PyTorch model's logits, an array of shape (num_labels,)."""
     model = load_trained(folder)
-    tokenizer, _ = load_tokenizer(folder / "tokenizer.json")
-    fields = read_fields(folder / "thresholds.json")
+    settings = read_settings(folder)
+    tokenizer, _ = load_tokenizer(folder / "tokenizer.json", settings.max_length)
 
     @torch.inference_mode()
     def score(title: str, description: str) -> np.ndarray:
-        encoding = encode(tokenizer, [title], [description], fields)[0]
+        encoding = encode(tokenizer, [title], [description], settings.fields)[0]
         inputs = {"input_ids": encoding.ids, "attention_mask": encoding.attention_mask}
         if takes_token_types(model.config):
             inputs["token_type_ids"] = encoding.type_ids

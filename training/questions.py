@@ -2,14 +2,17 @@
 
 import hashlib
 import unicodedata
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import numpy as np
 
 from data.files import FRACTIONS, read_questions, read_table
 from tagging.model_folder import ModelFolderError, read_tags
+from tagging.stack_exchange import DEFAULT_SITE
 from training.metrics import multi_hot
 
 FILES = ("ques_filtered.csv", "tag_types_encoded.json", "split.csv")
@@ -89,6 +92,19 @@ def check_fields(part: Part, fields: Sequence[str], reader: str) -> None:
             f"{reader} reads {' and '.join(fields)} alone, blank in {blank:.0%} of {len(part)} questions: take "
             "questions that have it, or what reads the title, too"
         )
+
+
+def site_of(urls: Sequence[str]) -> str:
+    """Return the address of the site that most urls of questions belong to, the default site if none has an address.
+
+    Examples
+    --------
+    >>> site_of(["https://cooking.stackexchange.com/questions/1", "https://cooking.stackexchange.com/questions/2"])
+    'https://cooking.stackexchange.com'
+    """
+    parts = map(urlsplit, urls)
+    sites = Counter(f"{url.scheme}://{url.netloc}" for url in parts if url.scheme in ("http", "https") and url.netloc)
+    return max(sites, key=lambda site: sites[site], default=DEFAULT_SITE)
 
 
 def is_blank(text: str) -> bool:

@@ -5,7 +5,7 @@ settings of a training, with their defaults.
 from dataclasses import dataclass
 
 from data.options import DEFAULT_BACKBONE
-from tagging.encoding import FIELDS
+from tagging.settings import FIELDS
 from training.thresholds import ONE, ONE_HALF, PER_TAG
 
 FROZEN, WHOLE = "frozen", "whole"  # the phases: only the head is trained, or everything

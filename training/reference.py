@@ -5,7 +5,7 @@ with learning rates that rise from the lowest layer to the highest. Each phase h
 (Smith and Topin 2019, "Super-convergence"), with fastai's settings. As the reference did, "reference" reads
 descriptions alone and suggests at 0.5; "reference-tuned" is the same network given what our recipe is given: title and
 description, and a threshold tuned on validation. What no figure of the reference depended on (length grouping, early
-stopping once the whole is trained, mixed precision) is shared with our recipe, and so is the rule of one to five tags,
+stopping once the whole is trained, mixed precision) is shared with our recipe, and so is the rule of at least one tag,
 which favours the reference: at its threshold many questions got no tag.
 """
 

@@ -4,6 +4,8 @@ import shutil
 from pathlib import Path
 
 from data.files import ONNX_FILES, remove_results, write_json
+from tagging.decision import Thresholds
+from tagging.settings import Settings
 from training.checkpoints import remove_checkpoints
 from training.losses import CROSS_ENTROPY
 
@@ -40,7 +42,13 @@ def plot_log(log, loss_name: str, consistency: float, title: str):
 
 
 def save_result(
-    trainer, histories: dict[int, list[dict]], thresholds: dict, run: dict, tags: list[str], folder: Path
+    trainer,
+    histories: dict[int, list[dict]],
+    thresholds: Thresholds,
+    settings: Settings,
+    run: dict,
+    tags: list[str],
+    folder: Path,
 ) -> None:
     """Save the files of a model folder, first beside it, then over the previous ones, and remove the checkpoints."""
     checkpoints = folder / "checkpoints"
@@ -51,7 +59,8 @@ def save_result(
     tokenizer.backend_tokenizer.enable_padding(pad_id=tokenizer.pad_token_id, pad_token=tokenizer.pad_token)
     tokenizer.save_pretrained(finished)
     write_json(finished / "tag_types_encoded.json", {tag: index for index, tag in enumerate(tags)})
-    write_json(finished / "thresholds.json", thresholds)
+    write_json(finished / "thresholds.json", thresholds.as_json())
+    write_json(finished / "tagger.json", settings.as_json())
     loss_name = getattr(trainer.model, "loss_name", CROSS_ENTROPY)  # the reference's model always uses this one
     write_log(histories, loss_name, getattr(trainer.model, "consistency", 0.0), finished)
     write_json(finished / "run.json", run)

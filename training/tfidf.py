@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from tagging.decision import DecisionRule, sigmoid
-from tagging.model_folder import read_rule, read_tags
+from tagging.model_folder import read_tags, read_thresholds
 from training.questions import Part
 
 NAME = "tfidf-baseline"
@@ -35,7 +35,7 @@ class TfidfTagger:
         with np.load(folder / "model.npz", allow_pickle=False) as arrays:
             tagger = cls(arrays)
         tagger.tags = read_tags(folder / "tag_types_encoded.json")
-        tagger.rule = read_rule(folder / "thresholds.json", tagger.tags)
+        tagger.rule = DecisionRule.of(read_thresholds(folder / "thresholds.json", tagger.tags), tagger.tags)
         return tagger
 
     def probabilities(self, titles: Sequence[str], descriptions: Sequence[str], batch_size: int = 1) -> np.ndarray:

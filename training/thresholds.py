@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from tagging.decision import DecisionRule, log_odds, sigmoid, suggest
+from tagging.decision import Calibration, DecisionRule, Thresholds, log_odds, sigmoid
 from training.calibration import fit_platt
 
 # A tag's own best threshold and the global one have equal weight when the tag has this many validation questions.
@@ -13,6 +13,8 @@ from training.calibration import fit_platt
 PRIOR_STRENGTH = 40.0
 MIN_THRESHOLD = 1e-6  # the smallest positive number with the six digits of thresholds.json
 DOUBTED_SHARE = 0.1  # of the validation questions, for which no tag clearly fits
+# The values of "tuning" in thresholds.json, by which quantize.py tunes the thresholds of the int8 model again.
+PER_TAG, ONE, ONE_HALF = "one per tag", "one for all tags", "one half"
 
 
 def best_f1_threshold(targets: np.ndarray, probabilities: np.ndarray) -> tuple[float, float]:
@@ -37,7 +39,7 @@ def best_f1_threshold(targets: np.ndarray, probabilities: np.ndarray) -> tuple[f
     return float((scores[best] + below[best]) / 2), float(f1[best])
 
 
-def tune_thresholds(targets: np.ndarray, probabilities: np.ndarray, tags: Sequence[str]) -> dict:
+def tune_thresholds(targets: np.ndarray, probabilities: np.ndarray, tags: Sequence[str]) -> Thresholds:
     """Tune a global threshold, and one per tag, shrunk towards the global one the more, the rarer the tag.
 
     A tag's threshold is the mean, in log odds, of its own best threshold and the global one, weighted by its number of
@@ -50,9 +52,7 @@ def tune_thresholds(targets: np.ndarray, probabilities: np.ndarray, tags: Sequen
 
     Returns
     -------
-    {"global": threshold, "per_tag": {tag: threshold}, "calibration": {...}, "min_confidence": probability}, as
-    thresholds.json holds it: the line of :class:`tagging.decision.DecisionRule`; and a question whose most probable
-    tag lies below ``min_confidence`` has no tag that clearly fits
+    Thresholds, with the line of :class:`tagging.decision.DecisionRule`
     """
     global_threshold = max(best_f1_threshold(targets, probabilities)[0], MIN_THRESHOLD)
     per_tag = {}
@@ -64,17 +64,23 @@ def tune_thresholds(targets: np.ndarray, probabilities: np.ndarray, tags: Sequen
             weight = positives / (positives + PRIOR_STRENGTH)
             threshold = float(sigmoid(weight * log_odds(own) + (1 - weight) * log_odds(global_threshold)))
         per_tag[tag] = round(threshold, 6)
-    return {
-        "global": round(global_threshold, 6),
-        "per_tag": per_tag,
-        "calibration": fit_line(targets, probabilities, global_threshold, np.array(list(per_tag.values()))),
-        "min_confidence": round(float(np.quantile(probabilities.max(axis=1), DOUBTED_SHARE)), 6),
-    }
+    calibration = fit_line(targets, probabilities, global_threshold, np.array(list(per_tag.values())))
+    return Thresholds(round(global_threshold, 6), per_tag, calibration, PER_TAG)
+
+
+def min_confidence(probabilities: np.ndarray) -> float:
+    """Return the raw probability of the most probable tag below which no tag clearly fits.
+
+    Parameters
+    ----------
+    probabilities : float array of shape (n, num_labels), of the validation questions
+    """
+    return round(float(np.quantile(probabilities.max(axis=1), DOUBTED_SHARE)), 6)
 
 
 def fit_line(
     targets: np.ndarray, probabilities: np.ndarray, global_threshold: float, thresholds: np.ndarray
-) -> dict[str, float]:
+) -> Calibration:
     """Return slope and threshold of the line that calibrates the shown probabilities.
 
     Parameters
@@ -86,23 +92,22 @@ def fit_line(
     shifted = log_odds(probabilities) - log_odds(thresholds) + log_odds(global_threshold)
     slope, intercept = fit_platt(targets, shifted)
     threshold = float(sigmoid(slope * log_odds(global_threshold) + intercept))
-    return {"slope": round(slope, 6), "threshold": round(min(max(threshold, MIN_THRESHOLD), 1 - MIN_THRESHOLD), 6)}
+    return Calibration(round(slope, 6), round(min(max(threshold, MIN_THRESHOLD), 1 - MIN_THRESHOLD), 6))
 
 
-def one_threshold(targets: np.ndarray, probabilities: np.ndarray, tags: Sequence[str]) -> dict:
+def one_threshold(targets: np.ndarray, probabilities: np.ndarray, tags: Sequence[str]) -> Thresholds:
     """Return the global threshold of :func:`tune_thresholds` as that of every tag."""
     threshold = round(max(best_f1_threshold(targets, probabilities)[0], MIN_THRESHOLD), 6)
-    return {"global": threshold, "per_tag": dict.fromkeys(tags, threshold)}
+    calibration = Calibration(threshold=min(threshold, 1 - MIN_THRESHOLD))
+    return Thresholds(threshold, dict.fromkeys(tags, threshold), calibration, ONE)
 
 
-def one_half(targets: np.ndarray, probabilities: np.ndarray, tags: Sequence[str]) -> dict:
+def one_half(targets: np.ndarray, probabilities: np.ndarray, tags: Sequence[str]) -> Thresholds:
     """Return 0.5 as the threshold of every tag, whatever the scores."""
-    return {"global": 0.5, "per_tag": dict.fromkeys(tags, 0.5)}
+    return Thresholds(0.5, dict.fromkeys(tags, 0.5), Calibration(), ONE_HALF)
 
 
-# The values of "tuning" in thresholds.json, by which quantize.py tunes the thresholds of the int8 model again.
-PER_TAG, ONE, ONE_HALF = "one per tag", "one for all tags", "one half"
-TUNINGS: dict[str, Callable[[np.ndarray, np.ndarray, Sequence[str]], dict]] = {
+TUNINGS: dict[str, Callable[[np.ndarray, np.ndarray, Sequence[str]], Thresholds]] = {
     PER_TAG: tune_thresholds,
     ONE: one_threshold,
     ONE_HALF: one_half,
@@ -127,5 +132,5 @@ def suggest_by_halves(
     suggested = np.zeros_like(targets)
     for scored in (half, ~half):
         rule = DecisionRule.of(tune(targets[~scored], probabilities[~scored], tags), tags)
-        suggested[scored] = suggest(rule.probabilities(probabilities[scored]), rule.threshold)
+        suggested[scored] = rule.suggest(rule.probabilities(probabilities[scored]))
     return suggested

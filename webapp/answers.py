@@ -16,7 +16,6 @@ from webapp.questions import Question
 from webapp.space import RequestRefused, Space, SpaceUnavailable, describe
 
 CACHE_SIZE, CACHE_SECONDS = 2048, 600  # maximum number of cached answers, and their lifetime
-FIELDS = ("title", "description")
 
 
 class SpaceTagger:
@@ -165,11 +164,11 @@ def as_read(tagger, question: Question) -> tuple[str, str]:
     """Return title and description as ``tagger`` reads them, which is how the Space reads them."""
     from tagging.html_text import question_text
 
-    return question_text(question.title, question.description, tagger.model.max_length)
+    return question_text(question.title, question.description, tagger.settings.max_length)
 
 
 def check_answer(answer: dict) -> dict:
-    """Validate an answer of the endpoint /predict and drop unknown fields.
+    """Validate an answer of the endpoint /predict. Unknown fields are passed on.
 
     Raises
     ------
@@ -177,23 +176,24 @@ def check_answer(answer: dict) -> dict:
         If it does not have the documented form.
     """
     rows = {
-        kind: [{"tag": str(row["tag"]), "probability": float(row["probability"])} for row in answer[kind]]
+        kind: [row | {"tag": str(row["tag"]), "probability": float(row["probability"])} for row in answer[kind]]
         for kind in ("suggested", "others")
     }
-    return rows | {"fits": bool(answer["fits"])}
+    return answer | rows | {"fits": bool(answer["fits"])}
 
 
 def check_explanation(explanation: dict) -> dict[str, list[dict]]:
     """Validate an answer of the endpoint /explain. Raises what :func:`check_answer` raises."""
-    return {
+    return explanation | {
         name: [
-            {"text": str(piece["text"]), "tag": piece["tag"] and str(piece["tag"]), "weight": float(piece["weight"])}
+            piece
+            | {"text": str(piece["text"]), "tag": piece["tag"] and str(piece["tag"]), "weight": float(piece["weight"])}
             for piece in explanation[name]
         ]
-        for name in FIELDS
+        for name in Question._fields
     }
 
 
 def check_tags(tags: list) -> list[dict]:
     """Validate an answer of the endpoint /tags. Raises what :func:`check_answer` raises."""
-    return [{"tag": str(row["tag"]), "threshold": float(row["threshold"])} for row in tags]
+    return [row | {"tag": str(row["tag"]), "threshold": float(row["threshold"])} for row in tags]

@@ -4,14 +4,15 @@ import re
 from collections.abc import Mapping
 from typing import NamedTuple
 
-MAX_TITLE = 300  # characters
-MAX_DESCRIPTION = 30_000  # characters, the limit of a Stack Exchange question
+from tagging.settings import DEFAULTS
+
+MAX_TITLE, MAX_DESCRIPTION = DEFAULTS.max_title, DEFAULTS.max_description  # characters; the Space may allow less
 MAX_BATCH = 64  # questions of one request
 # Maximum size of a question: each character escaped as a surrogate pair \uXXXX\uXXXX in JSON, or as four
 # percent-encoded bytes in a form, plus the rest of the body.
 MAX_QUESTION_BYTES = 12 * (MAX_TITLE + MAX_DESCRIPTION) + 1024
 MAX_EXPLANATION_COST = 45  # an explanation takes at most as long as this many answers (benchmarks/cost.py)
-# A visible character, as in openapi.json: \s of Python and of ECMAScript differ in the characters listed here.
+# A visible character, as in templates/openapi.json: \s of Python and ECMAScript differ in the characters listed here.
 VISIBLE = re.compile(r"[^\s\x1c-\x1f\x85\ufeff]")
 WORD = re.compile(r"\w+|[^\w\s]+")  # at least as many as the words that remain without markup
 

@@ -1,8 +1,7 @@
-"""The form at /, the REST API under /api, and the health checks. static/openapi.json describes the API."""
+"""The form at /, the REST API under /api, and the health checks. templates/openapi.json describes the API."""
 
 import json
 import re
-from pathlib import Path
 
 from flask import Blueprint, Response, current_app, jsonify, render_template, request, send_from_directory
 from werkzeug.exceptions import (
@@ -20,6 +19,7 @@ from webapp.guards import charge_entry, charge_explanation, charge_rest
 from webapp.questions import (
     MAX_BATCH,
     MAX_DESCRIPTION,
+    MAX_EXPLANATION_COST,
     MAX_QUESTION_BYTES,
     MAX_TITLE,
     Question,
@@ -29,7 +29,6 @@ from webapp.questions import (
 from webapp.settings import ANSWER_FILES
 from webapp.space import RequestRefused, SpaceUnavailable
 
-STATIC = Path(__file__).with_name("static")
 # A string, up to the end of the body if it is not terminated.
 JSON_STRING = re.compile(rb'"(?:[^"\\]++|\\.)*+"?', re.DOTALL)
 MAX_STRUCTURE = 256 * 1024  # strings of a body, and bytes around them: more than a batch in any formatting needs
@@ -134,7 +133,15 @@ def list_tags() -> Response:
 @api.get("/openapi.json")
 def openapi() -> Response:
     """GET -> the OpenAPI description, with the path under which a proxy serves this app."""
-    description = json.loads((STATIC / "openapi.json").read_text(encoding="utf-8"))
+    limits = {
+        "max_title": MAX_TITLE,
+        "max_description": MAX_DESCRIPTION,
+        "max_batch": MAX_BATCH,
+        "max_explanation_cost": MAX_EXPLANATION_COST,
+        "question_kib": f"{MAX_QUESTION_BYTES // 1024:,}",
+        "batch_kib": f"{MAX_BATCH * MAX_QUESTION_BYTES // 1024:,}",
+    }
+    description = json.loads(render_template("openapi.json", **limits))
     return jsonify(description | {"servers": [{"url": request.script_root or "/"}]})
 
 

@@ -12,16 +12,17 @@ from pathlib import Path
 from tagging.cpus import usable_cpus
 from tagging.encoding import is_blank
 from tagging.html_text import question_text
+from tagging.model_folder import THRESHOLDS, TOKENIZER, ModelFolder
 from tagging.tables import read_questions
 from tagging.tagger import Tagger
 
 CHUNK = 256  # questions between two writes; a kill loses at most as many
 
 
-def digest_of_inputs(source: Path, model: Path, top_k: int | None) -> str:
+def digest_of_inputs(source: Path, model: ModelFolder, top_k: int | None) -> str:
     """Return the SHA-256 of everything that the results depend on; only results with the same one are resumed."""
-    digest = hashlib.sha256(repr(top_k).encode())
-    for path in (source, model / "model_quantized.onnx", model / "tokenizer.json", model / "thresholds.json"):
+    digest = hashlib.sha256(repr((top_k, model.settings.deciding)).encode())
+    for path in (source, model.model_path, model.path / TOKENIZER, model.path / THRESHOLDS):
         with path.open("rb") as file:
             digest.update(hashlib.file_digest(file, "sha256").digest())
     return digest.hexdigest()
@@ -69,8 +70,8 @@ def read_results(path: Path) -> Iterator[list[tuple[str, float]]]:
 
 def tag_question(tagger: Tagger, top_k: int | None, question: tuple[str, str]) -> list[tuple[str, float]]:
     """Return the (tag, probability) pairs of a question; none if it is blank in every field that the model reads."""
-    title, description = question_text(*question, tagger.model.max_length)
-    if is_blank(title, description, tagger.model.fields):
+    title, description = question_text(*question, tagger.settings.max_length)
+    if is_blank(title, description, tagger.settings.fields):
         return []
     return [(tag, round(probability, 4)) for tag, probability in tagger.tag(title, description, top_k)]
 
@@ -79,7 +80,7 @@ def tag_file(tagger: Tagger, source: Path, results: Path, total: int, top_k: int
     """Tag those of the ``total`` questions of ``source`` that have no result in the file ``results`` yet."""
     from tqdm import tqdm
 
-    file, done = open_results(results, digest_of_inputs(source, tagger.model.path, top_k), force)
+    file, done = open_results(results, digest_of_inputs(source, tagger.model, top_k), force)
     if done:
         print(f"resuming after the {done} questions that an earlier run tagged", file=sys.stderr)
     questions = itertools.islice(read_questions(source), done, None)

@@ -1,12 +1,12 @@
 """From the probabilities of a model to the tags that are suggested. Pure functions."""
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import numpy as np
 
-MAX_TAGS = 5  # a Stack Exchange question has one to five tags
-NO_CALIBRATION = {"slope": 1.0, "threshold": 0.5}  # of a thresholds.json without "calibration"
+from tagging.settings import DEFAULTS, Settings
 
 
 def sigmoid(logits: np.ndarray | np.floating) -> np.ndarray:
@@ -32,6 +32,43 @@ def log_odds(probabilities: np.ndarray | float) -> np.ndarray:
     return np.log(probabilities / (1 - probabilities))
 
 
+class Calibration(NamedTuple):
+    """The line of :class:`DecisionRule`. The default leaves the raw probability at a tag's threshold at 0.5."""
+
+    slope: float = 1.0
+    threshold: float = 0.5
+
+
+@dataclass(frozen=True)
+class Thresholds:
+    """The content of thresholds.json, tuned on the validation scores of a model.
+
+    Attributes
+    ----------
+    global_threshold : float in (0, 1]
+        The best single threshold of the raw probabilities.
+    per_tag : dict of str to float in (0, 1]
+        The threshold of each tag.
+    calibration : Calibration
+    tuning : str
+        How they were tuned, a key of training.thresholds.TUNINGS; "" if unknown.
+    """
+
+    global_threshold: float
+    per_tag: Mapping[str, float]
+    calibration: Calibration
+    tuning: str = ""
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the content of thresholds.json."""
+        return {
+            "global": self.global_threshold,
+            "per_tag": dict(self.per_tag),
+            "calibration": self.calibration._asdict(),
+            **({"tuning": self.tuning} if self.tuning else {}),
+        }
+
+
 class DecisionRule(NamedTuple):
     """Maps the raw probabilities of a model to calibrated ones, for which a single threshold serves every tag.
 
@@ -48,25 +85,42 @@ class DecisionRule(NamedTuple):
         Slope of the line.
     threshold : float in (0, 1)
         The calibrated probability from which a tag is suggested.
+    max_tags : int
+        Maximum number of suggested tags.
+    min_confidence : float in [0, 1]
+        Raw probability of the most probable tag below which no tag clearly fits.
     """
 
     thresholds: np.ndarray
     slope: float
     threshold: float
+    max_tags: int
+    min_confidence: float
 
     @classmethod
-    def of(cls, content: dict, tags: Sequence[str]) -> "DecisionRule":
-        """Return the rule that the content of a thresholds.json describes; without "calibration" the slope is 1."""
-        thresholds = np.array([content["per_tag"][tag] for tag in tags], dtype=float)
-        line = content.get("calibration", NO_CALIBRATION | {"threshold": content.get("global", 0.5)})
-        return cls(thresholds, line["slope"], line["threshold"])
+    def of(cls, thresholds: Thresholds, tags: Sequence[str], settings: Settings = DEFAULTS) -> "DecisionRule":
+        """Return the rule for ``tags``, in the order of the model's labels."""
+        return cls(
+            np.array([thresholds.per_tag[tag] for tag in tags], dtype=float),
+            *thresholds.calibration,
+            settings.max_tags,
+            settings.min_confidence,
+        )
 
     def probabilities(self, raw: np.ndarray) -> np.ndarray:
         """Return the calibrated probabilities of raw ones, a float array of the same shape (n, num_labels)."""
         return sigmoid(self.slope * (log_odds(raw) - log_odds(self.thresholds)) + log_odds(self.threshold))
 
+    def suggest(self, probabilities: np.ndarray) -> np.ndarray:
+        """Select the suggested tags by calibrated probabilities, see :func:`suggest`."""
+        return suggest(probabilities, self.threshold, self.max_tags)
 
-def suggest(probabilities: np.ndarray, threshold: float, max_tags: int = MAX_TAGS) -> np.ndarray:
+    def fits(self, raw: np.ndarray) -> np.ndarray:
+        """Return whether some tag clearly fits, by raw probabilities of shape (n, num_labels): bool array (n,)."""
+        return raw.max(axis=1) >= self.min_confidence
+
+
+def suggest(probabilities: np.ndarray, threshold: float, max_tags: int = DEFAULTS.max_tags) -> np.ndarray:
     """Select the suggested tags of each question: at least one, at most ``max_tags``.
 
     The most probable tags are selected while they reach the threshold. If none reaches it, the most probable one is.

@@ -3,19 +3,24 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-FIELDS = ("title", "description")
+from tagging.settings import FIELDS
+
 # A text is treated as foreign when this share of its words is split into three or more pieces, as happens to random
 # letters and to most languages other than the model's. Of the site's own titles, one in a hundred is.
 MAX_FRAGMENTED = 1 / 3
 MIN_WORDS = 4  # with fewer words, a single rare name would decide
 
 
-def load_tokenizer(path: str | Path) -> tuple:
-    """Return the ``tokenizers.Tokenizer`` of a tokenizer.json, with truncation and without padding, and its pad id."""
+def load_tokenizer(path: str | Path, max_length: int) -> tuple:
+    """Return the ``tokenizers.Tokenizer`` of a tokenizer.json and its pad id.
+
+    It truncates to ``max_length`` tokens, otherwise as configured in the file, and does not pad.
+    """
     from tokenizers import Tokenizer
 
     tokenizer = Tokenizer.from_file(str(path))
     pad_id = (tokenizer.padding or {}).get("pad_id", 0)
+    tokenizer.enable_truncation(**(tokenizer.truncation or {}) | {"max_length": max_length})
     tokenizer.no_padding()  # once, here: changing the settings for each question would not be thread-safe
     return tokenizer, pad_id
 

@@ -8,8 +8,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from tagging.decision import sigmoid, suggest
-from tagging.encoding import FIELDS, check_question, encode
+from tagging.decision import sigmoid
+from tagging.encoding import check_question
+from tagging.settings import FIELDS
 from tagging.tagger import Tagger
 
 WINDOW, MAX_OPENED = 6, 5  # words hidden together at first; windows whose words are then hidden one by one
@@ -77,10 +78,10 @@ def occlude(tagger: Tagger, texts: dict[str, str]) -> tuple[list[Word], np.ndarr
     drops : float array of shape (words, k), the drop of each suggested tag's logit
     suggested : int array of shape (k,), the indices of the suggested tags
     """
-    encoding = encode(tagger.model.tokenizer, [texts["title"]], [texts["description"]], tagger.model.fields)[0]
-    words = read_words(encoding, [name for name in FIELDS if texts[name] and name in tagger.model.fields], texts)
+    encoding = tagger.model.encode([texts["title"]], [texts["description"]])[0]
+    words = read_words(encoding, [name for name in FIELDS if texts[name] and name in tagger.settings.fields], texts)
     logits = tagger.run(tagger.inputs([encoding]))
-    suggested = np.flatnonzero(suggest(tagger.rule.probabilities(sigmoid(logits)), tagger.rule.threshold)[0])
+    suggested = np.flatnonzero(tagger.rule.suggest(tagger.rule.probabilities(sigmoid(logits)))[0])
     windows = [words[start : start + WINDOW] for start in range(0, len(words), WINDOW)]
     if len(windows) > MAX_OPENED:
         hidden = np.array([np.any([word.tokens for word in window], axis=0) for window in windows])

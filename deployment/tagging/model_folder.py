@@ -1,15 +1,15 @@
 """The files of a model folder, and what they must contain.
 
-    model_quantized.onnx (or model.onnx)   input_ids, attention_mask[, token_type_ids] -> logits (n, num_labels)
-    tokenizer.json                         with the truncation (max_length) and the padding of the training
-    tag_types_encoded.json                 {tag: index of its logit}
-    thresholds.json                        {"global": t, "per_tag": {tag: t}, "fields": [...], "min_confidence": p,
-                                           "calibration": {"slope": s, "threshold": t}}, tuned on the validation
-                                           scores of the served model
+    onnx/model_quantized.onnx   or onnx/model.onnx: input_ids, attention_mask[, token_type_ids] -> logits (n, labels)
+    tokenizer.json              the tokenizer
+    tag_types_encoded.json      {tag: index of its logit}
+    thresholds.json             {"global": t, "per_tag": {tag: t}, "calibration": {"slope": s, "threshold": t}}, tuned
+                                on the validation scores of the served model
+    tagger.json                 the settings, see :mod:`tagging.settings`
 
-``fields`` are the fields of a question that the model was trained on. ``calibration`` is the line of
-:class:`tagging.decision.DecisionRule`. ``min_confidence`` is a raw probability: if every tag of a question is below it,
-no tag clearly fits.
+``calibration`` is the line of :class:`tagging.decision.DecisionRule`. The ONNX file may also lie beside the others. In
+older folders, ``fields`` and ``min_confidence`` are in thresholds.json and ``max_length`` is in tokenizer.json; what
+tagger.json says takes precedence.
 """
 
 import argparse
@@ -22,12 +22,13 @@ from typing import Any, Self
 
 import numpy as np
 
-from tagging.decision import NO_CALIBRATION, DecisionRule
-from tagging.encoding import FIELDS, load_tokenizer
+from tagging.decision import Calibration, DecisionRule, Thresholds
+from tagging.encoding import encode, load_tokenizer
+from tagging.settings import Settings, parse_settings
 
 INT8_MODEL, FP32_MODEL = "model_quantized.onnx", "model.onnx"
-TOKENIZER, TAGS, THRESHOLDS = "tokenizer.json", "tag_types_encoded.json", "thresholds.json"
-DEFAULT_MAX_LENGTH = 512  # tokens, of a tokenizer.json without truncation
+TOKENIZER, TAGS, THRESHOLDS, SETTINGS = "tokenizer.json", "tag_types_encoded.json", "thresholds.json", "tagger.json"
+PLACES = ("onnx", "")  # of the ONNX file in a model folder
 
 
 class ModelFolderError(ValueError):
@@ -56,29 +57,25 @@ class ModelFolder:
     Attributes
     ----------
     path : Path
+    model_path : Path
+        The ONNX file.
     tags : list of str, length num_labels
         In the order of the logits.
     rule : DecisionRule
-        From raw to calibrated probabilities.
-    fields : list of str
-        The fields of a question that the model reads.
-    min_confidence : float
-        Raw probability of the best tag below which no tag clearly fits.
+        From raw to calibrated probabilities and to suggested tags.
+    settings : Settings
     tokenizer : tokenizers.Tokenizer
         With truncation and without padding.
     pad_id : int
-    max_length : int
-        Number of tokens of a question that the model reads.
     """
 
     path: Path
+    model_path: Path
     tags: list[str]
     rule: DecisionRule
-    fields: list[str]
-    min_confidence: float
+    settings: Settings
     tokenizer: Any
     pad_id: int
-    max_length: int
 
     @classmethod
     def read(cls, path: str | Path, model_file: str = INT8_MODEL) -> Self:
@@ -90,21 +87,26 @@ class ModelFolder:
             If a file is missing or damaged, or thresholds and tags do not match.
         """
         path = Path(path)
-        missing = [name for name in (model_file, TOKENIZER, TAGS, THRESHOLDS) if not (path / name).is_file()]
-        if missing:
+        if (path / "onnx" / THRESHOLDS).is_file():  # of onnx_export/, in the folder of a trained model with its own
+            path /= "onnx"
+        found = [file for place in PLACES if (file := path / place / model_file).is_file()]
+        missing = [name for name in (TOKENIZER, TAGS, THRESHOLDS) if not (path / name).is_file()]
+        if not found or missing:
             raise ModelFolderError(
-                f"{path} is no model folder: {', '.join(missing)} missing. "
+                f"{path} is no model folder: {', '.join([*([] if found else [model_file]), *missing])} missing. "
                 "Make one with onnx_export/export.py and onnx_export/quantize.py, or name another with TAGGER_MODEL."
             )
-        tags = read_tags(path / TAGS)
-        rule, fields = read_rule(path / THRESHOLDS, tags), read_fields(path / THRESHOLDS)
-        min_confidence = read_min_confidence(path / THRESHOLDS)
+        tags, settings = read_tags(path / TAGS), read_settings(path)
+        rule = DecisionRule.of(read_thresholds(path / THRESHOLDS, tags), tags, settings)
         try:
-            tokenizer, pad_id = load_tokenizer(path / TOKENIZER)
+            tokenizer, pad_id = load_tokenizer(path / TOKENIZER, settings.max_length)
         except Exception as error:  # tokenizers raises a bare Exception for every kind of damage
             raise ModelFolderError(f"{path / TOKENIZER}: not a tokenizer ({error})") from error
-        max_length = (tokenizer.truncation or {}).get("max_length", DEFAULT_MAX_LENGTH)
-        return cls(path, tags, rule, fields, min_confidence, tokenizer, pad_id, max_length)
+        return cls(path, found[0], tags, rule, settings, tokenizer, pad_id)
+
+    def encode(self, titles: Sequence[str], descriptions: Sequence[str]) -> list:
+        """Tokenize the fields of questions that the model reads, see :func:`tagging.encoding.encode`."""
+        return encode(self.tokenizer, titles, descriptions, self.settings.fields)
 
 
 def read_json(path: Path) -> dict:
@@ -133,32 +135,59 @@ def read_tags(path: Path) -> list[str]:
     return tags
 
 
-def read_rule(path: Path, tags: Sequence[str]) -> DecisionRule:
-    """Return the decision rule of a thresholds.json, or raise :class:`ModelFolderError` if it does not fit ``tags``."""
+def read_thresholds(path: Path, tags: Sequence[str]) -> Thresholds:
+    """Read a thresholds.json.
+
+    Without "calibration", the slope is 1 and the threshold is the global one, or 0.5 if that is missing, too.
+
+    Raises
+    ------
+    ModelFolderError
+        If the file is damaged or does not match ``tags``.
+    """
     content = read_json(path)
-    per_tag = content.get("per_tag")
+    per_tag, global_threshold = content.get("per_tag"), content.get("global", Calibration().threshold)
     if not isinstance(per_tag, dict) or set(per_tag) != set(tags):
         raise ModelFolderError(f"{path}: its 'per_tag' thresholds are not those of the model's {len(tags)} tags")
-    if not all(isinstance(cut, int | float) and 0 < cut <= 1 for cut in [*per_tag.values(), content.get("global", 1)]):
+    if not all(isinstance(cut, int | float) and 0 < cut <= 1 for cut in [*per_tag.values(), global_threshold]):
         raise ModelFolderError(f"{path}: a threshold is no number in (0, 1]")
-    match content.get("calibration", NO_CALIBRATION):
+    match content.get("calibration", Calibration(threshold=global_threshold)._asdict()):
         case {"slope": int() | float() as slope, "threshold": int() | float() as threshold}:
-            if 0 < slope < np.inf and 0 < threshold < 1:
-                return DecisionRule.of(content, tags)
+            if 0 < slope < np.inf and (0 < threshold < 1 or "calibration" not in content):
+                return Thresholds(
+                    global_threshold, per_tag, Calibration(slope, threshold), str(content.get("tuning", ""))
+                )
     raise ModelFolderError(f"{path}: 'calibration' needs a 'slope' above 0 and a 'threshold' between 0 and 1")
 
 
-def read_fields(path: Path) -> list[str]:
-    """Return the fields of a question that the model reads: FIELDS if the thresholds.json does not name any."""
-    fields = read_json(path).get("fields", list(FIELDS))
-    if not isinstance(fields, list) or not fields or not set(fields) <= set(FIELDS):
-        raise ModelFolderError(f"{path}: 'fields' is {fields!r}; it must name one or both of {', '.join(FIELDS)}")
-    return fields
+def read_settings(folder: Path) -> Settings:
+    """Read the settings of a model folder, or of the folder of a trained model.
+
+    Raises
+    ------
+    ModelFolderError
+        If a file is damaged or a value is not as expected.
+    """
+    own = read_json(folder / SETTINGS) if (folder / SETTINGS).is_file() else {}
+    older = _older_settings(folder, own)
+    for name, content in ((THRESHOLDS, older), (SETTINGS, own)):
+        try:
+            parse_settings(content)
+        except ValueError as error:
+            raise ModelFolderError(f"{folder / name}: {error}") from error
+    return parse_settings(older | own)
 
 
-def read_min_confidence(path: Path) -> float:
-    """Return the minimum confidence of a thresholds.json, 0 if it does not name one."""
-    confidence = read_json(path).get("min_confidence", 0.0)
-    if not isinstance(confidence, int | float) or not 0 <= confidence <= 1:
-        raise ModelFolderError(f"{path}: 'min_confidence' is {confidence!r}; it must be a number in [0, 1]")
-    return confidence
+def _older_settings(folder: Path, own: dict[str, Any]) -> dict[str, Any]:
+    """Return the settings that older model folders have in other files, without those in ``own``."""
+    settings = {}
+    if {"fields", "min_confidence"} - set(own):
+        thresholds = read_json(folder / THRESHOLDS)
+        settings = {
+            key: thresholds[key] for key in ("fields", "min_confidence") if key in thresholds and key not in own
+        }
+    if "max_length" not in own:
+        match read_json(folder / TOKENIZER):
+            case {"truncation": {"max_length": max_length}}:
+                settings["max_length"] = max_length
+    return settings

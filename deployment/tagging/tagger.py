@@ -8,8 +8,8 @@ from types import ModuleType
 import numpy as np
 
 from tagging.cpus import usable_cpus
-from tagging.decision import sigmoid, suggest
-from tagging.encoding import check_question, encode, is_blank, is_fragmented
+from tagging.decision import sigmoid
+from tagging.encoding import check_question, is_blank, is_fragmented
 from tagging.model_folder import INT8_MODEL, ModelFolder, ModelFolderError
 
 NUM_OTHERS = 5  # tags of an answer beside the suggested ones
@@ -63,7 +63,7 @@ class Tagger:
     ----------
     model : ModelFolder
         The files of the folder: tags, decision rule, settings and tokenizer.
-    tags, rule, fields : list of str, DecisionRule, list of str
+    tags, rule, settings : list of str, DecisionRule, Settings
         Those of ``model``.
     input_names : set of str
         The inputs of the ONNX model: some of input_ids, attention_mask and token_type_ids.
@@ -76,8 +76,8 @@ class Tagger:
 
     def __init__(self, folder: str | Path, model_file: str = INT8_MODEL, num_threads: int = 0):
         self.model = ModelFolder.read(folder, model_file)
-        self.tags, self.rule, self.fields = self.model.tags, self.model.rule, self.model.fields
-        self._session = open_session(self.model.path / model_file, num_threads)
+        self.tags, self.rule, self.settings = self.model.tags, self.model.rule, self.model.settings
+        self._session = open_session(self.model.model_path, num_threads)
         self.input_names = {model_input.name for model_input in self._session.get_inputs()}
         num_labels = self._session.get_outputs()[0].shape[-1]
         if num_labels != len(self.tags):
@@ -99,7 +99,7 @@ class Tagger:
 
     def logits(self, titles: Sequence[str], descriptions: Sequence[str], batch_size: int = 1) -> np.ndarray:
         """Return the model's raw outputs, a float32 array of shape (n, num_labels). Batches as in probabilities."""
-        encodings = encode(self.model.tokenizer, titles, descriptions, self.model.fields)
+        encodings = self.model.encode(titles, descriptions)
         logits = np.empty((len(encodings), len(self.tags)), dtype=np.float32)
         by_length = np.argsort([len(encoding.ids) for encoding in encodings], kind="stable")
         for start in range(0, len(encodings), batch_size):
@@ -126,8 +126,8 @@ class Tagger:
     def tag(self, title: str, description: str, top_k: int | None = None) -> list[tuple[str, float]]:
         """Return (tag, probability) pairs of one question, the most probable first.
 
-        ``top_k=None`` gives the one to five suggested tags (see :func:`suggest`); a number gives that many of the most
-        probable tags whether they reach the threshold or not.
+        ``top_k=None`` gives the suggested tags (see :func:`tagging.decision.suggest`); a number gives that many of the
+        most probable tags whether they reach the threshold or not.
 
         Raises
         ------
@@ -146,7 +146,7 @@ class Tagger:
         probabilities = self.probabilities(titles, descriptions, batch_size)
         chosen = np.ones(probabilities.shape, dtype=bool)
         if top_k is None:
-            chosen = suggest(probabilities, self.rule.threshold)
+            chosen = self.rule.suggest(probabilities)
         tagged = []
         for row_probabilities, row_chosen in zip(probabilities, chosen, strict=True):
             ranked = [index for index in np.argsort(-row_probabilities, kind="stable") if row_chosen[index]]
@@ -156,9 +156,10 @@ class Tagger:
     def answer(self, title: str, description: str) -> dict:
         """Return what the apps show of one question.
 
-        {"suggested": [{"tag": str, "probability": float}, ...]   one to five tags (see :func:`suggest`)
+        {"suggested": [{"tag": str, "probability": float}, ...]   one tag to ``settings.max_tags``
          "others":    [...]                                       the most probable of the rest, at most NUM_OTHERS
-         "fits":      bool}     False: no tag clearly fits, or the text is no English, or not in a field that is read
+         "fits":      bool}     False: no tag clearly fits, or the text is in another language, or not in a
+                                   field that is read
 
         No probability of "others" is above one of "suggested".
 
@@ -167,17 +168,17 @@ class Tagger:
         ValueError : title and description are both blank
         """
         check_question(title, description)
-        encoding = encode(self.model.tokenizer, [title], [description], self.model.fields)[0]
+        encoding = self.model.encode([title], [description])[0]
         raw = sigmoid(self.run(self.inputs([encoding])))
         probabilities = self.rule.probabilities(raw)
-        chosen = suggest(probabilities, self.rule.threshold)[0]
+        chosen = self.rule.suggest(probabilities)[0]
         ranked = np.argsort(-probabilities[0], kind="stable")
 
         def rows(indices) -> list[dict]:
             return [{"tag": self.tags[i], "probability": round(float(probabilities[0, i]), 4)} for i in indices]
 
-        read = not is_blank(title, description, self.model.fields) and not is_fragmented(encoding)
-        fits = read and float(raw.max()) >= self.model.min_confidence
+        read = not is_blank(title, description, self.settings.fields) and not is_fragmented(encoding)
+        fits = read and bool(self.rule.fits(raw)[0])
         return {
             "suggested": rows(ranked[chosen[ranked]]),
             "others": rows(ranked[~chosen[ranked]][:NUM_OTHERS]),

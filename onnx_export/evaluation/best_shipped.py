@@ -10,7 +10,7 @@ from pathlib import Path
 
 from onnx_export.evaluation.decisions import GATE_FIGURES, as_arrays, part_id
 from tagging.files import atomic_path
-from tagging.model_folder import read_json
+from tagging.model_folder import read_json, read_settings
 
 BEST_SHIPPED = Path("assets/best_shipped")
 
@@ -56,7 +56,11 @@ def served_decisions(folder: Path) -> dict:
             f"{folder}: compared without an int8 model: run  python onnx_export/quantize.py, then  "
             "python onnx_export/compare.py --force"
         )
-    if file_hashes(folder, decisions["sha256"]) != decisions["sha256"]:
+    settings = read_settings(folder).deciding
+    if (
+        file_hashes(folder, decisions["sha256"]) != decisions["sha256"]
+        or decisions.get("settings", settings) != settings
+    ):
         raise ValueError(
             f"{folder}: its files are not those that were compared: run  python onnx_export/compare.py --force"
         )

@@ -4,6 +4,7 @@ test_decisions.json, one object:
 
     model, precision    the names of its row in the comparison
     sha256              {file: SHA-256} of the files that decided
+    settings            those settings of tagger.json that decided; missing in older files
     figures             {"f1_micro": ..., "f1_macro": ...}
     tags                the model's tags, by their names
     questions           {key: [indices of its tags, indices of the suggested ones]}; a key is a hash of the question's
@@ -30,7 +31,7 @@ def hashed_url(url: str) -> str:
     return hashlib.sha256(url.encode()).hexdigest()[:16]
 
 
-def describe_decisions(evaluation: Evaluation, test: Part, sha256: dict[str, str]) -> dict:
+def describe_decisions(evaluation: Evaluation, test: Part, sha256: dict[str, str], settings: dict) -> dict:
     """Return the content of test_decisions.json; ``sha256`` are the hashes of the model's files."""
     by_name = sorted(range(len(test.tags)), key=lambda index: test.tags[index])
     columns = test.targets[:, by_name], evaluation.chosen[:, by_name]
@@ -42,6 +43,7 @@ def describe_decisions(evaluation: Evaluation, test: Part, sha256: dict[str, str
         "model": evaluation.model,
         "precision": evaluation.precision,
         "sha256": sha256,
+        "settings": settings,
         "figures": {figure: evaluation.figures[figure] for figure in GATE_FIGURES},
         "tags": sorted(test.tags),
         "questions": dict(sorted(questions.items())),

@@ -10,6 +10,7 @@ from data.duplicates import duplicate_groups
 from data.files import DATE_COLUMN, FRACTIONS, REPOST
 from data.markdown import markdown_table
 from onnx_export.quantize import MAX_DROP
+from tagging.settings import Settings
 from tagging.stack_exchange import STACK_EXCHANGE
 from training.backbones import HUB_IDS, short_name
 from training.metrics import MAIN_FIGURES
@@ -20,6 +21,7 @@ LICENCES = {
     "bert-base-uncased": "Apache-2.0",
     "all-minilm-l6-v2": "Apache-2.0",
 }
+LANGUAGES = {"en": "English", "es": "Spanish", "ja": "Japanese", "pt": "Portuguese", "ru": "Russian"}
 CARD_FIGURES = MAIN_FIGURES | {
     "micro precision": "precision_micro",
     "micro recall": "recall_micro",
@@ -31,7 +33,14 @@ CARD_FIGURES = MAIN_FIGURES | {
 
 
 def model_card(
-    model: str, run: dict, metrics: dict, data: dict[str, object], quantization: dict, output: Path, size_mb: float
+    model: str,
+    run: dict,
+    metrics: dict,
+    data: dict[str, object],
+    quantization: dict,
+    settings: Settings,
+    output: Path,
+    size_mb: float,
 ) -> str:
     """Return model_card.md, Markdown under the header that the Hugging Face Hub reads, with everything filled in.
 
@@ -40,6 +49,7 @@ def model_card(
     model : name of the model's folder
     run, metrics, quantization : its run.json, metrics.json and quantization.json
     data : from :func:`describe_data`
+    settings : of the model folder
     output : folder that the card lies in
     """
     return (
@@ -52,6 +62,8 @@ def model_card(
             question_url=STACK_EXCHANGE.question_url(f"https://{data['site']}", "ID"),
             licence_terms=STACK_EXCHANGE.licence_terms,
             size_mb=size_mb,
+            tag_range=settings.tag_range,
+            language=LANGUAGES.get(settings.language, settings.language),
             tags=metrics["tags"],
             test_questions=metrics["test_questions"],
             figures=card_table(metrics),

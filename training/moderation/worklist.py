@@ -21,7 +21,7 @@ import numpy as np
 
 from data.duplicates import duplicate_groups
 from data.spreadsheet import spreadsheet_text
-from tagging.decision import MAX_TAGS
+from tagging.stack_exchange import STACK_EXCHANGE
 from training.questions import Part
 from training.tfidf import TfidfTagger, fit
 
@@ -74,12 +74,12 @@ def changes(targets: np.ndarray, confidence: np.ndarray, tags: list[str], min_co
     """Return the changes of one question: {"tags": [tag], "add": [(tag, confidence)], "remove": ..., "score": highest}.
 
     The most confident changes come first. Only those of confidence ``min_confidence`` or more count, and no more
-    additions than leave MAX_TAGS tags.
+    additions than the site allows tags.
     ``targets`` and ``confidence`` have the shape (num_labels,).
     """
     ranked = [index for index in np.argsort(-confidence, kind="stable") if confidence[index] >= min_confidence]
     remove = [index for index in ranked if targets[index]]
-    room = MAX_TAGS - int(targets.sum()) + len(remove)
+    room = STACK_EXCHANGE.max_tags - int(targets.sum()) + len(remove)
     add = [index for index in ranked if not targets[index]][: max(room, 0)]
     return {
         "tags": [tags[index] for index in np.flatnonzero(targets)],
