@@ -4,7 +4,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: help demo test pythons lint serve bench notebooks clean chromium axe
+.PHONY: help demo test pythons lint serve browser bench notebooks clean chromium axe
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 PY := .venv/bin/python
@@ -37,7 +37,7 @@ demo: $(REPORTS)/comparison.json ## run every stage on the embedded sample site 
 		--title "Loss becomes NaN when I train a CNN" \
 		--description "My Keras model on small images diverges after a few batches. Which learning rate should I try?"
 
-test: .venv/installed .venv/ray chromium axe ## run the whole test suite
+test: .venv/installed .venv/ray chromium axe browser ## run the whole test suite
 	$(PY) -m pytest -n 2 --dist loadfile
 
 pythons: .venv/installed ## install and start the serving files under each Python from 3.11 to 3.13 that is here
@@ -61,6 +61,10 @@ serve: .venv/installed ## Gradio app on http://127.0.0.1:7860 and Flask form on 
 	set +m; trap 'kill $$gradio $$flask 2>/dev/null; wait; exit 0' INT TERM HUP; \
 	while kill -0 $$gradio && kill -0 $$flask; do sleep 0.5; done 2>/dev/null; \
 	kill $$gradio $$flask 2>/dev/null; wait; echo "an app stopped; so did the other" >&2; exit 1
+
+browser: .venv/installed ## build the page that tags without a server into build/browser
+	@deployment/browser/install_node.sh
+	@$(PY) deployment/build_browser.py --model $(SERVED) --output build/browser --force
 
 bench: $(REPORTS)/comparison.json .venv/ray ## measure speed and scale, as ratios; fail if the demo's model has become worse
 	$(PY) onnx_export/quality_gate.py --models-dir $(MODELS) --model $(MODEL) --best assets/best_demo
