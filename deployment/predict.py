@@ -27,7 +27,7 @@ from tagging.html_text import question_text
 from tagging.locks import sole_writer
 from tagging.model_folder import add_model_folder_option
 from tagging.options import add_force_option, at_least_one, script_parser
-from tagging.tables import is_parquet, read_questions, write_tagged
+from tagging.tables import is_parquet, iter_texts, write_tagged
 from tagging.tagger import Tagger
 
 
@@ -95,7 +95,7 @@ def main(argv: list[str] | None = None) -> None:
             files, total = tag_folder(args.input, args.output, args.model, args.top_k, args.ray, args.force)
             print(f"{total} questions of {files} files tagged -> {args.output}")
             return
-        total = sum(1 for _ in read_questions(args.input))
+        total = sum(1 for _ in iter_texts(args.input))
         if total == 0:
             raise ValueError(f"{args.input}: no row below the header")
         results = args.output.with_name(f".{args.output.name}.results")

@@ -18,7 +18,7 @@ from typing import Any
 from tagging.bulk import tag_question
 from tagging.cpus import usable_cpus
 from tagging.files import atomic_path
-from tagging.tables import is_parquet, read_questions, write_tagged
+from tagging.tables import is_parquet, iter_texts, write_tagged
 from tagging.tagger import Tagger
 
 MAX_LISTED = 5  # files in one message
@@ -39,7 +39,7 @@ class ShardTagger:
     def _tag(self, path: str) -> tuple[int, str]:
         source = self._source / path
         try:
-            results = [tag_question(self._tagger, self._top_k, question) for question in read_questions(source)]
+            results = [tag_question(self._tagger, self._top_k, question) for question in iter_texts(source)]
             with atomic_path(self._target / path) as temporary:
                 write_tagged(source, temporary, iter(results))
         except (ValueError, OSError) as error:  # of this file only
@@ -113,7 +113,7 @@ def shards_to_tag(source: Path, target: Path, force: bool) -> list[Path]:
     if len(missing) < len(shards):
         print(f"{len(shards) - len(missing)} files are in {target} already; --force tags them again", file=sys.stderr)
     for shard in missing:
-        next(read_questions(source / shard), None)
+        next(iter_texts(source / shard), None)
     return missing
 
 

@@ -64,7 +64,7 @@ class Link(TypedDict):
     url: str
 
 
-class Question(TypedDict):
+class QuestionPage(TypedDict):
     """The content of a question page."""
 
     title: str
@@ -104,7 +104,7 @@ def parse_question_list(html: str, base_url: str) -> list[Link]:
     return list(links.values())
 
 
-def parse_question(html: str, url: str) -> Question:
+def parse_question(html: str, url: str) -> QuestionPage:
     """Return title, description (plain text), tags, canonical url and creation date of a question page.
 
     The date is ISO 8601 in UTC, '' if the page does not contain it. Answers, comments, notices and the sidebar are
@@ -125,7 +125,7 @@ def parse_question(html: str, url: str) -> Question:
     found = {"title": bool(title), "body": body is not None, "tags": bool(tags)}
     if missing := [name for name, there in found.items() if not there]:
         raise PageError(f"{url}: the question has no {', no '.join(missing)}")
-    return Question(
+    return QuestionPage(
         title=title,
         description=html_to_text(body.decode()),
         tags=tags,

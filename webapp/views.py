@@ -97,7 +97,7 @@ def readyz() -> Response:
 def tag_json() -> Response:
     """POST {"title": ..., "description": ...} -> the tags of one question."""
     charge_entry()
-    fields = read_json()
+    fields = json_body()
     return jsonify(ask("answers", [read(fields)])[0])
 
 
@@ -106,7 +106,7 @@ def tag_batch() -> Response:
     """POST {"questions": [{"title": ..., "description": ...}, ...]} -> {"answers": [...]}, in the same order."""
     charge_entry()
     request.max_content_length = MAX_BATCH * MAX_QUESTION_BYTES
-    questions = read_json().get("questions")
+    questions = json_body().get("questions")
     if not isinstance(questions, list) or not 1 <= len(questions) <= MAX_BATCH:
         raise BadRequest(f'"questions" must be a list of 1 to {MAX_BATCH} objects.')
     asked = [read(fields, f"Question {number}: ") for number, fields in enumerate(questions, start=1)]
@@ -118,7 +118,7 @@ def tag_batch() -> Response:
 def explain() -> Response:
     """POST {"title": ..., "description": ...} -> the words that led to each suggested tag."""
     charge_entry()
-    question = read(read_json())
+    question = read(json_body())
     charge_explanation(explanation_cost(question))
     return jsonify(ask("explain", question))
 
@@ -145,7 +145,7 @@ def openapi() -> Response:
     return jsonify(description | {"servers": [{"url": request.script_root or "/"}]})
 
 
-def read_json() -> dict:
+def json_body() -> dict:
     """Return the JSON object of the request, or abort with 400, 413 or 415."""
     if not request.is_json:
         raise UnsupportedMediaType("Content-Type must be application/json.")

@@ -13,7 +13,7 @@ from tagging.cpus import usable_cpus
 from tagging.encoding import is_blank
 from tagging.html_text import question_text
 from tagging.model_folder import THRESHOLDS, TOKENIZER, ModelFolder
-from tagging.tables import read_questions
+from tagging.tables import iter_texts
 from tagging.tagger import Tagger
 
 CHUNK = 256  # questions between two writes; a kill loses at most as many
@@ -83,7 +83,7 @@ def tag_file(tagger: Tagger, source: Path, results: Path, total: int, top_k: int
     file, done = open_results(results, digest_of_inputs(source, tagger.model, top_k), force)
     if done:
         print(f"resuming after the {done} questions that an earlier run tagged", file=sys.stderr)
-    questions = itertools.islice(read_questions(source), done, None)
+    questions = itertools.islice(iter_texts(source), done, None)
     tag = partial(tag_question, tagger, top_k)
     progress = tqdm(total=total, initial=done, unit="question", desc="Tagging")
     with file, progress, ThreadPoolExecutor(usable_cpus()) as pool:

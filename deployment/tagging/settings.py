@@ -163,7 +163,7 @@ def _are_examples(value: object) -> bool:
 EXPECTED: dict[str, tuple[Callable[[object], bool], str]] = {
     "format": (_is_whole(FORMAT, FORMAT), f"{FORMAT}; another one is of another version of this software"),
     "version": (lambda value: isinstance(value, str), "a string"),
-    "site": (_is_address, "the URL of a site, such as https://cooking.stackexchange.com"),
+    "site": (_is_address, f"the URL of a site, such as {DEFAULT_SITE}"),
     "language": (
         lambda value: isinstance(value, str) and bool(re.fullmatch(r"[A-Za-z]{2,3}(-[A-Za-z0-9]{1,8})*", value)),
         "the code of a language, such as en",

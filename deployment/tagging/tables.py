@@ -25,7 +25,7 @@ def is_parquet(path: Path) -> bool:
     return path.suffix.lower() in (".parquet", ".pq")
 
 
-def read_questions(path: Path) -> Iterator[tuple[str, str]]:
+def iter_texts(path: Path) -> Iterator[tuple[str, str]]:
     """Yield (title, description) of every row of a CSV or Parquet file; a missing column or cell is ''.
 
     Raises
@@ -80,7 +80,7 @@ def write_parquet(source: Path, target: Path, results: Iterator[list[tuple[str, 
 
 
 def read_batches(path: Path) -> Iterator:
-    """Yield the ``pyarrow.RecordBatch`` es of a Parquet file. Raises as read_questions does."""
+    """Yield the ``pyarrow.RecordBatch`` es of a Parquet file. Raises as iter_texts does."""
     import pyarrow
     import pyarrow.parquet
 
