@@ -19,6 +19,7 @@ from pathlib import Path
 from tagging.console import run_script
 from tagging.model_folder import ModelFolder, add_model_folder_option
 from tagging.options import add_force_option, script_parser
+from tagging.stack_exchange import DEFAULT_SITE
 
 HERE = Path(__file__).parent
 SOURCES = HERE / "browser"
@@ -104,7 +105,7 @@ def default_settings(model: ModelFolder) -> dict:
     return {
         "format": 1,
         "version": "",
-        "site": "https://datascience.stackexchange.com",
+        "site": DEFAULT_SITE,
         "language": "en",
         "title": "Question tagger",
         "fields": model.fields,
