@@ -8,7 +8,10 @@ SHELL := /bin/bash
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 PY := .venv/bin/python
-REQUIREMENTS ?= requirements.txt# or requirements.lock: the very files, their hashes checked
+SERVE_PY := .venv-serve/bin/python
+# or requirements.lock and requirements-serve.lock: the very files, their hashes checked
+REQUIREMENTS ?= requirements.txt
+SERVE_REQUIREMENTS ?= deployment/requirements.txt webapp/requirements.txt
 
 DATA := data/demo
 MODELS := models/demo
@@ -37,7 +40,7 @@ demo: $(REPORTS)/comparison.json ## run every stage on the embedded sample site 
 		--title "Loss becomes NaN when I train a CNN" \
 		--description "My Keras model on small images diverges after a few batches. Which learning rate should I try?"
 
-test: .venv/installed .venv/ray chromium axe browser ## run the whole test suite
+test: .venv/installed .venv/ray .venv-serve/installed chromium axe browser ## run the whole test suite
 	$(PY) -m pytest -n 2 --dist loadfile
 
 pythons: .venv/installed ## install and start the serving files under each Python from 3.11 to 3.13 that is here
@@ -52,11 +55,11 @@ lint: .venv/installed ## check style, formatting and types
 
 # set -m: each app gets a group of its own, so Ctrl-C reaches the trap alone. A gunicorn worker that takes SIGINT from the
 # terminal and SIGQUIT from its master at once locks itself up, and the stop takes 30 s (seen with gunicorn 27.0.1).
-serve: .venv/installed ## Gradio app on http://127.0.0.1:7860 and Flask form on http://127.0.0.1:8000
+serve: .venv-serve/installed ## Gradio app on http://127.0.0.1:7860 and Flask form on http://127.0.0.1:8000
 	@test -f $(SERVED)/model_quantized.onnx || { echo "$(SERVED) holds no model_quantized.onnx" >&2; exit 1; }
 	@echo "serving $(SERVED); Ctrl-C stops both apps"
-	@set -m; TAGGER_MODEL=$(SERVED) $(PY) deployment/app.py --port $(GRADIO_PORT) & gradio=$$!; \
-	TAGGER_SPACE=http://127.0.0.1:$(GRADIO_PORT) $(PY) -m gunicorn --bind 127.0.0.1:$(FORM_PORT) --threads 16 \
+	@set -m; TAGGER_MODEL=$(SERVED) $(SERVE_PY) deployment/app.py --port $(GRADIO_PORT) & gradio=$$!; \
+	TAGGER_SPACE=http://127.0.0.1:$(GRADIO_PORT) $(SERVE_PY) -m gunicorn --bind 127.0.0.1:$(FORM_PORT) --threads 16 \
 		"webapp.app:create_app()" & flask=$$!; \
 	set +m; trap 'kill $$gradio $$flask 2>/dev/null; wait; exit 0' INT TERM HUP; \
 	while kill -0 $$gradio && kill -0 $$flask; do sleep 0.5; done 2>/dev/null; \
@@ -66,7 +69,7 @@ browser: .venv/installed ## build the page that tags without a server into build
 	@deployment/browser/install_node.sh
 	@$(PY) deployment/build_browser.py --model $(SERVED) --output build/browser --force
 
-bench: $(REPORTS)/comparison.json .venv/ray ## measure speed and scale, as ratios; fail if the demo's model has become worse
+bench: $(REPORTS)/comparison.json .venv/ray .venv-serve/installed ## measure speed and scale, as ratios; fail if the demo's model has become worse
 	$(PY) onnx_export/quality_gate.py --models-dir $(MODELS) --model $(MODEL) --best assets/best_demo
 	@failed=; \
 	run() { echo "--- $$1"; $(PY) benchmarks/$$1.py --output $(BENCH)/$$1.md "$${@:2}" || failed+=" $$1"; }; \
@@ -78,7 +81,7 @@ bench: $(REPORTS)/comparison.json .venv/ray ## measure speed and scale, as ratio
 	run growth --questions $(DATA)/ques_details.csv; \
 	run scraping; \
 	run dump; \
-	run load; \
+	run load --python $(SERVE_PY); \
 	run vocabulary --model $(MODELS)/$(MODEL)/onnx --data-dir $(DATA); \
 	run doubt --own $(DATA)/ques_details.csv; \
 	run cost --questions $(DATA)/ques_details.csv; \
@@ -88,22 +91,25 @@ bench: $(REPORTS)/comparison.json .venv/ray ## measure speed and scale, as ratio
 notebooks: demo ## execute the notebooks on the demo's results, and save their outputs
 	$(PY) -m pytest --quiet --nbmake --overwrite notebooks
 
-clean: ## remove what the demo made, and the virtual environment
-	rm -rf .venv $(DATA) $(MODELS) $(REPORTS) $(BENCH) reports/benchmark.md
+clean: ## remove what the demo made, and the virtual environments
+	rm -rf .venv .venv-serve $(DATA) $(MODELS) $(REPORTS) $(BENCH) reports/benchmark.md
 
 # --- set-up ---------------------------------------------------------------------------------------------------------
 
+# Training and serving have an environment each: the exporter needs an older huggingface_hub than Gradio does.
 # A virtual environment knows its folder: once that was moved or copied, `activate` would lead into the first one.
-ifneq "$(shell cat .venv/installed 2>/dev/null)" "$(CURDIR)"
-.PHONY: .venv/installed
-endif
+ENVIRONMENTS := .venv/installed .venv-serve/installed
+.PHONY: $(foreach file,$(ENVIRONMENTS),$(if $(filter-out "$(CURDIR)","$(shell cat $(file) 2>/dev/null)"),$(file)))
+
+.venv/installed: $(REQUIREMENTS)
+.venv-serve/installed: $(SERVE_REQUIREMENTS)
 
 # --no-compile: Python compiles what it imports, a small part of what is installed.
-.venv/installed: $(REQUIREMENTS)
+$(ENVIRONMENTS):
 	@"$(PYTHON)" -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || \
 		{ echo "Python 3.11 or newer with venv is needed (Debian: apt install python3-venv); or name one: make PYTHON=..." >&2; exit 1; }
-	"$(PYTHON)" -m venv .venv
-	$(PY) -m pip install --quiet --disable-pip-version-check --no-compile --requirement $(REQUIREMENTS)
+	"$(PYTHON)" -m venv $(@D)
+	$(@D)/bin/python -m pip install --quiet --disable-pip-version-check --no-compile $(addprefix --requirement ,$^)
 	@echo "$(CURDIR)" >$@
 
 .venv/ray: .venv/installed deployment/requirements-ray.txt

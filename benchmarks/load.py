@@ -195,6 +195,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         help="numbers of concurrent clients, one run for each",
     )
     parser.add_argument("--seconds", type=positive, default=60, help="duration of a run in seconds")
+    parser.add_argument("--python", default=sys.executable, help="interpreter that runs the servers")
     add_model_folder_option(parser)
     add_output_option(parser, "load")
     return parser.parse_args(argv)
@@ -203,8 +204,8 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
 def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
     space_url, form_url = f"http://127.0.0.1:{SPACE_PORT}", f"http://127.0.0.1:{FORM_PORT}"
-    space = [sys.executable, "deployment/app.py", "--port", str(SPACE_PORT), "--model", str(args.model.resolve())]
-    gunicorn = [sys.executable, "-m", "gunicorn", "--threads", "16", "--bind", f"127.0.0.1:{FORM_PORT}"]
+    space = [args.python, "deployment/app.py", "--port", str(SPACE_PORT), "--model", str(args.model.resolve())]
+    gunicorn = [args.python, "-m", "gunicorn", "--threads", "16", "--bind", f"127.0.0.1:{FORM_PORT}"]
     settings = {"TAGGER_SPACE": space_url, "TAGGER_RATE_LIMIT": "1000000 per second"}
     try:
         tagger = Tagger(args.model)

@@ -256,12 +256,13 @@ def build_app(tagger):
         clear.click(lambda: ("", "", EMPTY, "", ""), outputs=[*question, *result], api_visibility="private")
         add_api(tagger)
     app.queue(max_size=MAX_QUEUE)
-    forget_old_events(app._queue)
+    if tuple(map(int, gr.__version__.split(".")[:2])) < (6, 25):
+        forget_old_events(app._queue)
     return app
 
 
 def forget_old_events(queue) -> None:
-    """Keep the last MAX_EVENTS calls. Gradio below 6.25 keeps all of them (gradio-app/gradio#11602)."""
+    """Keep the last MAX_EVENTS calls of a Gradio below 6.25, which keeps all of them (gradio-app/gradio#11602)."""
     from gradio.utils import LRUCache
 
     queue.event_analytics = LRUCache(MAX_EVENTS)
@@ -311,7 +312,7 @@ def main(argv: list[str] | None = None) -> None:
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
     ignore_network_settings()
     app = build_app(tagger)
-    # On each request, gradio.routes uses a constant that starlette has renamed.
+    # On each request, gradio.routes of Gradio 6.17.3 uses a constant that starlette has renamed.
     warnings.filterwarnings("ignore", module=r"gradio\.routes")
     try:
         app.launch(

@@ -29,6 +29,7 @@ from webapp.app import create_app
 from webapp.questions import MAX_DESCRIPTION, MAX_TITLE
 
 ROOT = Path(__file__).parents[1]
+SERVE_PYTHON = ROOT / ".venv-serve" / "bin" / "python"  # `make .venv-serve/installed` makes it
 START_SECONDS = 120  # on a busy machine
 # Both apps run with these: the Space asks no host at all, and the form only its Space, here on this machine.
 UNUSABLE_NETWORK = {
@@ -55,7 +56,10 @@ def free_port() -> int:
 
 @contextmanager
 def server(command: list, url: str, **options):
-    """Start a server as a process of its own, wait until it answers, and stop it in the end."""
+    """Start a server as a process of its own, wait until it answers, and stop it in the end.
+
+    Yields the process, whose attribute ``log`` holds what it printed after the ``with`` block.
+    """
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, **options) as process:
         try:
             end = time.monotonic() + START_SECONDS
@@ -70,7 +74,7 @@ def server(command: list, url: str, **options):
             yield process
         finally:
             process.terminate()
-            process.communicate(timeout=START_SECONDS)
+            process.log, _ = process.communicate(timeout=START_SECONDS)
 
 
 EXAMPLE = {"label": "Merge on the nearest date", "title": "Join two pandas data frames", "description": "by date"}
@@ -85,10 +89,10 @@ def space_folder(tmp_path_factory):
     return folder
 
 
-def space_server(folder: Path, port: int):
+def space_server(folder: Path, port: int, python: Path = SERVE_PYTHON):
     environment = {name: value for name, value in os.environ.items() if name != "TAGGER_MODEL"}
     environment |= UNUSABLE_NETWORK | {"GRADIO_SERVER_PORT": str(port)}
-    return server([sys.executable, "app.py"], f"http://127.0.0.1:{port}", cwd=folder, env=environment)
+    return server([python, "app.py"], f"http://127.0.0.1:{port}", cwd=folder, env=environment)
 
 
 @pytest.fixture(scope="module")
@@ -109,7 +113,7 @@ def client(space):
 def form_server(space_url: str, timeout: float = 10, **settings: str):
     port = free_port()
     url = f"http://127.0.0.1:{port}"
-    gunicorn = [sys.executable, "-m", "gunicorn", "--threads", "8", "--bind", f"127.0.0.1:{port}"]
+    gunicorn = [SERVE_PYTHON, "-m", "gunicorn", "--threads", "8", "--bind", f"127.0.0.1:{port}"]
     environment = os.environ | UNUSABLE_NETWORK | {"TAGGER_SPACE": space_url, "TAGGER_TIMEOUT": str(timeout)} | settings
     with server([*gunicorn, "webapp.app:create_app()"], url, cwd=ROOT, env=environment):
         yield url
@@ -144,6 +148,30 @@ def tags(rows) -> list[str]:
 def test_the_app_starts_whatever_proxies_and_certificates_the_environment_names(space):
     """Gradio asks the app itself by HTTP whether it has started."""
     assert httpx.get(space).status_code == 200
+
+
+@pytest.mark.parametrize("host", ["http://127.0.0.1:9", "https://example.org"])
+def test_the_app_redirects_to_no_other_host(space, host):
+    assert httpx.get(f"{space}/gradio_api/file={host}/page").status_code == 403
+
+
+def test_the_app_also_runs_in_the_environment_of_all_stages(space_folder):
+    """Its Gradio is older: see requirements.txt."""
+    port = free_port()
+    with space_server(space_folder, port, Path(sys.executable)):
+        client = create_app({"TAGGER_SPACE": f"http://127.0.0.1:{port}"}).test_client()
+        assert tags(client.post("/api/tags", json=QUESTION).get_json()["suggested"]) == SUGGESTED
+
+
+def test_the_serving_environment_has_what_its_files_pin_and_no_training_library():
+    code = "from importlib.metadata import distributions as found; print(*(f'{d.name}=={d.version}' for d in found()))"
+    command = [SERVE_PYTHON, "-c", code]
+    installed = subprocess.run(command, capture_output=True, text=True, check=True).stdout.lower().split()
+    for folder in ("deployment", "webapp"):
+        text = (ROOT / folder / "requirements.txt").read_text(encoding="utf-8").lower()
+        assert [pin for pin in text.split() if "==" in pin and pin not in installed] == []
+    names = {pin.partition("==")[0] for pin in installed}
+    assert not {"torch", "transformers", "scikit-learn", "selenium", "pytest"} & names
 
 
 def test_predict_gives_the_suggested_tags_and_the_runners_up(client):
@@ -631,7 +659,7 @@ def test_an_app_with_another_answer_format_is_a_503():
         f"    gr.api(predict, api_name='predict')\napp.launch(server_port={port}, ssr_mode=False)"
     )
     environment = os.environ | {"GRADIO_ANALYTICS_ENABLED": "False"}
-    with server([sys.executable, "-c", code], url, env=environment):
+    with server([SERVE_PYTHON, "-c", code], url, env=environment):
         assert_unavailable(create_app({"TAGGER_SPACE": url}).test_client())
 
 

@@ -54,7 +54,7 @@ def test_every_documentation_page_has_commands():
     assert len({param.values[0] for param in commands()}) >= 15
 
 
-@pytest.mark.parametrize("page", [*PAGES[:-1], "deployment/model/README.md"])
+@pytest.mark.parametrize("page", [*PAGES[:-1], "SECURITY.md", "deployment/model/README.md"])
 def test_links_point_to_files(page):
     links = LINK.findall(Path(page).read_text(encoding="utf-8"))
     assert [link for link in links if not (Path(page).parent / link).exists()] == []
@@ -119,9 +119,16 @@ def test_the_pages_install_from_files_that_are_there():
     assert [file for page, name in named if not (file := root[page] / name).is_file()] == []
 
 
-def test_the_lock_holds_what_is_required_with_hashes():
-    required = re.findall(r"^[^#\s]+==\S+", Path("requirements.txt").read_text(), flags=re.MULTILINE)
-    lock = Path("requirements.lock").read_text()
+@pytest.mark.parametrize(
+    ("lock", "files"),
+    [
+        ("requirements.lock", ["requirements.txt"]),
+        ("requirements-serve.lock", ["deployment/requirements.txt", "webapp/requirements.txt"]),
+    ],
+)
+def test_the_lock_holds_what_is_required_with_hashes(lock, files):
+    required = re.findall(r"^[^#\s]+==\S+", "\n".join(Path(file).read_text() for file in files), flags=re.MULTILINE)
+    lock = Path(lock).read_text()
     pinned = re.findall(r"^(\S+==\S+)[^\n]* \\\n    --hash=sha256:[0-9a-f]{64}", lock, re.MULTILINE)
     assert set(map(canonical, required)) <= set(map(canonical, pinned))
 

@@ -37,20 +37,22 @@ def test_help_lists_every_target():
         assert f"make {target} " in shown
 
 
-def test_a_copied_folder_gets_an_environment_of_its_own(tmp_path):
+@pytest.mark.parametrize(("environment", "files"), [(".venv", "REQUIREMENTS"), (".venv-serve", "SERVE_REQUIREMENTS")])
+def test_a_copied_folder_gets_an_environment_of_its_own(environment, files, tmp_path):
     first, second = tmp_path / "first", tmp_path / "second (copy)"
     first.mkdir()
     shutil.copy("Makefile", first)
     (first / "none.txt").touch()
-    command = ["make", ".venv/installed", "REQUIREMENTS=none.txt", f"PYTHON={sys.executable}"]
+    command = ["make", f"{environment}/installed", f"{files}=none.txt", f"PYTHON={sys.executable}"]
     options = {"capture_output": True, "text": True, "check": True, "env": WITHOUT_OUTER_MAKE}
     subprocess.run(command, cwd=first, **options)
     assert "up to date" in subprocess.run(command, cwd=first, **options).stdout
     shutil.copytree(first, second, symlinks=True)
     subprocess.run(command, cwd=second, **options)
     assert "up to date" in subprocess.run(command, cwd=second, **options).stdout
-    activated = subprocess.run(["bash", "-euc", ". .venv/bin/activate; command -v python"], cwd=second, **options)
-    assert activated.stdout.strip() == str(second / ".venv/bin/python")
+    activate = f". {environment}/bin/activate; command -v python"
+    activated = subprocess.run(["bash", "-euc", activate], cwd=second, **options)
+    assert activated.stdout.strip() == str(second / environment / "bin/python")
 
 
 @pytest.mark.parametrize("name", ["DATA", "MODELS", "REPORTS", "BENCH"])

@@ -3,13 +3,11 @@
 import json
 import os
 import subprocess
-import sys
 import threading
 import time
 import uuid
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 
 import hypothesis
 import pytest
@@ -483,12 +481,12 @@ def test_renders_blueprint_starts_the_form(tmp_path):
     import httpx
     import yaml
 
-    from tests.test_apps import ROOT, free_port
+    from tests.test_apps import ROOT, SERVE_PYTHON, free_port
 
     service = yaml.safe_load((ROOT / "webapp" / "render.yaml").read_text())["services"][0]
     assert (ROOT / service["buildCommand"].rpartition(" ")[2]).is_file()
     port = free_port()
-    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    path = f"{SERVE_PYTHON.parent}:{os.environ['PATH']}"
     settings = {row["key"]: row["value"] for row in service["envVars"] if "value" in row}
     process = subprocess.Popen(
         ["bash", "-c", "exec " + service["startCommand"]],

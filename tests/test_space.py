@@ -1,6 +1,7 @@
 """The form and its Space: errors of a request and of the Space, proxies, certificates, tokens, redirections."""
 
 import json
+import os
 import ssl
 import subprocess
 import threading
@@ -8,9 +9,10 @@ import time
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+import httpx
 import pytest
 
-from tests.test_apps import free_port, http_server
+from tests.test_apps import ROOT, SERVE_PYTHON, free_port, http_server, server
 from tests.test_rest import StandInSpace, stand_in_space, url_of
 from tests.tiny_model import build_model_folder
 from webapp.app import create_app
@@ -36,11 +38,28 @@ def client_of(space: str, **settings):
     return create_app({"TAGGER_SPACE": space, "TAGGER_TIMEOUT": 2, **settings}).test_client()
 
 
+@contextmanager
+def form_of_hub(hub_url: str, **settings: str):
+    """The form of the Space owner/name in its serving environment, whose library for the Hub is newer than this one's.
+
+    Yields a client of it, whose attribute ``log`` holds the server's log after the ``with`` block.
+    """
+    url = f"http://127.0.0.1:{free_port()}"
+    gunicorn = [SERVE_PYTHON, "-m", "gunicorn", "--threads", "4", "--bind", url.removeprefix("http://")]
+    environment = os.environ | {"HF_ENDPOINT": hub_url, "TAGGER_SPACE": "owner/name", "TAGGER_TIMEOUT": "5"} | settings
+    with (
+        server([*gunicorn, "webapp.app:create_app()"], url, cwd=ROOT, env=environment) as process,
+        httpx.Client(base_url=url, timeout=30, trust_env=False) as client,
+    ):
+        yield client
+    client.log = process.log
+
+
 def assert_told(client, told: str, status: int = 503) -> None:
     """The form and the API give a status with a text that is meant for visitors; the form keeps theirs."""
     answer = client.post("/api/tags", json=QUESTION)
-    assert (answer.status_code, answer.content_type) == (status, "application/problem+json")
-    assert told in answer.get_json()["detail"]
+    assert (answer.status_code, answer.headers["Content-Type"]) == (status, "application/problem+json")
+    assert told in json.loads(answer.text)["detail"]
     page = client.post("/", data=QUESTION)
     assert page.status_code == status and told in page.text and 'value="python"' in page.text
     assert ("Try again" in page.text) == ("Retry-After" in answer.headers) == ("Retry-After" in page.headers)
@@ -272,18 +291,13 @@ def hub(host: str, stage: str = "RUNNING", status: int = 200, **fields):
 
 
 def test_a_private_space_gets_the_token(tmp_path, plain_network):
-    plain_network.setenv("HF_TOKEN", TOKEN)
-    with (
-        tls_space(tmp_path, Private) as (space, url, certificate),
-        http_server(hub(url, private=True)) as hub_url,
-    ):
-        plain_network.setenv("SSL_CERT_FILE", str(certificate))
-        plain_network.setattr("huggingface_hub.constants.ENDPOINT", hub_url)
-        assert client_of("owner/name").post("/api/tags", json=QUESTION).status_code == 200
+    with tls_space(tmp_path, Private) as (space, url, certificate), http_server(hub(url, private=True)) as hub_url:
+        with form_of_hub(hub_url, HF_TOKEN=TOKEN, SSL_CERT_FILE=str(certificate)) as client:
+            assert client.post("/api/tags", json=QUESTION).status_code == 200
         assert space.handler.tokens == [f"Bearer {TOKEN}"] * 2  # the call, and its result
 
 
-def test_the_token_is_sent_to_no_other_host_and_not_over_plain_http(tmp_path, plain_network):
+def test_the_token_goes_to_no_other_host_and_not_over_plain_http(tmp_path, plain_network):
     plain_network.setenv("HF_TOKEN", TOKEN)
     with tls_space(tmp_path, Private) as (space, url, certificate), stand_in_space(kind=Private) as plain:
         plain_network.setenv("SSL_CERT_FILE", str(certificate))
@@ -291,38 +305,51 @@ def test_the_token_is_sent_to_no_other_host_and_not_over_plain_http(tmp_path, pl
         client_of(url).post("/api/tags", json=QUESTION)  # a url may be anybody's
         client_of(url_of(plain)).post("/api/tags", json=QUESTION)
         for host, private in ((url, False), (url_of(plain), True)):
-            with http_server(hub(host, private=private)) as hub_url:
-                plain_network.setattr("huggingface_hub.constants.ENDPOINT", hub_url)
-                client_of("owner/name").post("/api/tags", json=QUESTION)
+            with http_server(hub(host, private=private)) as hub_url, form_of_hub(hub_url) as client:
+                client.post("/api/tags", json=QUESTION)
         assert space.handler.tokens == plain.handler.tokens == [None, None]
 
 
-def test_a_private_space_without_a_token_is_not_reported_as_waking_up(tmp_path, plain_network, capfd):
-    with tls_space(tmp_path, Private) as (_, url, certificate), http_server(hub(url, private=True)) as hub_url:
-        plain_network.setenv("SSL_CERT_FILE", str(certificate))
-        plain_network.setattr("huggingface_hub.constants.ENDPOINT", hub_url)
-        client = client_of("owner/name")
+def test_a_private_space_without_the_token_is_not_called_waking_up(tmp_path, plain_network):
+    with (
+        tls_space(tmp_path, Private) as (_, url, certificate),
+        http_server(hub(url, private=True)) as hub_url,
+        form_of_hub(hub_url, SSL_CERT_FILE=str(certificate)) as client,
+    ):
         for _ in range(4):  # also when it is left alone after that many failures
             assert_told(client, NOT_SET_UP)
-    assert "status 404" in (log := capfd.readouterr().err)
-    assert "HF_TOKEN" in log
+    assert "status 404" in client.log
+    assert "HF_TOKEN" in client.log
+
+
+class Refusing(BaseHTTPRequestHandler):
+    """Answers every call with ``status``."""
+
+    status = 0
+
+    def do_POST(self):
+        self.rfile.read(int(self.headers["Content-Length"]))
+        self.send_error(self.status)
+
+    def log_message(self, *args):
+        pass
 
 
 @pytest.mark.parametrize("status", [401, 403, 404])
-@pytest.mark.parametrize("who", ["Hub", "Space"])
-def test_an_access_error_is_logged_for_the_operator(status, who, plain_network, capfd):
-    class Refusing(BaseHTTPRequestHandler):
-        def do_POST(self):
-            self.rfile.read(int(self.headers["Content-Length"]))
-            self.send_error(status)
+def test_a_refusal_of_the_space_is_logged_for_the_operator(status, plain_network, capfd):
+    with http_server(type("Handler", (Refusing,), {"status": status})) as url:
+        assert_told(client_of(url), NOT_SET_UP)
+    assert_refusal_is_explained(capfd.readouterr().err, status)
 
-        def log_message(self, *args):
-            pass
 
-    with http_server(Refusing) as url, http_server(hub(url, status=status)) as hub_url:
-        plain_network.setattr("huggingface_hub.constants.ENDPOINT", hub_url)
-        assert_told(client_of(url if who == "Space" else "owner/name"), NOT_SET_UP)
-    log = capfd.readouterr().err
+@pytest.mark.parametrize("status", [401, 403, 404])
+def test_a_refusal_of_the_hub_is_logged_for_the_operator(status, plain_network):
+    with http_server(hub("", status=status)) as hub_url, form_of_hub(hub_url) as client:
+        assert_told(client, NOT_SET_UP)
+    assert_refusal_is_explained(client.log, status)
+
+
+def assert_refusal_is_explained(log: str, status: int) -> None:
     assert str(status) in log and "HF_TOKEN" in log and "TAGGER_SPACE" in log
 
 
@@ -330,11 +357,10 @@ def test_an_access_error_is_logged_for_the_operator(status, who, plain_network, 
     "stage, told",
     [("PAUSED", NOT_SET_UP), ("RUNTIME_ERROR", NOT_SET_UP), ("BUILD_ERROR", NOT_SET_UP), ("BUILDING", WAKING_UP)],
 )
-def test_a_space_that_needs_a_restart_is_logged_for_the_operator(stage, told, plain_network, capfd):
-    with http_server(hub("", stage=stage)) as hub_url:
-        plain_network.setattr("huggingface_hub.constants.ENDPOINT", hub_url)
-        assert_told(client_of("owner/name"), told)
-    assert f"stage is {stage}" in capfd.readouterr().err
+def test_a_space_that_does_not_start_by_itself_is_said_to_the_operator(stage, told, plain_network):
+    with http_server(hub("", stage=stage)) as hub_url, form_of_hub(hub_url) as client:
+        assert_told(client, told)
+    assert f"stage is {stage}" in client.log
 
 
 def redirecting(status: int, to: str):
