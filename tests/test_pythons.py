@@ -22,7 +22,7 @@ COMPILE_ALL = """
 import pathlib, sys, warnings
 warnings.simplefilter("error")
 for path in pathlib.Path(sys.argv[1]).glob("*/**/*.py"):
-    if ".venv" not in path.parts:
+    if not {".venv", ".venv-serve"} & set(path.parts):
         compile(path.read_text(encoding="utf-8"), path, "exec")
 """
 

@@ -112,7 +112,7 @@ def test_text_files_are_the_same_on_every_system():
 def program_nodes():
     """Yield the path and the nodes of every file that is no test."""
     for path in ROOT.glob("*/**/*.py"):
-        if path.relative_to(ROOT).parts[0] not in ("tests", ".venv"):
+        if path.relative_to(ROOT).parts[0] not in ("tests", ".venv", ".venv-serve"):
             for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
                 yield path.relative_to(ROOT), node
 
