@@ -138,3 +138,12 @@ def test_no_other_module_knows_the_urls_licences_or_statuses_of_stack_exchange()
     assert found == {}
     templates = [path for path in ROOT.glob("*/**/*.html") if "data/sample_site/" not in path.as_posix()]
     assert [path for path in templates if ".venv" not in path.parts and URL_FORM.search(path.read_text())] == []
+
+
+def test_the_browser_page_links_the_same_tag_pages():
+    page = (ROOT / "deployment/browser/page.js").read_text(encoding="utf-8")
+    links = re.findall(r"`(\$\{settings\.site\}/[^`]*)`", page)
+    as_format = {"${settings.site}": "{site}", "${encodeURIComponent(tag)}": "{tag}"}
+    for script, python in as_format.items():
+        links = [link.replace(script, python) for link in links]
+    assert links == [STACK_EXCHANGE.tag_page]
