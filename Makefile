@@ -141,7 +141,7 @@ $(DATA)/split.csv: $(DATA)/ques_details.csv $(addprefix training/,filter_tags.py
 $(MODELS)/tfidf-baseline/thresholds.json: $(DATA)/split.csv $(addprefix training/,baseline.py tfidf.py thresholds.py)
 	$(PY) training/baseline.py $(WHERE) --force
 
-TRAINING := $(addprefix training/,finetune.py trainers.py results.py recipes.py model.py losses.py questions.py \
+TRAINING := $(addprefix training/,finetune.py trainers.py results.py recipes.py model.py losses.py dataset.py \
 	checkpoints.py thresholds.py backbones.py)
 COMPARING := data/markdown.py onnx_export/compare.py $(wildcard onnx_export/evaluation/*.py)
 COMPARING += $(addprefix training/,metrics.py calibration.py)

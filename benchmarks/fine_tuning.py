@@ -26,8 +26,8 @@ from tagging.console import run_script
 from tagging.options import at_least_one, script_parser, text_length
 from tagging.settings import FIELDS
 from training.backbones import find_backbone
+from training.dataset import Part, read_part
 from training.options import add_backbone_option
-from training.questions import Part, read_part
 from training.recipes import Settings
 from training.trainers import longest_input, make_dataset
 from training.trainers import make_trainer as recipe_trainer

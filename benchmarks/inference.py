@@ -33,7 +33,7 @@ from tagging.encoding import encode
 from tagging.options import at_least_one, script_parser
 from tagging.tagger import Tagger, import_onnxruntime
 from training.backbones import short_name
-from training.questions import read_part
+from training.dataset import read_part
 
 ROUNDS = 3
 BATCH = 32

@@ -19,8 +19,8 @@ from data.markdown import markdown_table
 from data.options import add_folder_options
 from tagging.console import run_script
 from tagging.options import script_parser
+from training.dataset import Part, read_part
 from training.metrics import MAIN_FIGURES, tagging_metrics
-from training.questions import Part, read_part
 from training.tfidf import TfidfTagger, fit
 from training.thresholds import suggest_by_halves
 

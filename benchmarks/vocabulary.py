@@ -24,8 +24,8 @@ from tagging.decision import sigmoid
 from tagging.model_folder import add_model_folder_option
 from tagging.options import script_parser
 from tagging.tagger import Tagger
+from training.dataset import Part, as_part, read_part
 from training.metrics import MAIN_FIGURES, tagging_metrics
-from training.questions import Part, as_part, read_part
 
 
 def used_tokens(tagger: Tagger, train: Part) -> np.ndarray:

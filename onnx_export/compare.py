@@ -32,8 +32,8 @@ from tagging.files import atomic_path
 from tagging.model_folder import ModelFolderError, read_settings
 from tagging.options import add_force_option, script_parser
 from tagging.tagger import Tagger
+from training.dataset import Part, check_fields, data_hash, read_part
 from training.metrics import frequency_thirds
-from training.questions import Part, check_fields, data_hash, read_part
 from training.tfidf import NAME as BASELINE
 from training.tfidf import TfidfTagger
 

@@ -23,7 +23,7 @@ from tagging.model_folder import read_settings
 from tagging.options import add_force_option, script_parser
 from tagging.tagger import Tagger
 from training.backbones import short_name
-from training.questions import Part, check_fields, read_part
+from training.dataset import Part, check_fields, read_part
 from training.recipes import training_command
 
 MAX_ABSOLUTE_DIFFERENCE = 1e-4

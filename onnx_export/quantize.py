@@ -30,8 +30,8 @@ from tagging.options import add_force_option, script_parser
 from tagging.settings import Settings
 from tagging.tagger import Tagger
 from training.backbones import short_name
+from training.dataset import Part, check_fields, read_part
 from training.metrics import tagging_metrics
-from training.questions import Part, check_fields, read_part
 from training.thresholds import PER_TAG, TUNINGS, min_confidence
 
 MAX_DROP = 0.005  # of validation micro F1

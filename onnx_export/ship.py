@@ -29,7 +29,7 @@ from tagging.options import add_force_option, script_parser
 from tagging.settings import Settings, parse_settings
 from tagging.tagger import Tagger
 from training.backbones import short_name
-from training.questions import RECORD, data_hash, site_of
+from training.dataset import RECORD, data_hash, site_of
 
 SERVED = ("model_quantized.onnx", "tokenizer.json", "tag_types_encoded.json", "thresholds.json")
 SETTINGS = "tagger.json"

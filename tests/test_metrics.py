@@ -24,6 +24,7 @@ from training.calibration import (
     reliability_bins,
     shown_pairs,
 )
+from training.dataset import Part
 from training.metrics import (
     f1_by_frequency,
     frequency_thirds,
@@ -35,7 +36,6 @@ from training.metrics import (
     resample,
     tagging_metrics,
 )
-from training.questions import Part
 
 TARGETS = multi_hot([["a", "b"], ["c"], ["a", "unknown"]], ["a", "b", "c", "d"])
 CHOSEN = multi_hot([["a"], ["c", "d"], ["a"]], ["a", "b", "c", "d"])

@@ -28,8 +28,8 @@ from tagging.tagger import Tagger
 from tests.tiny_backbones import save_backbone, save_other
 from training import ablate, baseline, filter_tags, finetune, recipes
 from training.checkpoints import newest_checkpoint
+from training.dataset import read_part
 from training.metrics import tagging_metrics
-from training.questions import read_part
 from training.trainers import make_trainer
 
 ARCHITECTURES = ["distilroberta-base", "roberta-base", "bert-base-uncased"]

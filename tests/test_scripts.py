@@ -20,7 +20,7 @@ from tests.tiny_backbones import save_other
 from tests.tiny_model import build_model_folder
 from training import ablate, backbones, baseline, filter_tags, finetune
 from training.checkpoints import remove_checkpoints
-from training.questions import read_part
+from training.dataset import read_part
 
 ROOT = Path(__file__).parents[1]
 SCRIPTS = sorted(

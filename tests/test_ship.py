@@ -13,8 +13,8 @@ from onnx_export.evaluation.decisions import GATE_FIGURES
 from tagging.tagger import Tagger
 from tests.tiny_model import TAGS, build_model_folder
 from training import finetune
+from training.dataset import data_hash
 from training.metrics import multi_hot, tagging_metrics
-from training.questions import data_hash
 
 QUESTIONS = [("python", ["python"]), ("dataframe", ["pandas", "python"]), ("csv", ["pandas"]), ("layers", ["c++"])]
 NAME = "all-minilm-l6-v2"

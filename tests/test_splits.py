@@ -16,7 +16,7 @@ from data.duplicates import (
 )
 from data.files import QUESTION_COLUMNS, read_questions, write_questions
 from training import filter_tags
-from training.questions import FILES, read_part
+from training.dataset import FILES, read_part
 from training.splits import random_split
 from training.tags import frequent_tags, keep_tags
 

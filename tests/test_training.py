@@ -14,11 +14,11 @@ from transformers import BertConfig, Trainer, TrainingArguments
 from tagging.decision import DecisionRule, sigmoid, suggest
 from training.calibration import expected_calibration_error
 from training.checkpoints import newest_checkpoint, remove_half_written
+from training.dataset import Part, check_fields
 from training.losses import LOSSES, divergence
 from training.metrics import tagging_metrics
 from training.model import QuestionTagger, layer_depths
 from training.provenance import commit, describe_backbone
-from training.questions import Part, check_fields
 from training.reference import OneCycleTrainer, rates_by_depth
 from training.results import plot_log
 from training.thresholds import best_f1_threshold, tune_thresholds

@@ -31,9 +31,9 @@ from tagging.files import atomic_path
 from tagging.model_folder import read_json
 from tagging.options import add_force_option, script_parser
 from training.backbones import BackboneError, find_backbone
+from training.dataset import Part, check_fields, data_hash, read_part
 from training.metrics import MAIN_FIGURES, interval, resample, tagging_metrics
 from training.options import add_backbone_option, add_training_options
-from training.questions import Part, check_fields, data_hash, read_part
 from training.recipes import HEAD_FACTOR, OURS, RECIPES, Recipe, Settings
 from training.tfidf import TfidfTagger, fit
 from training.thresholds import TUNINGS, one_half, one_threshold, suggest_by_halves

@@ -20,7 +20,7 @@ from data.options import add_folder_options
 from tagging.console import run_script
 from tagging.files import atomic_path
 from tagging.options import add_force_option, script_parser
-from training.questions import read_part
+from training.dataset import read_part
 from training.tfidf import NAME, TfidfTagger, fit
 from training.thresholds import tune_thresholds
 

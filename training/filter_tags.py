@@ -44,7 +44,7 @@ from tagging.console import run_script
 from tagging.files import atomic_path
 from tagging.model_folder import read_tags
 from tagging.options import add_force_option, script_parser, seed_number, share
-from training.questions import FILES, RECORD, data_hash
+from training.dataset import FILES, RECORD, data_hash
 from training.splits import check_parts, keep_apart, random_split, time_split
 from training.tags import frequent_tags, keep_tags, rename_synonyms
 

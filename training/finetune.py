@@ -36,9 +36,9 @@ from tagging.options import (
 from tagging.settings import Settings as ModelSettings
 from training.backbones import BackboneError, find_backbone, short_name
 from training.checkpoints import is_interrupted
+from training.dataset import check_fields, read_part, site_of
 from training.options import add_backbone_option, add_training_options
 from training.provenance import describe_run
-from training.questions import check_fields, read_part, site_of
 from training.recipes import FROZEN, HEAD_FACTOR, OURS, RATES, RECIPES, WHOLE, Settings, folder_name
 from training.results import save_result
 from training.thresholds import TUNINGS, min_confidence

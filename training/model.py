@@ -16,8 +16,8 @@ from tagging.encoding import encode, load_tokenizer
 from tagging.model_folder import read_settings
 from training.backbones import BackboneError
 from training.calibration import expected_calibration_error, fit_platt, shown_pairs
+from training.dataset import Part
 from training.losses import CROSS_ENTROPY, LOSSES, divergence
-from training.questions import Part
 
 
 def mean_of_tokens(tokens: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:

@@ -8,7 +8,7 @@ from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 
-from training.questions import data_hash
+from training.dataset import data_hash
 from training.recipes import Settings
 
 ROOT = Path(__file__).parents[1]

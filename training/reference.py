@@ -14,8 +14,8 @@ from pathlib import Path
 from torch.optim.lr_scheduler import OneCycleLR
 from transformers import AutoModelForSequenceClassification, PretrainedConfig, PreTrainedModel, Trainer
 
+from training.dataset import Part
 from training.model import layer_depths
-from training.questions import Part
 
 LOWEST = 0.1  # the lowest layer's learning rate over the highest's
 RISING, FIRST, LAST = 0.25, 1 / 25, 1e-5  # the share of updates in which the rate rises; its ends over its peak

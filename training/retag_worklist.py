@@ -21,6 +21,7 @@ from tagging.console import run_script
 from tagging.files import atomic_path
 from tagging.model_folder import read_tags
 from tagging.options import add_force_option, at_least_one, script_parser, share
+from training.dataset import as_part
 from training.moderation.worklist import (
     confidence_of_change,
     cross_validated_probabilities,
@@ -28,7 +29,6 @@ from training.moderation.worklist import (
     html_page,
     worklist,
 )
-from training.questions import as_part
 
 
 def write_list(csv: Path, html: Path, rows: list[dict], num_questions: int) -> None:

@@ -7,7 +7,7 @@ import numpy as np
 
 from tagging.decision import DecisionRule, sigmoid
 from tagging.model_folder import read_tags, read_thresholds
-from training.questions import Part
+from training.dataset import Part
 
 NAME = "tfidf-baseline"
 ANALYZER = {"ngram_range": (1, 2), "sublinear_tf": True, "token_pattern": r"(?u)\b\w[\w+#.-]*\b"}  # keeps c++, k-means

@@ -14,9 +14,9 @@ from tagging.decision import sigmoid, suggest
 from tagging.encoding import encode
 from training.backbones import BackboneError
 from training.checkpoints import newest_checkpoint, remove_checkpoints, remove_half_written
+from training.dataset import Part
 from training.metrics import tagging_metrics
 from training.processor import cpu_flags
-from training.questions import Part
 from training.recipes import FROZEN, OURS, RECIPES, WHOLE, Settings, learning_rates
 from training.thresholds import ONE_HALF, best_f1_threshold
 

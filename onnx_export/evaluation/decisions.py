@@ -20,8 +20,8 @@ import json
 import numpy as np
 
 from onnx_export.evaluation.evaluate import Evaluation
+from training.dataset import Part
 from training.metrics import interval, resample, tagging_metrics
-from training.questions import Part
 
 GATE_FIGURES = ("f1_micro", "f1_macro")
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from training.calibration import expected_calibration_error, shown_pairs
+from training.dataset import Part
 from training.metrics import RANKING_FIGURES, f1_by_frequency, interval, resample, tagging_metrics
-from training.questions import Part
 
 # Name of a calibration error -> the pairs of a question and a tag that it is measured over.
 CALIBRATION_FIGURES: dict[str, Callable] = {

@@ -7,7 +7,7 @@ import numpy as np
 
 from data.spreadsheet import spreadsheet_text
 from onnx_export.evaluation.evaluate import Evaluation, loss_by_question
-from training.questions import Part
+from training.dataset import Part
 
 WORST = 100
 MARKDOWN = re.compile(r"([\\`*_{}\[\]<>#|$~])")

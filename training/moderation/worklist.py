@@ -22,7 +22,7 @@ import numpy as np
 from data.duplicates import duplicate_groups
 from data.spreadsheet import spreadsheet_text
 from tagging.stack_exchange import STACK_EXCHANGE
-from training.questions import Part
+from training.dataset import Part
 from training.tfidf import TfidfTagger, fit
 
 FOLDS = 5
