@@ -18,7 +18,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "deployment"))  # w
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this folder's modules, whatever is installed
 from benchmarks.measure import add_output_option, peak_memory, proportional, seconds, write_report
 from data.markdown import markdown_table
-from data.sample_site.questions import make_questions
+from data.sample_site.generator import make_questions
 from scraper.archives import open_posts
 from scraper.posts_xml import raw_questions
 from tagging.console import run_script

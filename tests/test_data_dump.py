@@ -13,7 +13,7 @@ from xml.sax.saxutils import quoteattr
 import py7zr
 import pytest
 
-from data.sample_site.questions import make_questions
+from data.sample_site.generator import make_questions
 from scraper import posts_xml
 from scraper.archives import DamagedArchive, open_posts
 from scraper.posts_xml import DumpError, PostsXml, raw_questions

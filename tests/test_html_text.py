@@ -8,7 +8,7 @@ import hypothesis
 import pytest
 from hypothesis import strategies as st
 
-from data.sample_site.questions import make_questions
+from data.sample_site.generator import make_questions
 from tagging import html_text
 from tagging.html_text import BLOCKS, CHARACTERS_PER_TOKEN, html_to_text, question_text
 

@@ -16,7 +16,7 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 
-from data.sample_site.questions import make_questions
+from data.sample_site.generator import make_questions
 from tagging.decision import suggest
 from tagging.html_text import html_to_text
 from tagging.tagger import Tagger

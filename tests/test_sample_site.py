@@ -13,7 +13,7 @@ import requests
 from bs4 import BeautifulSoup
 
 from data.sample_site.app import page_numbers
-from data.sample_site.questions import Question, make_questions
+from data.sample_site.generator import SampleQuestion, make_questions
 from data.sample_site.server import Faults, SampleSite
 
 SERVER = Path(__file__).parents[1] / "data/sample_site/server.py"
@@ -22,7 +22,7 @@ MORE_MARKUP = ("<h2>", "<h3>", "<strong>", "<em>", "<br>", "&lt;", "&gt;", "&amp
 
 
 @pytest.fixture(scope="module")
-def questions() -> list[Question]:
+def questions() -> list[SampleQuestion]:
     return make_questions()
 
 
@@ -44,7 +44,7 @@ def listed_paths(response: requests.Response) -> list[str]:
     return [a.get("href") for a in parse(response).select(".s-post-summary--content-title a.s-link")]
 
 
-def test_questions_are_many_and_repeat_by_seed(questions: list[Question]) -> None:
+def test_questions_are_many_and_repeat_by_seed(questions: list[SampleQuestion]) -> None:
     assert len(questions) >= 400
     assert make_questions() == questions
     assert make_questions(seed=1) != questions
@@ -52,14 +52,14 @@ def test_questions_are_many_and_repeat_by_seed(questions: list[Question]) -> Non
     assert len(make_questions(1)) == 1
 
 
-def test_newest_first_with_ids_of_their_own(questions: list[Question]) -> None:
+def test_newest_first_with_ids_of_their_own(questions: list[SampleQuestion]) -> None:
     ids = [question.id for question in questions]
     assert len(set(ids)) == len(ids)
     assert ids == sorted(ids, reverse=True)
     assert questions == sorted(questions, key=lambda question: question.asked, reverse=True)
 
 
-def test_tags_have_a_long_tail(questions: list[Question]) -> None:
+def test_tags_have_a_long_tail(questions: list[SampleQuestion]) -> None:
     counts = Counter(tag for question in questions for tag in question.tags)
     assert all(1 <= len(set(question.tags)) == len(question.tags) <= 5 for question in questions)
     assert sum(count >= 8 for count in counts.values()) >= 30
@@ -68,18 +68,18 @@ def test_tags_have_a_long_tail(questions: list[Question]) -> None:
 
 
 @pytest.mark.parametrize("element", MARKUP + MORE_MARKUP)
-def test_every_kind_of_markup_occurs(questions: list[Question], element: str) -> None:
+def test_every_kind_of_markup_occurs(questions: list[SampleQuestion], element: str) -> None:
     assert any(element in question.body_html for question in questions)
 
 
-def test_bodies_are_of_the_real_length_and_without_gaps(questions: list[Question]) -> None:
+def test_bodies_are_of_the_real_length_and_without_gaps(questions: list[SampleQuestion]) -> None:
     lengths = [len(question.body_html) for question in questions]
     assert 600 < sum(lengths) / len(lengths) < 1200
     assert min(lengths) < 400 < 1400 < max(lengths)
     assert not any("«" in text for q in questions for text in (q.title, q.body_html, *q.answers_html))
 
 
-def test_two_questions_are_asked_twice_and_no_others(questions: list[Question]) -> None:
+def test_two_questions_are_asked_twice_and_no_others(questions: list[SampleQuestion]) -> None:
     texts = Counter((question.title, question.body_html, question.tags) for question in questions)
     assert sorted(texts.values())[-3:] == [1, 2, 2]
     assert len(Counter(question.title for question in questions)) == len(texts)
@@ -137,7 +137,7 @@ def test_closed_questions_carry_suffix_and_notice(site: SampleSite, kind: str) -
     assert f" [{kind}]" not in question.title
 
 
-def test_a_duplicate_names_an_older_original(questions: list[Question]) -> None:
+def test_a_duplicate_names_an_older_original(questions: list[SampleQuestion]) -> None:
     by_id = {question.id: question for question in questions}
     duplicates = [question for question in questions if question.closed == "duplicate"]
     assert duplicates

@@ -20,7 +20,7 @@ from pathlib import Path
 
 import pytest
 
-from data.sample_site.questions import make_questions
+from data.sample_site.generator import make_questions
 from data.sample_site.server import Faults, SampleSite
 from scraper import crawl, data_dump, question_details_scraper, question_url_scraper, stack_exchange_api, tag_synonyms
 from scraper.csv_store import CsvStore, complete_length

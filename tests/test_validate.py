@@ -5,7 +5,7 @@ import pytest
 
 from data import validate
 from data.files import write_questions
-from data.sample_site.questions import make_questions
+from data.sample_site.generator import make_questions
 from data.source import write_source
 from tagging.html_text import html_to_text
 from tagging.stack_exchange import STACK_EXCHANGE

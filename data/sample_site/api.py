@@ -10,14 +10,14 @@ from flask import Flask, jsonify, request
 from flask.typing import ResponseReturnValue
 
 from data.sample_site.faults import Faults
-from data.sample_site.questions import Question
+from data.sample_site.generator import SampleQuestion
 
 KEYLESS_PAGES = 25
 MAX_IDS = 100
 SYNONYMS = {"neural-net": "deep-learning", "dataframes": "pandas", "ml": "machine-learning"}
 
 
-def add_api(app: Flask, questions: Sequence[Question], faults: Faults) -> None:
+def add_api(app: Flask, questions: Sequence[SampleQuestion], faults: Faults) -> None:
     """Add the API's methods to the site."""
     calls = count(1)
     lock = threading.Lock()
@@ -56,7 +56,7 @@ def add_api(app: Flask, questions: Sequence[Question], faults: Faults) -> None:
         return wrapper([{"from_tag": old, "to_tag": new, "applied_count": 1} for old, new in SYNONYMS.items()])
 
 
-def select(questions: Sequence[Question]) -> list[dict]:
+def select(questions: Sequence[SampleQuestion]) -> list[dict]:
     """Return the requested items in the requested order."""
     by_activity = request.args.get("sort", "activity") == "activity"
     tags = set(filter(None, request.args.get("tagged", "").split(";")))
@@ -78,7 +78,7 @@ def select(questions: Sequence[Question]) -> list[dict]:
     return [item for _, _, item in found]
 
 
-def as_item(question: Question) -> dict:
+def as_item(question: SampleQuestion) -> dict:
     """Convert a question to an item of the API with the filter "withbody"."""
     return {
         "tags": list(question.tags),

@@ -9,14 +9,14 @@ from werkzeug.wrappers import Response as BaseResponse
 
 from data.sample_site.api import add_api
 from data.sample_site.faults import Faults, install_faults
-from data.sample_site.questions import Question
+from data.sample_site.generator import SampleQuestion
 
 PAGE_SIZES = (15, 30, 50)
 EXCERPT_CHARACTERS = 200
 SIDEBAR_QUESTIONS = 6
 
 
-def create_app(questions: Sequence[Question], faults: Faults) -> Flask:
+def create_app(questions: Sequence[SampleQuestion], faults: Faults) -> Flask:
     """Return the application.
 
     Parameters
@@ -75,13 +75,13 @@ def page_numbers(page: int, last: int) -> list[int | None]:
     return numbers
 
 
-def related_questions(question: Question, questions: Sequence[Question]) -> list[Question]:
+def related_questions(question: SampleQuestion, questions: Sequence[SampleQuestion]) -> list[SampleQuestion]:
     """Return the other questions with the most tags in common with ``question``; newest first if equal."""
     others = (other for other in questions if other.id != question.id)
     return sorted(others, key=lambda other: -len(set(other.tags) & set(question.tags)))[:SIDEBAR_QUESTIONS]
 
 
-def _add_listings(app: Flask, questions: Sequence[Question]) -> None:
+def _add_listings(app: Flask, questions: Sequence[SampleQuestion]) -> None:
     popular_tags = Counter(tag for question in questions for tag in question.tags).most_common(10)
 
     @app.get("/")
@@ -112,7 +112,7 @@ def _add_listings(app: Flask, questions: Sequence[Question]) -> None:
         )
 
 
-def _add_question_pages(app: Flask, questions: Sequence[Question]) -> None:
+def _add_question_pages(app: Flask, questions: Sequence[SampleQuestion]) -> None:
     hot = sorted(questions, key=lambda question: -question.views)[:SIDEBAR_QUESTIONS]
 
     @app.get("/questions/<int:question_id>")

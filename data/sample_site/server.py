@@ -22,7 +22,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "deployment"))  # w
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # this folder's modules, whatever is installed
 from data.sample_site.app import create_app
 from data.sample_site.faults import Faults
-from data.sample_site.questions import make_questions
+from data.sample_site.generator import make_questions
 from tagging.console import run_script
 from tagging.files import atomic_path
 from tagging.options import at_least_one, number_from, port, script_parser, seed_number, whole_number

@@ -30,7 +30,7 @@ LANGUAGES = {"python": "lang-py", "r": "lang-r", "sql": "lang-sql"}
 
 
 @dataclass(frozen=True)
-class Question:
+class SampleQuestion:
     """A question, with the other content of its page."""
 
     id: int
@@ -73,7 +73,7 @@ class Question:
         return f"/questions/{self.id}/{self.slug}"
 
 
-def make_questions(n: int = 450, seed: int = 42) -> list[Question]:
+def make_questions(n: int = 450, seed: int = 42) -> list[SampleQuestion]:
     """Return ``n`` questions, newest first.
 
     Two are posted twice (same title, body and tags with another id), some are closed, duplicates or deleted, and some
@@ -279,7 +279,7 @@ def _add_rare_tags(rng: random.Random, drafts: list[dict[str, Any]]) -> None:
             draft["body"] += f"\n\n<p>{rare['text']}</p>"
 
 
-def _publish(rng: random.Random, drafts: list[dict[str, Any]]) -> list[Question]:
+def _publish(rng: random.Random, drafts: list[dict[str, Any]]) -> list[SampleQuestion]:
     """Convert ``drafts`` to questions with ascending ids and times, and return them newest first."""
     common, _ = _banks()
     questions = []
@@ -288,7 +288,7 @@ def _publish(rng: random.Random, drafts: list[dict[str, Any]]) -> list[Question]
         number += rng.randint(1, 40)
         asked += timedelta(seconds=rng.randint(400, 90_000))
         questions.append(
-            Question(
+            SampleQuestion(
                 id=number,
                 title=draft["title"],
                 body_html=draft["body"],
@@ -304,7 +304,7 @@ def _publish(rng: random.Random, drafts: list[dict[str, Any]]) -> list[Question]
     return questions[::-1]
 
 
-def _mark(rng: random.Random, questions: list[Question]) -> list[Question]:
+def _mark(rng: random.Random, questions: list[SampleQuestion]) -> list[SampleQuestion]:
     """Return ``questions`` in the given order, newest first, some marked as closed, duplicate or deleted."""
     n = len(questions)
     times = Counter(question.title for question in questions)
@@ -322,7 +322,7 @@ def _mark(rng: random.Random, questions: list[Question]) -> list[Question]:
     return marked
 
 
-def _original(questions: list[Question], position: int) -> int | None:
+def _original(questions: list[SampleQuestion], position: int) -> int | None:
     """Return the id of the next older answered question with the same first tag, or None."""
     tag = questions[position].tags[0]
     return next((q.id for q in questions[position + 1 :] if q.tags[0] == tag and q.answers_html), None)
