@@ -82,7 +82,7 @@ def test_the_form_without_its_space_and_without_an_answer_that_fits(screen, tmp_
     from tests.tiny_model import build_model_folder
 
     lost = f"http://127.0.0.1:{free_port()}"
-    with form_server(lost, timeout=1) as url:
+    with form_server(lost, timeout=1, TAGGER_BROWSER_PAGE="http://127.0.0.1:8080") as url:
         screen.get(url)
         send(screen, "python")
         wait_for(screen, expected.presence_of_element_located((By.ID, "retry")))

@@ -706,7 +706,13 @@ def test_the_form_recovers_when_its_space_is_back(space_folder, browser):
 
 
 @pytest.mark.parametrize(
-    "setting, value", [("TAGGER_SPACE", "nowhere"), ("TAGGER_TIMEOUT", "soon"), ("TAGGER_TIMEOUT", "-1")]
+    "setting, value",
+    [
+        ("TAGGER_SPACE", "nowhere"),
+        ("TAGGER_TIMEOUT", "soon"),
+        ("TAGGER_TIMEOUT", "-1"),
+        ("TAGGER_BROWSER_PAGE", "build/browser"),
+    ],
 )
 def test_an_invalid_setting_is_reported_at_start(setting, value):
     result = subprocess.run(

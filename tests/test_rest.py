@@ -14,7 +14,9 @@ import pytest
 import schemathesis
 from hypothesis import strategies as st
 from schemathesis import GenerationMode
+from werkzeug.serving import make_server
 
+from tests.test_apps import ROOT, SERVE_PYTHON, free_port, http_server
 from tests.tiny_model import TAGS, build_model_folder
 from webapp.app import create_app
 from webapp.questions import MAX_BATCH, MAX_DESCRIPTION, MAX_EXPLANATION_COST, MAX_QUESTION_BYTES, MAX_TITLE
@@ -68,6 +70,36 @@ class StandInSpace(BaseHTTPRequestHandler):
 def answer(question: dict) -> dict:
     named = question["title"] or question["description"]
     return {"suggested": [{"tag": named, "probability": 0.9}], "others": [], "fits": True}
+
+
+class EmptyPage(BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(200)
+        self.send_header("Content-Type", "text/html")
+        self.end_headers()
+        self.wfile.write(b"<!doctype html><title>A page</title>")
+
+    def log_message(self, *args):
+        pass
+
+
+FETCH_TAGS = """
+const [url, done] = arguments;
+const headers = {"Content-Type": "application/json"};
+fetch(url, {method: "POST", headers, body: JSON.stringify({title: "python"})})
+  .then(async (response) => done((await response.json()).suggested[0].tag), (error) => done(error.name));
+"""
+
+
+@contextmanager
+def wsgi_server(app):
+    """Serve a Flask app in this process and yield its URL."""
+    httpd = make_server("127.0.0.1", 0, app, threaded=True)
+    threading.Thread(target=httpd.serve_forever, daemon=True).start()
+    try:
+        yield f"http://127.0.0.1:{httpd.server_port}"
+    finally:
+        httpd.shutdown()
 
 
 @contextmanager
@@ -258,6 +290,71 @@ def test_a_body_of_ten_megabytes_is_rejected(fuzzed_app, path, content_type):
 def test_another_sites_page_cannot_send_the_form(client, headers, status):
     assert client.post("/", data=QUESTION, headers=headers).status_code == status
     assert client.post("/api/tags", json=QUESTION, headers=headers).status_code == status
+
+
+SITE, OTHER_SITE = "https://datascience.stackexchange.com", "https://evil.example"
+
+
+@pytest.fixture
+def open_client(space):
+    """A client of the form whose REST API the pages of SITE may call."""
+    return create_app({"TAGGER_SPACE": url_of(space), "TAGGER_ORIGINS": f"http://localhost:8765 {SITE}"}).test_client()
+
+
+def cors_headers(response) -> dict[str, str]:
+    return {name: value for name, value in response.headers.items() if name.startswith("Access-Control-")}
+
+
+@pytest.mark.parametrize(("path", "methods"), [("/api/tags", {"GET", "POST"}), ("/api/tags/batch", {"POST"})])
+def test_a_page_of_a_configured_origin_may_call_the_api(open_client, path, methods):
+    asking = {"Origin": SITE, "Sec-Fetch-Site": "cross-site"}
+    asking |= {"Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "content-type"}
+    allowed = open_client.options(path, headers=asking)
+    assert allowed.status_code == 200 and "Origin" in allowed.vary
+    assert allowed.headers["Access-Control-Allow-Origin"] == SITE
+    assert methods <= set(allowed.headers["Access-Control-Allow-Methods"].split(", "))
+    assert allowed.headers["Access-Control-Allow-Headers"] == "Content-Type"
+
+    body = {"questions": [QUESTION]} if path.endswith("batch") else QUESTION
+    answer = open_client.post(path, json=body, headers={"Origin": SITE, "Sec-Fetch-Site": "cross-site"})
+    assert answer.status_code == 200 and answer.headers["Access-Control-Allow-Origin"] == SITE
+    refused = open_client.post(path, json={}, headers={"Origin": SITE, "Sec-Fetch-Site": "cross-site"})
+    assert refused.status_code == 400 and refused.headers["Access-Control-Allow-Origin"] == SITE, "errors are readable"
+    assert "Access-Control-Allow-Credentials" not in answer.headers
+
+
+@pytest.mark.parametrize("origin", [OTHER_SITE, "null", f"{SITE}.evil.example", "http://datascience.stackexchange.com"])
+def test_a_page_of_another_origin_may_not(open_client, origin):
+    asking = {"Origin": origin, "Sec-Fetch-Site": "cross-site", "Access-Control-Request-Method": "POST"}
+    assert cors_headers(open_client.options("/api/tags", headers=asking)) == {}
+    answer = open_client.post("/api/tags", json=QUESTION, headers=asking)
+    assert answer.status_code == 403 and cors_headers(answer) == {}
+    assert cors_headers(open_client.get("/api/tags", headers=asking)) == {}
+
+
+def test_no_origin_is_allowed_by_default_and_never_the_form(client, open_client):
+    asking = {"Origin": SITE, "Sec-Fetch-Site": "cross-site"}
+    assert client.post("/api/tags", json=QUESTION, headers=asking).status_code == 403
+    form = open_client.post("/", data=QUESTION, headers=asking)
+    assert form.status_code == 403 and cors_headers(form) == {}
+
+
+@pytest.mark.parametrize("origins", ["*", "null", "datascience.stackexchange.com", f"{SITE}/", f"{SITE}, {OTHER_SITE}"])
+def test_an_invalid_origin_is_reported_at_start(origins):
+    with pytest.raises(ValueError, match=r"^TAGGER_ORIGINS is "):
+        create_app({"TAGGER_ORIGINS": origins})
+
+
+def test_a_page_of_a_configured_origin_reads_answers_in_a_browser(space, browser):
+    """Chromium asks first, since the body is JSON, and shows the answer to no other page."""
+    found = []
+    with http_server(EmptyPage) as page, http_server(EmptyPage) as other_page:
+        app = create_app({"TAGGER_SPACE": url_of(space), "TAGGER_ORIGINS": page})
+        with wsgi_server(app) as form:
+            for url in (page, other_page):
+                browser.get(url)
+                found.append(browser.execute_async_script(FETCH_TAGS, f"{form}/api/tags"))
+    assert found == ["python", "TypeError"]
 
 
 def test_requests_of_one_address_are_rate_limited(space):
@@ -480,8 +577,6 @@ def test_renders_blueprint_starts_the_form(tmp_path):
     """Its start command, run as Render does it, answers at the path that Render watches."""
     import httpx
     import yaml
-
-    from tests.test_apps import ROOT, SERVE_PYTHON, free_port
 
     service = yaml.safe_load((ROOT / "webapp" / "render.yaml").read_text())["services"][0]
     assert (ROOT / service["buildCommand"].rpartition(" ")[2]).is_file()

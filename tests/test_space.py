@@ -231,6 +231,16 @@ def test_a_local_model_that_cannot_answer_is_no_server_error(tmp_path, capfd, pl
         assert_told(client, told, status)
 
 
+def test_the_form_offers_the_page_in_the_browser_if_nothing_answers(plain_network):
+    page = "https://owner-name.static.hf.space"
+    client = client_of(f"http://127.0.0.1:{free_port()}", TAGGER_BROWSER_PAGE=page)
+    assert f'id="browser-page" href="{page}"' in client.post("/", data=QUESTION).text
+    invalid = client.post("/", data={"title": ""})
+    assert invalid.status_code == 400 and "browser-page" not in invalid.text, "only where the Space is to blame"
+    assert f'href="{page}"' in client.get("/").text
+    assert "browser-page" not in client_of(f"http://127.0.0.1:{free_port()}").post("/", data=QUESTION).text
+
+
 # ---- private Spaces, redirections, and what no waiting mends ----
 
 

@@ -117,6 +117,7 @@ def init_app(app: Flask) -> None:
     app.before_request(start_clock)
     app.before_request(refuse_forged)
     app.after_request(add_security_headers)
+    app.after_request(allow_origins)
     app.after_request(log_request)
 
 
@@ -148,8 +149,31 @@ def refuse_forged() -> None:
     own = (
         sent_from in ("same-origin", "none") if sent_from else not origin or origin.partition("://")[2] == request.host
     )
-    if not own:
+    if not own and not is_allowed_origin():
         raise Forbidden("This request came from a page of another site.")
+
+
+def is_allowed_origin() -> bool:
+    """Return whether the request calls the REST API from a page of an origin in TAGGER_ORIGINS."""
+    return request.path.startswith("/api/") and request.headers.get("Origin") in current_app.config["TAGGER_ORIGINS"]
+
+
+def allow_origins(response: Response) -> Response:
+    """Let browsers show the answers of the REST API to pages of the origins in TAGGER_ORIGINS (CORS).
+
+    Flask answers the OPTIONS request that browsers send first, and these headers complete that answer. No cookies are
+    allowed, since there are none.
+    """
+    if current_app.config["TAGGER_ORIGINS"] and request.path.startswith("/api/"):
+        response.vary.add("Origin")
+    if is_allowed_origin():
+        response.headers["Access-Control-Allow-Origin"] = request.headers["Origin"]
+        response.headers["Access-Control-Expose-Headers"] = "Retry-After"
+        if request.method == "OPTIONS":
+            response.headers["Access-Control-Allow-Methods"] = ", ".join(sorted(response.allow))
+            response.headers["Access-Control-Allow-Headers"] = "Content-Type"
+            response.headers["Access-Control-Max-Age"] = "600"
+    return response
 
 
 def add_security_headers(response: Response) -> Response:

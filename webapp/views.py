@@ -70,7 +70,8 @@ def tag_question() -> str | tuple:
         return render_page(asked, answer=ask("answers", [question])[0], explanation=explanation)
     except (BadRequest, ServiceUnavailable, TooManyRequests) as error:
         retry_after = getattr(error, "retry_after", None)
-        page = render_page(asked, problem=error.description, can_retry=retry_after is not None)
+        unavailable = isinstance(error, ServiceUnavailable)
+        page = render_page(asked, problem=error.description, can_retry=retry_after is not None, unavailable=unavailable)
         return page, error.code, {"Retry-After": str(retry_after)} if retry_after else {}
 
 
