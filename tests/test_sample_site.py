@@ -7,6 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.robotparser import RobotFileParser
 
 import pytest
 import requests
@@ -175,6 +176,36 @@ def test_robots_txt_forbids_users_and_search_only(site: SampleSite) -> None:
         text = get(closed_site, "/robots.txt").text
     assert "Disallow: /\n" in text
     assert "Crawl-delay: 7\n" in text
+
+
+@pytest.mark.parametrize(("path", "has_stacks"), [("/questions/ask", True), ("/questions/ask?editor=old", False)])
+def test_ask_page_has_the_fields_of_the_real_sites(site: SampleSite, path: str, has_stacks: bool) -> None:
+    page = parse(get(site, path))
+    assert page.select("form#post-form input#title")
+    assert page.select("form#post-form textarea#wmd-input.wmd-input")
+    (tags,) = page.select("form#post-form input#tagnames[name=tagnames]")
+    assert ("s-input" in tags.get("class", [])) is has_stacks
+    policy = get(site, path).headers["Content-Security-Policy"]
+    assert policy == "upgrade-insecure-requests; frame-ancestors 'self' https://stackexchange.com"
+
+
+def test_ask_page_is_linked_but_forbidden_to_crawlers(site: SampleSite) -> None:
+    listing = get(site, "/questions")
+    assert parse(listing).select("a[href='/questions/ask']")
+    assert "/questions/ask" not in listed_paths(listing)
+    robots = RobotFileParser()
+    robots.parse(get(site, "/robots.txt").text.splitlines())
+    assert not robots.can_fetch("*", f"{site.url}/questions/ask")
+    assert robots.can_fetch("*", f"{site.url}/questions")
+    assert parse(get(site, "/questions/ask")).select("meta[name=robots][content=noindex]")
+
+
+def test_ask_page_takes_no_questions(site: SampleSite) -> None:
+    before = len(site.questions)
+    answer = requests.post(site.url + "/questions/ask/submit", data={"title": "A question"}, timeout=10)
+    assert answer.status_code == 200
+    assert "takes no questions" in answer.text
+    assert len(site.questions) == before
 
 
 def test_faults_depend_on_the_count_of_pages_alone() -> None:

@@ -14,6 +14,8 @@ from data.sample_site.generator import SampleQuestion
 PAGE_SIZES = (15, 30, 50)
 EXCERPT_CHARACTERS = 200
 SIDEBAR_QUESTIONS = 6
+# As on the real sites: no limit on scripts, frames or connections.
+CONTENT_SECURITY_POLICY = "upgrade-insecure-requests; frame-ancestors 'self' https://stackexchange.com"
 
 
 def create_app(questions: Sequence[SampleQuestion], faults: Faults) -> Flask:
@@ -32,6 +34,7 @@ def create_app(questions: Sequence[SampleQuestion], faults: Faults) -> Flask:
     install_faults(app, faults)
     _add_listings(app, questions)
     _add_question_pages(app, questions)
+    _add_ask_page(app)
     add_api(app, questions, faults)
 
     @app.get("/robots.txt")
@@ -134,3 +137,15 @@ def _add_question_pages(app: Flask, questions: Sequence[SampleQuestion]) -> None
             related=related_questions(question, questions),
             hot=hot,
         )
+
+
+def _add_ask_page(app: Flask) -> None:
+    @app.get("/questions/ask")
+    def ask() -> Response:
+        """Show the form to ask a question, with ``?editor=old`` with the tag editor of the sites before 2020."""
+        page = render_template("ask.html", editor=request.args.get("editor"))
+        return Response(page, headers={"Content-Security-Policy": CONTENT_SECURITY_POLICY})
+
+    @app.post("/questions/ask/submit")
+    def submit() -> str:
+        return render_template("error.html", title="Thank you", text="The sample site takes no questions.")
