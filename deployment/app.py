@@ -13,6 +13,7 @@ from collections import deque
 from operator import itemgetter
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from tagging.console import run_script
 from tagging.explain import explain_tags
@@ -36,7 +37,8 @@ EMPTY = "<p>Your tags will appear here.</p>"
 
 INTRODUCTION = """
 # {title}
-Write a question as you would ask it. Of the {tags} tags it knows, the model suggests the {tag_range} that fit best.
+Write a question as you would ask it. Of the {tags} tags it knows, the model suggests the {tag_range} that fit best. It
+learned them from questions of [{host}]({site}), whose language is `{language}`.
 """
 
 PRIVACY = "Nothing that you write is stored on the server. Your last questions are kept in this browser only."
@@ -163,6 +165,19 @@ def make_handlers(tagger) -> tuple:
     return show, show_words
 
 
+def introduction(tagger) -> str:
+    """Return the text at the top of the page, in Markdown."""
+    settings = tagger.settings
+    return INTRODUCTION.format(
+        title=settings.title,
+        tags=len(tagger.tags),
+        tag_range=settings.tag_range,
+        host=urlsplit(settings.site).netloc,
+        site=settings.site,
+        language=settings.language,
+    )
+
+
 def add_question(settings: Settings) -> tuple:
     """Add the fields of a question to the page and return them."""
     import gradio as gr
@@ -222,10 +237,7 @@ def build_app(tagger):
     show, show_words = make_handlers(tagger)
     with gr.Blocks(title=settings.title, analytics_enabled=False) as app:
         history = gr.BrowserState([], storage_key="question-tagger")
-        gr.Markdown(
-            INTRODUCTION.format(title=settings.title, tags=len(tagger.tags), tag_range=settings.tag_range),
-            elem_id="intro",
-        )
+        gr.Markdown(introduction(tagger), elem_id="intro")
         with gr.Row():
             with gr.Column(min_width=300):
                 question = add_question(settings)
@@ -301,6 +313,21 @@ def ignore_network_settings() -> None:
         os.environ.pop(name, None)
 
 
+def declare_gpu_function() -> None:
+    """Give a ZeroGPU Space, where the package spaces is installed, the GPU function without which it does not start.
+
+    The function does nothing: the model runs on the CPU, which takes no visitor's share of the GPU.
+    """
+    try:
+        import spaces
+    except ImportError:
+        return
+
+    @spaces.GPU
+    def unused() -> None:
+        pass
+
+
 def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
     try:
@@ -311,6 +338,7 @@ def main(argv: list[str] | None = None) -> None:
     # Both must be set before gradio is imported.
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
     ignore_network_settings()
+    declare_gpu_function()
     app = build_app(tagger)
     # On each request, gradio.routes of Gradio 6.17.3 uses a constant that starlette has renamed.
     warnings.filterwarnings("ignore", module=r"gradio\.routes")

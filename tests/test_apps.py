@@ -89,9 +89,9 @@ def space_folder(tmp_path_factory):
     return folder
 
 
-def space_server(folder: Path, port: int, python: Path = SERVE_PYTHON):
+def space_server(folder: Path, port: int, python: Path = SERVE_PYTHON, **settings: str):
     environment = {name: value for name, value in os.environ.items() if name != "TAGGER_MODEL"}
-    environment |= UNUSABLE_NETWORK | {"GRADIO_SERVER_PORT": str(port)}
+    environment |= UNUSABLE_NETWORK | {"GRADIO_SERVER_PORT": str(port)} | settings
     return server([python, "app.py"], f"http://127.0.0.1:{port}", cwd=folder, env=environment)
 
 
@@ -148,6 +148,42 @@ def tags(rows) -> list[str]:
 def test_the_app_starts_whatever_proxies_and_certificates_the_environment_names(space):
     """Gradio asks the app itself by HTTP whether it has started."""
     assert httpx.get(space).status_code == 200
+
+
+OTHER_SITE = {
+    "site": "https://cooking.stackexchange.com",
+    "language": "en-GB",
+    "title": "Tags for cooks",
+    "examples": [{"label": "Bread", "title": "Why does my bread not rise?", "description": "It stays flat."}],
+}
+
+
+def test_the_app_of_another_site_speaks_of_that_site_alone(space_folder, tmp_path):
+    """As the page's configuration holds it, which the browser renders."""
+    folder = tmp_path / "copy"
+    shutil.copytree(space_folder, folder, ignore=shutil.ignore_patterns("model"))
+    build_model_folder(folder / "model", **OTHER_SITE)
+    port = free_port()
+    with space_server(folder, port):
+        shown = httpx.get(f"http://127.0.0.1:{port}/config").text
+    for text in ("Tags for cooks", "cooking.stackexchange.com", "`en-GB`", "Bread", "Why does my bread not rise?"):
+        assert text in shown
+    for text in ("data science", "datascience", "NaN", "pandas data frame", "Question tagger"):
+        assert text not in shown
+
+
+def test_a_zerogpu_space_finds_a_gpu_function(space_folder, tmp_path):
+    """Without one it does not start. A stand-in for the package spaces, which such a Space has, notes what it gets."""
+    stand_in = f"""
+        def GPU(task):
+            with open({str(tmp_path / "declared")!r}, "w") as file:
+                file.write(str(task()))
+            return task
+    """
+    (tmp_path / "spaces.py").write_text(textwrap.dedent(stand_in), encoding="utf-8")
+    port = free_port()
+    with space_server(space_folder, port, PYTHONPATH=str(tmp_path)):
+        assert (tmp_path / "declared").read_text() == "None"
 
 
 @pytest.mark.parametrize("host", ["http://127.0.0.1:9", "https://example.org"])
