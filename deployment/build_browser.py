@@ -17,9 +17,16 @@ import sys
 from pathlib import Path
 
 from tagging.console import run_script
-from tagging.model_folder import ModelFolder, add_model_folder_option
+from tagging.model_folder import (
+    INT8_MODEL,
+    SETTINGS,
+    TAGS,
+    THRESHOLDS,
+    TOKENIZER,
+    ModelFolder,
+    add_model_folder_option,
+)
 from tagging.options import add_force_option, script_parser
-from tagging.stack_exchange import DEFAULT_SITE
 
 HERE = Path(__file__).parent
 SOURCES = HERE / "browser"
@@ -27,7 +34,6 @@ PAGE = ["index.html", "page.css", "service-worker.js", "README.md"]
 STYLES = ["answer.css", "colours.css", "form.css", "favicon.svg"]
 MODULES = ["page.js", "worker.js", "tagger.js"]  # each becomes one file with all that it imports
 WASM = "node_modules/onnxruntime-web/dist/ort-wasm-simd-threaded.wasm"
-MODEL_FILES = ["tagger.json", "thresholds.json", "tag_types_encoded.json", "tokenizer.json"]
 FILE_LIST = "files.json"
 INSTALLED = "installed.json"  # the package-lock.json that the installed packages come from
 
@@ -81,7 +87,7 @@ def licences(packages: Path) -> str:
 
 
 def copy_model(folder: Path, target: Path) -> None:
-    """Copy the files of a model folder that the page reads, in today's layout.
+    """Copy the files of a model folder that the page reads; the settings are written in full.
 
     Raises
     ------
@@ -90,32 +96,13 @@ def copy_model(folder: Path, target: Path) -> None:
     """
     model = ModelFolder.read(folder)
     (target / "onnx").mkdir(parents=True)
-    names = [*MODEL_FILES, "onnx/model_quantized.onnx", "README.md"]
-    for name in names:
-        if (folder / name).is_file():
-            shutil.copy(folder / name, target / name)
-    if not (target / "onnx/model_quantized.onnx").is_file():
-        shutil.copy(folder / "model_quantized.onnx", target / "onnx")
-    if not (target / "tagger.json").is_file():
-        (target / "tagger.json").write_text(json.dumps(default_settings(model)), encoding="utf-8", newline="\n")
-
-
-def default_settings(model: ModelFolder) -> dict:
-    """Return the tagger.json of a folder that was made before there was one."""
-    return {
-        "format": 1,
-        "version": "",
-        "site": DEFAULT_SITE,
-        "language": "en",
-        "title": "Question tagger",
-        "fields": model.fields,
-        "max_length": model.max_length,
-        "max_title": 300,
-        "max_description": 30_000,
-        "max_tags": 5,
-        "min_confidence": model.min_confidence,
-        "examples": [],
-    }
+    shutil.copy(model.model_path, target / "onnx" / INT8_MODEL)
+    for name in (TAGS, THRESHOLDS, TOKENIZER):
+        shutil.copy(model.path / name, target)
+    settings = json.dumps(model.settings.as_json(), ensure_ascii=False, indent=1)
+    (target / SETTINGS).write_text(settings, encoding="utf-8", newline="\n")
+    if (card := model.path / "README.md").is_file():
+        shutil.copy(card, target)
 
 
 def list_files(folder: Path) -> dict:

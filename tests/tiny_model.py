@@ -49,9 +49,9 @@ def write_json(path: Path, content: object) -> None:
 
 
 def build_tokenizer(vocabulary: list[str]) -> Tokenizer:
-    """Return a word tokenizer that joins pairs, truncates and pads as the trained ones do."""
+    """Return a tokenizer of whole words that joins pairs, truncates and pads as the trained ones do."""
     token_ids = {token: index for index, token in enumerate(vocabulary)}
-    tokenizer = Tokenizer(models.WordLevel(token_ids, unk_token="[UNK]"))
+    tokenizer = Tokenizer(models.WordPiece(token_ids, unk_token="[UNK]"))
     tokenizer.normalizer = normalizers.Lowercase()
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
     tokenizer.post_processor = processors.TemplateProcessing(

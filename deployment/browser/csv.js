@@ -45,11 +45,13 @@ export function readTable(bytes, name) {
 export function writeTable({ columns, rows }, results) {
   const tagged = results.map((result, number) => [
     ...rows[number],
-    JSON.stringify(result.map(({ tag }) => tag)),
-    JSON.stringify(result.map(({ probability }) => probability)),
+    jsonList(result.map(({ tag }) => JSON.stringify(tag))),
+    jsonList(result.map(({ probability }) => (probability === 1 ? "1.0" : String(probability)))),
   ]);
   return `${Papa.unparse({ fields: [...columns, ...RESULT_COLUMNS], data: tagged }, { newline: "\n" })}\n`;
 }
+
+const jsonList = (values) => `[${values.join(", ")}]`; // as Python writes it
 
 function decode(bytes, name) {
   if (bytes.length > MAX_BYTES) {

@@ -49,6 +49,8 @@ export async function loadTagger(readFile, wasm) {
   }
 }
 
+export { isFragmented, sigmoid };
+
 /** Return whether an error says that there is not enough memory. */
 export const isOutOfMemory = (error) => /out of memory|bad_alloc|allocation failed|could not allocate|abort\(OOM/i.test(error);
 
