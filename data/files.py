@@ -8,11 +8,13 @@ split.csv                url, split (train, validation, test, or repost, which n
 tag_types_encoded.json   {tag: index}
 """
 
+import csv
 import json
 import re
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import TypedDict
 
 from tagging.files import atomic_path
 from tagging.tables import match_columns, read_header, read_rows
@@ -21,7 +23,19 @@ URL_COLUMNS = ["title", "url"]
 QUESTION_COLUMNS = ["title", "description", "tags", "url"]
 SYNONYM_COLUMNS = ["from", "to"]
 DATE_COLUMN = "creation_date"  # written by the scrapers; optional in other files
-DETAILS_COLUMNS = [*QUESTION_COLUMNS, DATE_COLUMN]
+
+
+class QuestionRow(TypedDict):
+    """A row of ques_details.csv; files of other origin may lack the columns that are not in QUESTION_COLUMNS."""
+
+    title: str
+    description: str
+    tags: str
+    url: str
+    creation_date: str
+
+
+DETAILS_COLUMNS = list(QuestionRow.__annotations__)
 
 # The values of the column ``split`` of split.csv, and the share of the questions in each part.
 FRACTIONS = {"train": 0.8, "validation": 0.1, "test": 0.1}
@@ -40,6 +54,17 @@ def write_json(path: str | Path, content: object) -> None:
     """Write indented JSON atomically."""
     with atomic_path(path) as temporary:
         temporary.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8", newline="\n")
+
+
+def write_table(path: str | Path, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """Write rows of cells as CSV in UTF-8 atomically; a lone surrogate becomes "?"."""
+    with (
+        atomic_path(path) as temporary,
+        temporary.open("w", encoding="utf-8", errors="replace", newline="") as file,
+    ):
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(columns)
+        writer.writerows(rows)
 
 
 def refuse_overwrite(*paths: str | Path, force: bool) -> None:

@@ -8,6 +8,7 @@ import json
 import re
 from datetime import UTC, datetime
 
+from data.files import QuestionRow
 from scraper.details import clean_title, details_row
 from scraper.politeness import YEAR_S, RetryLater, StopRun
 from tagging.html_text import html_to_text
@@ -57,7 +58,7 @@ def parse_wrapper(text: str, where: str) -> dict:
     return answer
 
 
-def parse_question_item(item: dict) -> dict[str, str]:
+def parse_question_item(item: dict) -> QuestionRow:
     """Convert an item of /questions to a row of ques_details.csv.
 
     Raises

@@ -1,8 +1,8 @@
 """Extract the questions from a site's data dump.
 
 Input: Posts.xml, also compressed (.gz, .bz2, .xz), or the .7z archive that contains it. Output: data/ques_details.csv
-in the format of question_details_scraper.py, data/SOURCE.json, data/ques_failed.csv with the questions that were left
-out, and ques_details.progress.json. The same command resumes after an interruption.
+in the format of question_details_scraper.py and data/ques_failed.csv with the questions that were left out, both
+written at the end from data/ques_details.sqlite, and data/SOURCE.json. The same command resumes after an interruption.
 
     python scraper/data_dump.py --input datascience.stackexchange.com.7z --site https://datascience.stackexchange.com
 
@@ -12,39 +12,63 @@ text, which takes most of the time, work on a few chunks at a time.
 
 import argparse
 import itertools
-import json
 import multiprocessing
 import sys
 from collections import Counter, deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, ProcessPoolExecutor
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from tqdm import tqdm
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "deployment"))  # where the package tagging is
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this folder's modules, whatever is installed
-from data.files import DETAILS_COLUMNS, iter_rows, write_json
+from data.files import QuestionRow
 from data.source import write_source
 from scraper.archives import DamagedArchive, open_posts, volumes
 from scraper.crawl import START_OVER, orderly_end, site_address
-from scraper.csv_store import CsvStore
 from scraper.details import clean_title, details_row
-from scraper.failures import NAME, Failures
 from scraper.pages import iso_date
 from scraper.posts_xml import DumpError, RawQuestion, parse_tags, raw_questions
 from scraper.processes import end_with_parent
-from scraper.top_up import fingerprint, fingerprints, merge
+from scraper.store import FAILED, Store, open_details
 from tagging.console import run_script
 from tagging.cpus import usable_cpus
 from tagging.html_text import html_to_text
 from tagging.options import add_force_option, at_least_one, script_parser
-from tagging.stack_exchange import STACK_EXCHANGE, question_key
+from tagging.stack_exchange import STACK_EXCHANGE
 
 CHUNK = 200  # questions per task of a worker process; a kill loses a few chunks of work at most
 
 
-def clean(site: str, questions: list[RawQuestion]) -> tuple[list[dict[str, str]], dict[str, str]]:
+@dataclass(frozen=True, kw_only=True)
+class DumpProgress:
+    """The progress of a dump.
+
+    Attributes
+    ----------
+    made_from
+        What identifies the dump: name, size and site.
+    read
+        Number of questions that have been read.
+    skipped
+        Number of questions that were left out, by reason.
+    removed
+        Number of characters that are invalid in XML and were removed.
+    complete
+        Whether the whole dump has been read.
+    """
+
+    made_from: dict[str, Any]
+    read: int = 0
+    skipped: dict[str, int] = field(default_factory=dict)
+    removed: int = 0
+    complete: bool = False
+
+
+def clean(site: str, questions: list[RawQuestion]) -> tuple[list[QuestionRow], dict[str, str]]:
     """Convert questions to rows of ques_details.csv.
 
     Returns
@@ -75,13 +99,6 @@ def clean(site: str, questions: list[RawQuestion]) -> tuple[list[dict[str, str]]
     return rows, failures
 
 
-def record_failures(found: dict[str, str], failures: Failures) -> Counter[str]:
-    """Record the questions that are left out as permanent failures, and return their number by reason."""
-    for url, reason in found.items():
-        failures.add(url, reason, permanent=True)
-    return Counter(reason if reason.startswith("no ") else f"an error listed in {NAME}" for reason in found.values())
-
-
 def cleaners(workers: int) -> ProcessPoolExecutor:
     """Return a pool of spawned processes; forked ones would keep the pipe open that an archive is unpacked into."""
     return ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), initializer=end_with_parent)
@@ -89,7 +106,7 @@ def cleaners(workers: int) -> ProcessPoolExecutor:
 
 def cleaned_chunks(
     executor: Executor, workers: int, site: str, questions: Iterable[RawQuestion]
-) -> Iterator[tuple[int, list[dict[str, str]], dict[str, str]]]:
+) -> Iterator[tuple[int, list[QuestionRow], dict[str, str]]]:
     """Clean questions in the pool, chunk by chunk, with a limited number of pending chunks.
 
     Yields
@@ -127,25 +144,64 @@ def cleaned_chunks(
         raise damage
 
 
-def convert(args: argparse.Namespace, store: CsvStore, failures: Failures, progress: dict) -> None:
-    """Append the remaining questions to ``store``, updating ``progress`` and its file."""
+def read_chunks(
+    args: argparse.Namespace, start: int, take: Callable[[int, list[QuestionRow], dict[str, str]], None]
+) -> int:
+    """Read the dump from question ``start`` on; return the number of invalid characters that were removed.
+
+    Parameters
+    ----------
+    args
+        The command line.
+    start
+        Number of questions to skip.
+    take
+        Function that is called with what :func:`cleaned_chunks` yields.
+
+    Raises
+    ------
+    DumpError
+        The dump is damaged.
+    """
     with (
         open_posts(args.input) as (posts, position),
         cleaners(args.workers) as executor,
         tqdm(desc=args.input.name, unit="B", unit_scale=True, total=size(args.input)) as bar,
     ):
-        questions = itertools.islice(raw_questions(posts), progress["read"], None)
-        for count, rows, left_out in cleaned_chunks(executor, args.workers, args.site, questions):
-            store.append(rows)
-            failures.discard(row["url"] for row in rows)
-            progress["read"] += count
-            progress["written"] += len(rows)
-            progress["skipped"] = dict(Counter(progress["skipped"]) + record_failures(left_out, failures))
-            progress["bytes"] = store.size()
-            write_json(args.progress, progress)
+        questions = itertools.islice(raw_questions(posts), start, None)
+        for chunk in cleaned_chunks(executor, args.workers, args.site, questions):
+            take(*chunk)
             bar.update(position.tell() - bar.n)
-        progress["removed"] = posts.removed
-    write_json(args.progress, progress | {"complete": True})
+        return posts.removed
+
+
+def put(store: Store, rows: list[QuestionRow], left_out: dict[str, str]) -> tuple[int, int]:
+    """Put rows and permanent failures into ``store``; return the numbers of new and of changed questions."""
+    for url, reason in left_out.items():
+        store.fail(url, reason, permanent=True)
+    return store.put(rows)
+
+
+def convert(args: argparse.Namespace, store: Store) -> str:
+    """Put the remaining questions of the dump into ``store``, and return a summary."""
+    progress = open_progress(args, store)
+
+    def take(count: int, rows: list[QuestionRow], left_out: dict[str, str]) -> None:
+        nonlocal progress
+        reasons = (text if text.startswith("no ") else f"an error listed in {FAILED}" for text in left_out.values())
+        skipped = dict(Counter(progress.skipped) + Counter(reasons))
+        progress = replace(progress, read=progress.read + count, skipped=skipped)
+        with store.transaction():
+            put(store, rows, left_out)
+            store.save(progress)
+
+    if not progress.complete:
+        removed = read_chunks(args, progress.read, take)
+        with store.transaction():
+            progress = replace(progress, removed=removed, complete=True)
+            store.save(progress)
+    skipped = ", ".join(f"{count} with {reason}" for reason, count in progress.skipped.items()) or "none"
+    return f"{len(store)} questions in {args.output}; left out: {skipped}{repaired(progress.removed)}"
 
 
 def size(dump: Path) -> int:
@@ -153,52 +209,45 @@ def size(dump: Path) -> int:
     return sum(path.stat().st_size for path in volumes(dump) if path.is_file())
 
 
-def open_progress(args: argparse.Namespace) -> dict:
+def open_progress(args: argparse.Namespace, store: Store) -> DumpProgress:
     """Return the progress of the previous run, or the initial progress.
 
     Raises
     ------
     SystemExit
-        The output was made from another input.
+        The output was made from another input, or rows have been removed from it.
     """
+
+    def of_earlier_version(content: dict) -> DumpProgress:
+        if content["written"] > len(store):
+            raise SystemExit(refusal)
+        return DumpProgress(made_from=content["made_from"], read=content["read"], skipped=content["skipped"])
+
     made_from = {"input": args.input.name, "size": size(args.input), "site": args.site}
-    fresh = {"made_from": made_from, "read": 0, "written": 0, "skipped": {}, "bytes": 0}
-    if args.force or not args.output.exists():
-        return fresh
-    try:
-        progress = json.loads(args.progress.read_text(encoding="utf-8"))
-        if progress["made_from"] == made_from and progress["bytes"] <= args.output.stat().st_size:
-            return progress
-    except (OSError, ValueError, KeyError, TypeError):
-        pass
-    sys.exit(f"{args.output} was not made from {args.input}: give --force to replace it, or choose another --output")
+    refusal = f"{args.output} was not made from {args.input}: give --force to replace it, or choose another --output"
+    if not len(store):
+        return DumpProgress(made_from=made_from)
+    progress = store.progress(DumpProgress) or store.take_over(of_earlier_version)
+    if progress is None or progress.made_from != made_from or store.removed:
+        sys.exit(refusal)
+    return progress
 
 
-def update(args: argparse.Namespace) -> None:
-    """Merge new and changed questions of the dump into an existing output."""
-    if not args.output.is_file():
-        sys.exit(f"--since-last: {args.output} does not exist; run without this option first")
-    if lacking := set(DETAILS_COLUMNS) - set(next(iter_rows(args.output), {})):
-        sys.exit(f"--since-last: {args.output} has no column {', '.join(sorted(lacking))}")
-    with CsvStore(args.output, DETAILS_COLUMNS, force=False, whole=args.output.stat().st_size):
-        before, updates = fingerprints(args.output), []
-        failures = Failures(args.output, force=False)
-        with (
-            open_posts(args.input) as (posts, position),
-            cleaners(args.workers) as executor,
-            tqdm(desc=args.input.name, unit="B", unit_scale=True, total=size(args.input)) as bar,
-        ):
-            questions = raw_questions(posts)
-            for _, rows, left_out in cleaned_chunks(executor, args.workers, args.site, questions):
-                record_failures(left_out, failures)
-                failures.discard(row["url"] for row in rows)
-                updates += [row for row in rows if before.get(question_key(row["url"])) != fingerprint(row)]
-                bar.update(position.tell() - bar.n)
-        changed, new = merge(args.output, updates)
-        failures.save()
-    args.progress.unlink(missing_ok=True)
-    write_source(args.output, args.site, f"data dump ({args.input.name})", STACK_EXCHANGE)
-    print(f"{new} new and {changed} changed questions of {args.input} in {args.output}{repaired(posts.removed)}")
+def update(args: argparse.Namespace, store: Store) -> str:
+    """Put new and changed questions of the dump into ``store`` in one transaction, and return a summary."""
+    if not len(store):
+        sys.exit(f"--since-last: there are no questions in {args.output}; run without this option first")
+    counts: Counter[str] = Counter()
+
+    def take(_: int, rows: list[QuestionRow], left_out: dict[str, str]) -> None:
+        new, changed = put(store, rows, left_out)
+        counts.update(new=new, changed=changed)
+
+    with store.transaction():
+        removed = read_chunks(args, 0, take)
+        store.forget(DumpProgress)
+    found = f"{counts['new']} new and {counts['changed']} changed questions of {args.input} in {args.output}"
+    return f"{found}{repaired(removed)}"
 
 
 def repaired(removed: int) -> str:
@@ -217,37 +266,28 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         "--since-last", action="store_true", help="merge new and changed questions into the existing output"
     )
     add_force_option(parser, START_OVER)
-    args = parser.parse_args(argv)
-    args.progress = args.output.with_suffix(".progress.json")
-    return args
+    return parser.parse_args(argv)
 
 
 def main(argv: list[str] | None = None) -> None:
     """Convert the dump."""
     args = parse_args(argv)
-    with orderly_end():
-        if args.since_last:
-            try:
-                update(args)
-            except ValueError as error:
-                sys.exit(f"{error}; {args.output} is unchanged")
-            return
-        progress = open_progress(args)
+    with orderly_end(), open_details(args.output, STACK_EXCHANGE, args.force) as store:
         try:
-            with CsvStore(args.output, DETAILS_COLUMNS, args.force, whole=progress["bytes"]) as store:
-                failures = Failures(args.output, args.force)
-                convert(args, store, failures, progress)
-                failures.save()
-        except DamagedArchive as error:
-            args.progress.unlink(missing_ok=True)  # or the next run would resume after questions that may be damaged
-            sys.exit(f"{error}: download it again, and give --force; {args.output} may contain damaged text, too")
+            summary = update(args, store) if args.since_last else convert(args, store)
         except DumpError as error:
-            kept = f"; the questions before it are in {args.output}" if args.output.exists() else ""
-            sys.exit(f"{error}{kept}")
+            if args.since_last:
+                sys.exit(f"{error}; {args.output} is unchanged")
+            if isinstance(error, DamagedArchive):
+                with store.transaction():
+                    store.forget(DumpProgress)  # or the next run would resume after questions that may be damaged
+                sys.exit(f"{error}: download it again, and give --force; {args.output} may contain damaged text, too")
+            sys.exit(f"{error}; the questions before it are in {args.output}" if len(store) else str(error))
+        if not len(store):
+            sys.exit(f"{args.input}: no question could be taken: {summary}")
+        store.write_files()
         write_source(args.output, args.site, f"data dump ({args.input.name})", STACK_EXCHANGE)
-        skipped = ", ".join(f"{count} with {reason}" for reason, count in progress["skipped"].items()) or "none"
-        end = repaired(progress["removed"])
-        print(f"{progress['written']} questions in {args.output}; left out: {skipped}{end}")
+        print(summary)
 
 
 if __name__ == "__main__":

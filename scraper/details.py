@@ -4,7 +4,7 @@ import json
 import re
 from typing import Any
 
-from data.files import parse_tags
+from data.files import QuestionRow, parse_tags
 from scraper.addresses import web_address
 from tagging.html_text import UNPRINTABLE
 from tagging.platforms import Platform
@@ -24,7 +24,7 @@ def clean_title(text: str, platform: Platform) -> str:
     return platform.without_status(" ".join(UNPRINTABLE.sub("", re.sub(r"\s", " ", text)).split()))
 
 
-def details_row(title: str, description: str, tags: Any, url: str, creation_date: str) -> dict[str, str]:
+def details_row(title: str, description: str, tags: Any, url: str, creation_date: str) -> QuestionRow:
     """Return a row of ques_details.csv.
 
     Raises
@@ -34,13 +34,13 @@ def details_row(title: str, description: str, tags: Any, url: str, creation_date
     """
     if not title or not tags:
         raise ValueError("no tags" if title else "no title")
-    row = {
-        "title": title,
-        "description": description,
-        "tags": json.dumps(tags, ensure_ascii=False),
-        "url": web_address(url),
-        "creation_date": creation_date,
-    }
+    row = QuestionRow(
+        title=title,
+        description=description,
+        tags=json.dumps(tags, ensure_ascii=False),
+        url=web_address(url),
+        creation_date=creation_date,
+    )
     parse_tags(row["tags"], "tags")
-    "".join(row.values()).encode("utf-8")  # rejects lone surrogates in a tag or a url
+    "".join(map(str, row.values())).encode("utf-8")  # rejects lone surrogates in a tag or a url
     return row

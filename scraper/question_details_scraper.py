@@ -1,8 +1,9 @@
 """Fetch title, description and tags of the questions in data/ques_urls.csv from their pages.
 
 Output: data/ques_details.csv with the columns title, description, tags (a JSON array), url and creation_date, and next
-to it SOURCE.json and ques_failed.csv with url, reason and kind. The same command resumes after an interruption and
-retries temporary failures (kind "passing"). --since-last also fetches the questions of ques_changed.csv again.
+to it ques_failed.csv with url, reason and kind, both written at the end from ques_details.sqlite, and SOURCE.json. The
+same command resumes after an interruption and retries temporary failures. --since-last also fetches the questions of
+ques_changed.csv again.
 
     python scraper/question_details_scraper.py
 """
@@ -16,13 +17,11 @@ from tqdm import tqdm
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "deployment"))  # where the package tagging is
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this folder's modules, whatever is installed
-from data.files import DETAILS_COLUMNS, iter_rows, require
+from data.files import QuestionRow, iter_rows, require
 from data.source import write_source
 from scraper.addresses import web_address
 from scraper.crawl import Crawler, add_crawl_options, crawl_options, orderly_end
-from scraper.csv_store import CsvStore
 from scraper.details import details_row
-from scraper.failures import Failures
 from scraper.pages import (
     QUESTION_READY,
     ElsewhereError,
@@ -31,15 +30,13 @@ from scraper.pages import (
     parse_question,
 )
 from scraper.question_url_scraper import CHANGED, CHANGED_COLUMNS, LISTED, write_changed
-from scraper.top_up import merge, updates_path
+from scraper.store import FAILED, PERMANENT, TEMPORARY, Store, open_details
 from tagging.console import run_script
 from tagging.options import script_parser
 from tagging.stack_exchange import STACK_EXCHANGE, canonical_url, question_key
 
-UPDATES_COLUMNS = [*DETAILS_COLUMNS, LISTED]
 
-
-def parse_details(page: Page, url: str) -> dict[str, str]:
+def parse_details(page: Page, url: str) -> QuestionRow:
     """Return a row of ques_details.csv."""
     if question_key(page.url) != question_key(url):
         # Sites redirect readers without an account from a duplicate to the original question.
@@ -86,49 +83,30 @@ def read_changed(path: Path) -> dict[str, dict[str, str]]:
     return {question_key(row["url"]): {LISTED: "", **row} for row in rows}
 
 
-def scrape(
-    crawler: Crawler, store: CsvStore, urls: list[str], failures: Failures, changed: dict[str, dict[str, str]]
-) -> None:
-    """Fetch the questions into ``store``, and update ``failures``."""
-    total = len(store.urls) + len(urls)
-    with tqdm(desc="questions", unit="question", total=total, initial=len(store.urls)) as bar:
-        for outcome in crawler.crawl(urls):
-            if outcome.reason:
-                failures.add(outcome.url, outcome.reason, outcome.permanent)
-            else:
-                listed = changed.get(question_key(outcome.url), {}).get(LISTED, "")
-                store.append([{**outcome.content, LISTED: listed}])
-                failures.discard([outcome.url])
-            bar.update()
-            bar.set_postfix(failed=len(failures))
+def scrape(crawler: Crawler, store: Store, urls: list[str], changed: dict[str, dict[str, str]]) -> int:
+    """Fetch the questions into ``store``; return the number of rows that were replaced.
 
-
-def refresh(args: argparse.Namespace, failures: Failures, changed: dict[str, dict[str, str]]) -> int:
-    """Fetch the questions of ques_changed.csv again and merge them into the output; return the number of changes.
-
-    Questions that cannot be fetched now stay in ques_changed.csv.
+    The note of a question that --since-last has fetched is the time of the run that listed it.
     """
-    known = {question_key(row["url"]) for row in iter_rows(args.output)}
-    path = updates_path(args.output)
-    count = 0
-    with CsvStore(path, UPDATES_COLUMNS, force=False) as updates:
-        taken = {(question_key(row["url"]), row[LISTED]) for row in iter_rows(path)} if updates.urls else set()
-        todo = [
-            canonical_url(row["url"])
-            for key, row in changed.items()
-            if key in known and (key, row[LISTED]) not in taken
-        ]
-        if todo:
-            with Crawler(parse_details, QUESTION_READY, **crawl_options(args)) as crawler:
-                scrape(crawler, updates, todo, failures, changed)
-        if updates.urls:
-            count, _ = merge(args.output, iter_rows(path))
-            path.unlink()
-    failed = known & {question_key(url) for url in failures.passing()}
-    listing = args.input.with_name(CHANGED)
-    rows = read_changed(listing).items()  # read again: it may have been updated meanwhile
-    write_changed(listing, [row for key, row in rows if key in failed or row != changed.get(key)])
-    return count
+    replaced, before = 0, len(store)
+    with tqdm(desc="questions", unit="question", total=before + len(urls), initial=before) as bar:
+        for outcome in crawler.crawl(urls):
+            with store.transaction():
+                if outcome.reason:
+                    store.fail(outcome.url, outcome.reason, outcome.permanent)
+                else:
+                    listed = changed.get(question_key(outcome.url), {}).get(LISTED, "")
+                    replaced += store.put([outcome.content], note=listed)[1]
+            bar.update()
+            bar.set_postfix(failed=store.count_failures())
+    return replaced
+
+
+def keep_unfinished(path: Path, changed: dict[str, dict[str, str]], store: Store) -> None:
+    """Remove from ques_changed.csv what has been fetched, or cannot be fetched at all."""
+    failed = {key for key, failure in store.failures().items() if failure.kind == TEMPORARY}
+    rows = read_changed(path)  # again, since the listing may have been updated meanwhile
+    write_changed(path, [row for key, row in rows.items() if key in failed or row != changed.get(key)])
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
@@ -156,33 +134,36 @@ def main(argv: list[str] | None = None) -> None:
     if args.input.resolve() == args.output.resolve():
         sys.exit(f"--output {args.output} is the --input: choose another file")
     urls = read_urls(args.input)
-    changed = read_changed(args.input.with_name(CHANGED)) if args.since_last else {}
-    with orderly_end(), CsvStore(args.output, DETAILS_COLUMNS, args.force) as store:
-        if args.force:
-            updates_path(args.output).unlink(missing_ok=True)
-        failures = Failures(args.output, args.force)
-        failures.discard(store.urls)
+    listing = args.input.with_name(CHANGED)
+    changed = read_changed(listing) if args.since_last else {}
+    with orderly_end(), open_details(args.output, STACK_EXCHANGE, args.force) as store:
+        known, notes, before = store.keys(), store.notes(), len(store)
+        permanent = {key for key, failure in store.failures().items() if failure.kind == PERMANENT}
         # A question with recent activity may have been undeleted.
-        finished = {question_key(url) for url in store.urls} | (failures.permanent() - changed.keys())
-        todo = [url for key, url in urls.items() if key not in finished]
-        before = len(store.urls)
-        try:
-            if todo:
-                with Crawler(parse_details, QUESTION_READY, **crawl_options(args)) as crawler:
-                    scrape(crawler, store, todo, failures, {})
-            count = refresh(args, failures, changed) if changed and store.urls else 0
-        finally:
-            failures.save()
-        failed = f"{len(failures)} failures" + (f" in {failures.path}" if failures else "")
-        if not store.urls:
-            sys.exit(f"none of {len(urls)} questions could be fetched ({failures.reason()}): see {failures.path}")
-        if not todo and not count:
-            print(f"nothing to do: {len(store.urls)} questions are in {args.output}, {failed}; --force starts over")
+        new = [url for key, url in urls.items() if key not in known | (permanent - changed.keys())]
+        again = [
+            canonical_url(row["url"])
+            for key, row in changed.items()
+            if key in known and (not row[LISTED] or row[LISTED] != notes.get(key))
+        ]
+        replaced = 0
+        if new or again:
+            with Crawler(parse_details, QUESTION_READY, **crawl_options(args)) as crawler:
+                replaced = scrape(crawler, store, [*new, *again], changed)
+        if args.since_last:
+            keep_unfinished(listing, changed, store)
+        failed, found = store.failure_summary(), len(store)
+        if not found:
+            reason = next(iter(store.failures().values())).reason
+            file = "" if args.force else f": see {args.output.with_name(FAILED)}"
+            sys.exit(f"none of {len(urls)} questions could be fetched ({reason}){file}")
+        if not new and not replaced:
+            print(f"nothing to do: {found} questions are in {args.output}, {failed}; --force starts over")
             return
+        store.write_files()
         site = "{0.scheme}://{0.netloc}".format(urlsplit(next(iter(urls.values()))))
         write_source(args.output, site, "question pages", STACK_EXCHANGE)
-        news = f"{len(store.urls) - before} new, {count} changed"
-        print(f"{len(store.urls)} questions ({news}) in {args.output}, {failed}")
+        print(f"{found} questions ({found - before} new, {replaced} changed) in {args.output}, {failed}")
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
 """Fetch title, description, tags and date of a site's questions from the Stack Exchange API 2.3, oldest first.
 
-Output: data/ques_details.csv in the format of question_details_scraper.py, data/ques_failed.csv, data/SOURCE.json, and
-ques_details.progress.json. The same command resumes after an interruption, adds new questions, and retries temporary
-failures. --since-last also fetches the questions again that have changed.
+Output: data/ques_details.csv in the format of question_details_scraper.py and data/ques_failed.csv, both written at the
+end from data/ques_details.sqlite, and data/SOURCE.json. The same command resumes after an interruption, adds new
+questions, and retries temporary failures. --since-last also fetches the questions again that have changed.
 
     python scraper/stack_exchange_api.py --site https://datascience.stackexchange.com
 
@@ -12,10 +12,10 @@ a key. A key in STACK_EXCHANGE_KEY raises the quota from 300 to 10,000 calls a d
 """
 
 import argparse
-import json
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,21 +23,37 @@ from tqdm import tqdm
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "deployment"))  # where the package tagging is
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this folder's modules, whatever is installed
-from data.files import DETAILS_COLUMNS, iter_rows, write_json
 from data.source import write_source
 from scraper.api_answers import MAX_ID, AnswerError, api_time, iso_time, parse_question_item, question_id
 from scraper.api_client import KEYLESS_PAGES, PAGE_SIZE, Api
 from scraper.crawl import add_polite_options, add_site_option, api_address, orderly_end
-from scraper.csv_store import CsvStore
-from scraper.failures import Failures
 from scraper.politeness import StopRun
-from scraper.top_up import OVERLAP_S, fingerprint, fingerprints, merge, updates_path
+from scraper.store import TEMPORARY, Progress, Store, open_details
 from tagging.console import run_script
 from tagging.options import script_parser
 from tagging.stack_exchange import API, STACK_EXCHANGE, question_key
 
 SORT_DATES = {"creation": "creation_date", "activity": "last_activity_date"}
 FILTER = "withbody"  # a built-in filter of the API: the default fields and the body
+
+
+@dataclass(frozen=True, kw_only=True)
+class ApiProgress(Progress):
+    """The progress of one request, such as all questions of a site with a tag.
+
+    Attributes
+    ----------
+    asked
+        The options that define the request.
+    reached
+        Unix time of creation up to which all questions have been fetched.
+    changes_reached
+        Unix time of activity up to which an interrupted run with --since-last has fetched all questions, else None.
+    """
+
+    asked: dict[str, Any]
+    reached: int
+    changes_reached: int | None = None
 
 
 def pages(api: Api, sort: str, start: int, **parameters: Any) -> Iterator[tuple[list[dict], int]]:
@@ -75,116 +91,99 @@ def pages(api: Api, sort: str, start: int, **parameters: Any) -> Iterator[tuple[
         seen.discard(None)
 
 
-class Taker:
-    """Writes the API's questions to the files: new ones, changed ones, and failures.
-
-    Attributes
-    ----------
-    new
-        Number of new questions.
-    """
-
-    def __init__(self, args: argparse.Namespace, store: CsvStore, updates: CsvStore, failures: Failures) -> None:
-        """Add new questions to ``store``, the ques_details.csv, and changed ones to ``updates``, to be merged later."""
-        self.new = 0
-        self._args = args
-        self._store = store
-        self._updates = updates
-        self._failures = failures
-        files = [file.path for file in (store, updates) if file.urls]
-        self._known = {key: digest for path in files for key, digest in fingerprints(path).items()}
-
-    def take(self, items: list[dict]) -> int:
-        """Write the new and changed questions among the items, and return their number."""
-        rows = {question_key(row["url"]): row for item in items if self._asked_for(item) and (row := self._row(item))}
-        new = {key: row for key, row in rows.items() if key not in self._known}
-        changed = {key: row for key, row in rows.items() if key not in new and self._known[key] != fingerprint(row)}
-        for file, found in ((self._store, new), (self._updates, changed)):
-            if found:
-                file.append(found.values())
-        self._known |= {key: fingerprint(row) for key, row in (new | changed).items()}
-        self.new += len(new)
-        return len(new) + len(changed)
-
-    def _asked_for(self, item: dict) -> bool:
-        """Return whether the question is from the requested period; the API may include the end of the period."""
-        date = item.get("creation_date")
-        return not isinstance(date, int) or self._args.since <= date < (self._args.until or date + 1)
-
-    def _row(self, item: dict) -> dict[str, str] | None:
-        number = question_id(item)
-        url = str(item.get("link")) if number is None else STACK_EXCHANGE.question_url(self._args.site, number)
+def take(items: list[dict], args: argparse.Namespace, store: Store) -> tuple[int, int]:
+    """Put the questions among the items into ``store``; return the numbers of new and of changed ones."""
+    rows, failed = [], []
+    for item in items:
+        date, number = item.get("creation_date"), question_id(item)
+        # The API may include the end of the period.
+        if isinstance(date, int) and not args.since <= date < (args.until or date + 1):
+            continue
+        url = str(item.get("link")) if number is None else STACK_EXCHANGE.question_url(args.site, number)
         try:
-            row = parse_question_item(item)
+            rows.append(parse_question_item(item))
+            store.discard(url)
         except AnswerError as error:
-            self._failures.add(url, str(error), permanent=number is None)
-            return None
-        self._failures.discard([url, row["url"]])
-        return row
+            failed.append((url, str(error), number is None))
+    counts = store.put(rows)
+    for url, reason, permanent in failed:
+        store.fail(url, reason, permanent)
+    return counts
 
 
-def harvest(api: Api, args: argparse.Namespace, taker: Taker, progress: dict, initial: int) -> None:
-    """Fetch the questions after those of previous runs, updating ``progress`` and its file."""
-    limits = {name: value for name, value in (("todate", args.until), ("tagged", args.tagged)) if value}
-    with tqdm(desc="questions", unit="question", initial=initial) as bar:
-        for items, reached in pages(api, "creation", progress["reached"], **limits):
-            bar.update(taker.take(items))
-            progress["reached"] = reached
-            write_json(args.progress, progress)
+def fetch(
+    api: Api, args: argparse.Namespace, store: Store, progress: ApiProgress, sort: str, start: int
+) -> tuple[ApiProgress, int]:
+    """Fetch the questions since the Unix time ``start``, by the date of ``sort`` (creation or activity).
+
+    Returns
+    -------
+    progress
+        The progress, with the date that has been reached.
+    changed
+        Number of changed questions.
+    """
+    asked = {"fromdate": args.since if sort == "activity" else None, "todate": args.until, "tagged": args.tagged}
+    limits = {name: value for name, value in asked.items() if value}
+    total = 0
+    with tqdm(desc=f"questions by {sort}", unit="question", initial=len(store)) as bar:
+        for items, reached in pages(api, sort, start, **limits):
+            if sort == "creation":
+                progress = replace(progress, reached=reached)
+            else:
+                progress = replace(progress, changes_reached=reached)
+            with store.transaction():
+                new, changed = take(items, args, store)
+                store.save(progress)
+            total += changed
+            bar.update(new + changed)
             bar.set_postfix(quota=api.quota)
+    return progress, total
 
 
-def retry(api: Api, site: str, taker: Taker, failures: Failures) -> None:
-    """Retry the temporary failures; questions that the API no longer has become permanent failures."""
-    of_site = question_key(STACK_EXCHANGE.question_url(site, 0)).removesuffix("0")
-    ids = {question_key(url).removeprefix(of_site): url for url in failures.passing()}
-    asked = {int(key): url for key, url in ids.items() if key.isdecimal() and int(key) <= MAX_ID}
+def retry(api: Api, args: argparse.Namespace, store: Store) -> int:
+    """Retry the temporary failures, and return the number of changed questions.
+
+    Questions that the API no longer has become permanent failures.
+    """
+    of_site = question_key(STACK_EXCHANGE.question_url(args.site, 0)).removesuffix("0")
+    failures = {
+        key.removeprefix(of_site): failure.url for key, failure in store.failures().items() if failure.kind == TEMPORARY
+    }
+    asked = {int(key): url for key, url in failures.items() if key.isdecimal() and int(key) <= MAX_ID}
+    changed = 0
     for start in range(0, len(asked), PAGE_SIZE):
         batch = list(asked)[start : start + PAGE_SIZE]
         answer = api.get("questions", ids=batch, filter=FILTER)
         items = [item for item in answer["items"] if isinstance(item, dict)]
-        taker.take(items)
-        for number in set(batch) - {question_id(item) for item in items}:
-            failures.add(asked[number], "deleted: the API no longer has it", permanent=True)
+        with store.transaction():
+            changed += take(items, args, store)[1]
+            for number in set(batch) - {question_id(item) for item in items}:
+                store.fail(asked[number], "deleted: the API no longer has it", permanent=True)
+    return changed
 
 
-def top_up(api: Api, args: argparse.Namespace, taker: Taker, progress: dict) -> None:
-    """Fetch the questions with activity since the previous run, updating ``progress`` and its file."""
-    asked = {"fromdate": args.since, "todate": args.until, "tagged": args.tagged}
-    limits = {name: value for name, value in asked.items() if value}
-    start = progress["changes_reached"] or progress["complete_at"] - OVERLAP_S
-    with tqdm(desc="active questions", unit="question") as bar:
-        for items, reached in pages(api, "activity", start, **limits):
-            bar.update(taker.take(items))
-            progress["changes_reached"] = reached
-            write_json(args.progress, progress)
-            bar.set_postfix(quota=api.quota)
-
-
-def open_progress(args: argparse.Namespace) -> dict:
-    """Return the progress of the previous run, if its options were the same, else the initial progress.
-
-    ``reached`` and ``changes_reached`` are times of creation and of activity up to which all questions have been seen,
-    the latter None unless a run with --since-last was interrupted. ``begun_at`` is the start of the first run,
-    ``complete_at`` the time up to which all changes have been fetched, None until a run has finished.
+def open_progress(args: argparse.Namespace, store: Store) -> ApiProgress:
+    """Return the progress of previous runs if their options were the same and no row has been removed since.
 
     Raises
     ------
     SystemExit
-        The file is damaged, or belongs to another site.
+        The output belongs to another site, or the file of progress of an earlier version is damaged.
     """
     asked = {"site": args.site, "from": args.since, "to": args.until, "tagged": args.tagged}
-    fresh = {"asked": asked, "reached": args.since, "changes_reached": None, "begun_at": None, "complete_at": None}
-    if args.force or not args.progress.exists():
-        return fresh
-    try:
-        progress = json.loads(args.progress.read_text(encoding="utf-8"))
-        site = progress["asked"]["site"]
-    except (ValueError, KeyError, TypeError):
-        sys.exit(f"{args.progress} is damaged: remove it, and all questions are requested again")
-    if site != args.site:
-        sys.exit(f"{args.progress} belongs to {site}: choose another --output for {args.site}, or give --force")
-    return fresh | progress if progress["asked"] == asked else fresh
+    fresh = ApiProgress(asked=asked, reached=args.since, begun_at=iso_time(time.time()))
+    progress = store.progress(ApiProgress) or store.take_over(of_earlier_version)
+    if progress and progress.asked["site"] != args.site:
+        site = progress.asked["site"]
+        sys.exit(f"{store.path} belongs to {site}: choose another --output for {args.site}, or give --force")
+    return progress if progress and progress.asked == asked and not store.removed else fresh
+
+
+def of_earlier_version(content: dict) -> ApiProgress:
+    """Convert a ques_details.progress.json; changed questions that it had fetched are fetched again."""
+    begun_at, complete_at = (content[name] and iso_time(content[name]) for name in ("begun_at", "complete_at"))
+    return ApiProgress(asked=content["asked"], reached=content["reached"], begun_at=begun_at, complete_at=complete_at)
 
 
 def api_date(text: str) -> int:
@@ -219,60 +218,33 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     args = parser.parse_args(argv)
     if args.until and args.until <= args.since:
         parser.error("--to must be later than --from")
-    args.progress = args.output.with_suffix(".progress.json")
     return args
 
 
-def run(args: argparse.Namespace, store: CsvStore, updates: CsvStore, failures: Failures) -> str:
-    """Fetch new questions, retry failures, fetch changed questions, and return a summary.
-
-    Raises
-    ------
-    SystemExit
-        The API has no matching questions.
-    StopRun
-        As :meth:`Api.get`; everything fetched so far is in the files.
-    """
-    progress = open_progress(args)
-    if args.since_last and progress["complete_at"] is None:
-        sys.exit(f"--since-last: {args.progress} records no complete run; run without this option first")
-    begun = int(time.time())
-    progress["begun_at"] = progress["begun_at"] or begun
-    api = Api(args.api, args.site, args.delay, args.contact)
-    taker = Taker(args, store, updates, failures)
-    harvest(api, args, taker, progress, len(store.urls))
-    retry(api, args.site, taker, failures)
-    if args.since_last:
-        top_up(api, args, taker, progress)
-    if not store.urls:
-        sys.exit(f"{args.site}: the API has no matching questions; check --site, --from, --to and --tagged")
-    changed = 0
-    if updates.urls:
-        changed, _ = merge(args.output, iter_rows(updates.path))
-        updates.path.unlink()
-    # Only a run with --since-last sees edits since the previous run.
-    complete_at = begun if args.since_last else progress["complete_at"] or progress["begun_at"]
-    write_json(args.progress, progress | {"complete_at": complete_at, "changes_reached": None})
-    news = f"{taker.new} new" + (f", {changed} changed" if changed or args.since_last else "")
-    left = f"{len(failures)} failures" + (f" in {failures.path}" if failures else "")
-    return f"{len(store.urls)} questions ({news}) in {args.output}, {left}, quota {api.quota}"
-
-
 def main(argv: list[str] | None = None) -> None:
-    """Fetch the questions."""
+    """Fetch new questions, retry failures, and fetch changed questions."""
     args = parse_args(argv)
-    with (
-        orderly_end(),
-        CsvStore(args.output, DETAILS_COLUMNS, args.force) as store,
-        CsvStore(updates_path(args.output), DETAILS_COLUMNS, args.force) as updates,
-    ):
-        failures = Failures(args.output, args.force)
-        try:
-            said = run(args, store, updates, failures)
-        finally:
-            failures.save()
+    with orderly_end(), open_details(args.output, STACK_EXCHANGE, args.force) as store:
+        progress = open_progress(args, store)
+        begun, before = time.time(), len(store)
+        since = int(progress.changes_since(args.output).timestamp()) if args.since_last else None
+        api = Api(args.api, args.site, args.delay, args.contact)
+        progress, changed = fetch(api, args, store, progress, "creation", progress.reached)
+        changed += retry(api, args, store)
+        if since is not None:
+            start = progress.changes_reached or since
+            progress, again = fetch(api, args, store, progress, "activity", start)
+            changed += again
+        # Only a run with --since-last sees edits since the previous run.
+        complete_at = iso_time(begun) if args.since_last else progress.complete_at or progress.begun_at
+        with store.transaction():
+            store.save(replace(progress, complete_at=complete_at, changes_reached=None))
+        if not len(store):
+            sys.exit(f"{args.site}: the API has no matching questions; check --site, --from, --to and --tagged")
+        store.write_files()
         write_source(args.output, args.site, f"Stack Exchange API 2.3 ({args.api})", STACK_EXCHANGE)
-        print(said)
+        news = f"{len(store) - before} new" + (f", {changed} changed" if changed or args.since_last else "")
+        print(f"{len(store)} questions ({news}) in {args.output}, {store.failure_summary()}, quota {api.quota}")
 
 
 if __name__ == "__main__":

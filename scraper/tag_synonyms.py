@@ -11,12 +11,10 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "deployment"))  # where the package tagging is
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this folder's modules, whatever is installed
-from data.files import SYNONYM_COLUMNS, refuse_overwrite
+from data.files import SYNONYM_COLUMNS, refuse_overwrite, write_table
 from scraper.api_client import Api
 from scraper.crawl import add_polite_options, add_site_option, api_address, orderly_end
-from scraper.csv_store import to_csv
 from tagging.console import run_script
-from tagging.files import atomic_path
 from tagging.options import script_parser
 from tagging.stack_exchange import API
 
@@ -51,8 +49,7 @@ def main(argv: list[str] | None = None) -> None:
             synonyms = read_synonyms(Api(args.api, args.site, args.delay, args.contact))
         except (KeyError, TypeError) as error:
             sys.exit(f"{args.api}: a synonym without {error}; nothing was written")
-        with atomic_path(args.output) as temporary:
-            temporary.write_bytes(to_csv([SYNONYM_COLUMNS, *sorted(synonyms.items())]))
+        write_table(args.output, SYNONYM_COLUMNS, sorted(synonyms.items()))
         print(f"{len(synonyms)} synonyms in {args.output}")
 
 

@@ -133,7 +133,7 @@ def test_a_key_goes_with_every_call_and_is_not_shown(sample_site, tmp_path):
     code, output, error = harvest(tmp_path, sample_site, STACK_EXCHANGE_KEY="s3cret")
     assert code == 0 and "s3cret" not in output + error
     assert all("key=s3cret" in entry.path for entry in calls(sample_site)[before:])
-    assert not any("s3cret" in path.read_text() for path in tmp_path.iterdir())
+    assert not any(b"s3cret" in path.read_bytes() for path in tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("seed", range(2))
@@ -330,7 +330,7 @@ def test_a_question_that_cannot_be_written_is_one_failure_and_asked_for_again(tm
         assert len(titles(tmp_path)) == 117
         failed = rows(tmp_path / "ques_failed.csv")
         assert {row["url"] for row in failed} == {f"{site.url}/questions/{question.id}" for question in (odd, gone)}
-        assert {row["kind"] for row in failed} == {"passing"}
+        assert {row["kind"] for row in failed} == {"temporary"}
 
         site.edit(odd.id, tags=("r",))
         site.edit(gone.id, deleted=True)

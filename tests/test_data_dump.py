@@ -18,7 +18,7 @@ from scraper import posts_xml
 from scraper.archives import DamagedArchive, open_posts
 from scraper.posts_xml import DumpError, PostsXml, raw_questions
 from tagging.html_text import html_to_text
-from tests.test_scraper import all_ended, descendants, rows, run, wait_until
+from tests.test_scraper import all_ended, descendants, rows, run, stored, wait_until
 from tests.test_scraper import start as start_scraper
 from training import filter_tags
 
@@ -128,8 +128,8 @@ def test_killed_20_times_it_ends_with_the_file_of_an_unbroken_run(dump, converte
     kills = 0
     for _ in range(20):
         process = start(dump, tmp_path, "--workers", "1")
-        size = output.stat().st_size if output.exists() else 0
-        wait_until(lambda process=process, size=size: process.poll() is not None or grown(output, size))
+        before = stored(output)
+        wait_until(lambda process=process, before=before: process.poll() is not None or stored(output) > before)
         time.sleep(moments.uniform(0, 0.05))
         children = descendants(process.pid)
         process.send_signal(signal.SIGKILL)
@@ -139,10 +139,6 @@ def test_killed_20_times_it_ends_with_the_file_of_an_unbroken_run(dump, converte
     assert kills >= 10  # the others found nothing left to do
     assert convert(dump, tmp_path)[0] == 0
     assert output.read_bytes() == (converted / "ques_details.csv").read_bytes()
-
-
-def grown(path, size):
-    return path.exists() and path.stat().st_size > size
 
 
 def test_run_again_it_has_nothing_to_do(dump, converted):
@@ -252,7 +248,10 @@ FORBIDDEN = ["&#x0E;", "&#x1b;", "&#14;", "&#0;", "&#xFFFE;", "&#xd83d;", "&#000
 def test_forbidden_characters_are_left_out_and_counted(tmp_path):
     content = row(Id=1, PostTypeId=2, Body="an answer @") + question_row(2, "A @title", "<p>a@b</p>")
     content += row(Id=3, PostTypeId=6, Body="a moderator's @") + question_row(4, "Kept: &lt; &#xA; é")
-    content = "".join(content.replace("@", each) for each in FORBIDDEN[:4])
+    content = "".join(
+        content.replace("@", each).replace('row Id="', f'row Id="{digit}')
+        for digit, each in enumerate(FORBIDDEN[:4], start=1)
+    )
     dump = write_dump(tmp_path / "Posts.xml", content)
     code, output, error = convert(dump, tmp_path)
     assert code == 0, error
@@ -348,7 +347,7 @@ def test_a_full_disk_loses_no_row(dump, converted, tmp_path):
 
 def test_a_second_run_on_the_same_output_stops(dump, tmp_path):
     first = start(dump, tmp_path, "--workers", "1")
-    wait_until(lambda: grown(tmp_path / "ques_details.csv", 0))
+    wait_until(lambda: stored(tmp_path / "ques_details.csv"))
     code, _, error = convert(dump, tmp_path)
     assert code != 0 and "is being written by another run" in error
     first.communicate(timeout=60)

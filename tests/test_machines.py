@@ -16,9 +16,10 @@ from selenium.webdriver.chrome.service import Service
 
 from data.files import write_json
 from scraper import processes
-from scraper.csv_store import CsvStore
+from scraper.store import Table, open_store
 from tagging.cpus import usable_cpus
 from tagging.locks import sole_writer
+from tagging.stack_exchange import STACK_EXCHANGE
 from tests.tiny_model import build_model_folder
 from training import trainers
 from training.recipes import Settings
@@ -129,13 +130,24 @@ def test_a_file_has_one_writer_and_no_trace_of_the_lock_remains(tmp_path):
 
 def test_a_table_can_be_replaced_while_its_store_is_open(tmp_path):
     """Windows replaces no file that is open."""
-    with CsvStore(tmp_path / "rows.csv", ["url"], force=False) as store:
-        store.append([{"url": "a"}])
-        assert [file.path for file in psutil.Process().open_files() if file.path == str(store.path)] == []
-        (tmp_path / "other.csv").write_text("url\nb\n")
-        (tmp_path / "other.csv").replace(store.path)
-        store.append([{"url": "c"}])
-    assert (tmp_path / "rows.csv").read_text() == "url\nb\nc\n"
+    path = tmp_path / "rows.csv"
+    table = Table("questions", path, ["url"], ["url"], ["url"])
+    with (
+        pytest.raises(SystemExit, match="has been changed during this run"),
+        open_store(table, None, STACK_EXCHANGE, force=False) as store,
+    ):
+        with store.transaction():
+            store.put([{"url": "a"}])
+        store.write_files()
+        assert [file.path for file in psutil.Process().open_files() if file.path == str(path)] == []
+        (tmp_path / "other.csv").write_text("url\na\nb\n")
+        (tmp_path / "other.csv").replace(path)
+        with store.transaction():
+            store.put([{"url": "c"}])
+    assert path.read_text() == "url\na\nb\n"
+    with open_store(table, None, STACK_EXCHANGE, force=False):
+        pass
+    assert path.read_text() == "url\na\nb\nc\n"
 
 
 def test_a_file_that_is_open_in_another_program_is_reported(tmp_path, monkeypatch):

@@ -7,6 +7,7 @@ import random
 import re
 import resource
 import signal
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -23,11 +24,12 @@ import pytest
 from data.sample_site.generator import make_questions
 from data.sample_site.server import Faults, SampleSite
 from scraper import crawl, data_dump, question_details_scraper, question_url_scraper, stack_exchange_api, tag_synonyms
-from scraper.csv_store import CsvStore, complete_length
 from scraper.pages import Page
 from scraper.plain import PlainClient
 from scraper.politeness import RetryLater, parse_retry_after
+from scraper.store import complete_length, open_details
 from tagging.html_text import html_to_text
+from tagging.stack_exchange import STACK_EXCHANGE
 
 ROOT = Path(__file__).parents[1]
 NO_ADDRESSES = [
@@ -198,13 +200,34 @@ def all_ended(pids):
     return all(map(ended, pids))
 
 
+def stored(output):
+    """The number of rows in the store of a CSV file, while a scraper writes it."""
+    if not (path := output.with_suffix(".sqlite")).exists():
+        return 0
+    connection = sqlite3.connect(f"file:{path}?mode=ro", uri=True)
+    try:
+        return connection.execute("SELECT count(*) FROM questions").fetchone()[0]
+    except sqlite3.OperationalError:  # no tables yet
+        return 0
+    finally:
+        connection.close()
+
+
 def kill_at(process, output, least_rows):
-    """SIGKILL a scraper once its output has so many rows, and wait for the end of its browsers."""
-    wait_until(lambda: output.exists() and output.read_bytes().count(b"/questions/") >= least_rows)
+    """SIGKILL a scraper once its store has so many rows, and wait for the end of its browsers."""
+    wait_until(lambda: stored(output) >= least_rows)
     children = descendants(process.pid)
     process.kill()
     process.communicate()
     wait_until(lambda: all_ended(children))
+
+
+def interrupt(process, output):
+    """Send Ctrl-C to a scraper once it has fetched something; return the last line of its standard error."""
+    before = stored(output)
+    wait_until(lambda: process.poll() is not None or stored(output) > before)
+    process.send_signal(signal.SIGINT)
+    return process.communicate(timeout=20)[1].rstrip().rpartition("\n")[2]
 
 
 @pytest.fixture(scope="module")
@@ -281,7 +304,9 @@ def test_sigkill_at_any_moment_loses_and_doubles_nothing(scraped, sample_site, t
     (tmp_path / "ques_failed.csv").write_text(f"url,reason\n{stale},HTTP 500\n")
     for least_rows in range(0, 60, 3):  # 20 kills
         kill_at(start("question_details_scraper", *details_arguments(tmp_path)), output, least_rows)
-    with output.open("ab") as file:  # what a kill within the write would leave
+    assert not output.exists()  # it is written at the end
+    interrupt(start("question_details_scraper", *details_arguments(tmp_path)), output)
+    with output.open("ab") as file:  # what a kill within the write of an earlier version would leave
         file.write(b'"A title, with ""quotes""","a description\nof two li')
     code, _, _ = scrape_details(tmp_path)
     assert code == 0
@@ -296,7 +321,7 @@ def test_a_killed_listing_run_rereads_only_what_is_missing(tmp_path):
         output = tmp_path / "ques_urls.csv"
         arguments = ("--site", site.url, "--output", output, "--workers", 1)
         process = start("question_url_scraper", *arguments)
-        wait_until((tmp_path / "ques_urls.progress.json").exists)
+        wait_until(lambda: stored(output))
         process.kill()
         process.communicate()
         code, _, _ = run("question_url_scraper", *arguments)
@@ -312,7 +337,7 @@ def test_a_killed_listing_run_rereads_only_what_is_missing(tmp_path):
 def test_ctrl_c_stops_cleanly_and_says_how_to_go_on(sample_site, tmp_path):
     write_urls(tmp_path, sample_site, present(sample_site))
     process = start("question_details_scraper", *details_arguments(tmp_path))
-    wait_until(lambda: (tmp_path / "ques_details.csv").exists() and (tmp_path / "ques_details.csv").stat().st_size)
+    wait_until(lambda: stored(tmp_path / "ques_details.csv"))
     children = descendants(process.pid)
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=20)
@@ -399,7 +424,7 @@ def test_a_second_run_on_the_same_file_stops(tmp_path):
     with SampleSite(n=12, faults=Faults(slow_s=1.0)) as site:
         write_urls(tmp_path, site, present(site))
         first = start("question_details_scraper", *details_arguments(tmp_path), "--workers", 1)
-        wait_until((tmp_path / "ques_details.csv").exists)
+        wait_until((tmp_path / "ques_details.sqlite").exists)
         code, _, error = scrape_details(tmp_path)
         first.send_signal(signal.SIGINT)
         first.communicate(timeout=20)
@@ -660,6 +685,12 @@ def begin(monkeypatch):
     return lambda days: monkeypatch.setattr(clock, lambda: f"{days_ago(days).isoformat()}Z")
 
 
+def make_earlier(output, **progress):
+    """Leave only the files of an earlier version, which had no store."""
+    output.with_suffix(".sqlite").unlink()
+    output.with_suffix(".progress.json").write_text(json.dumps(progress))
+
+
 def cut_listing(folder, site, pages):
     """Leave the files that a listing has left which was cut after so many pages."""
     assert list_here(folder, site.url, "--pages", pages) is None
@@ -696,9 +727,8 @@ def test_pages_behind_a_gap_are_read_again(tmp_path, begin):
         lines = (tmp_path / "ques_urls.csv").read_text().splitlines(keepends=True)
         kept = [line for line in lines if not any(line.rstrip().endswith(path) for path in gap)]
         (tmp_path / "ques_urls.csv").write_text("".join(kept))
-        progress = json.loads((tmp_path / "ques_urls.progress.json").read_text())
-        progress["done"] = [[1, 50], [3, 100], [4, 120]]
-        (tmp_path / "ques_urls.progress.json").write_text(json.dumps(progress))
+        make_earlier(tmp_path / "ques_urls.csv", site=site.url, total=4, done=[[1, 50], [3, 100], [4, 120]],
+                     begun_at=f"{days_ago(3).isoformat()}Z", topped_up=None)  # fmt: skip
         ask_at(site, days_ago(2), 40)
         begin(1)
         for more in ([], ["--since-last"]):
@@ -712,14 +742,17 @@ def test_a_question_changed_between_a_cut_top_up_and_the_next_is_fetched_again(t
         site.edit(site.questions[0].id, title="Changed once")
         site.edit(site.questions[1].id, title="Changed, too")
         assert list_here(tmp_path, site.url, "--since-last") is None
-        (listed,) = {row["listed"] for row in rows(tmp_path / "ques_changed.csv")}
+        changed = (tmp_path / "ques_changed.csv").read_text()
         # The top-up had the first of the two when it was cut.
-        details = rows(tmp_path / "ques_details.csv")
-        taken = next(row for row in details if f"/{site.questions[0].id}/" in row["url"])
-        with (tmp_path / ".ques_details.csv.updates").open("w", newline="") as file:
-            writer = csv.DictWriter(file, [*taken, "listed"])
-            writer.writeheader()
-            writer.writerow(taken | {"title": "Changed once", "listed": listed})
+        (tmp_path / "ques_changed.csv").write_text(
+            "".join(line for line in changed.splitlines(keepends=True) if f"/{site.questions[1].id}/" not in line)
+        )
+        assert details_here(tmp_path, "--since-last") is None
+        (tmp_path / "ques_changed.csv").write_text(changed)
+        asked = len(page_requests(site))
+        assert details_here(tmp_path, "--since-last") is None
+        assert f"/questions/{site.questions[0].id}/" not in str([entry.path for entry in page_requests(site)[asked:]])
+        (tmp_path / "ques_changed.csv").write_text(changed)
         time.sleep(1.1)  # a listing is known by its second
         site.edit(site.questions[0].id, title="Changed twice")
         assert list_here(tmp_path, site.url, "--since-last") is details_here(tmp_path, "--since-last") is None
@@ -768,7 +801,7 @@ def test_every_hop_of_a_redirect_is_checked_before_it_is_asked(tmp_path):
             kinds = {int(row["url"].rpartition("/")[2]): (row["reason"], row["kind"]) for row in failed}
             assert asked_elsewhere == [] and "/private/questions/4" not in asked
             assert all("another site" in kinds[number][0] and kinds[number][1] == "permanent" for number in (2, 3, 7))
-            assert "robots.txt forbids" in kinds[4][0] and kinds[4][1] == "passing"
+            assert "robots.txt forbids" in kinds[4][0] and kinds[4][1] == "temporary"
             assert "redirected more than" in kinds[5][0] and "invalid URL" in kinds[6][0]
             assert asked.count("/questions/5") == 6
 
@@ -855,24 +888,34 @@ def test_another_kind_of_file_is_not_overwritten_by_the_failures(tmp_path):
     assert (tmp_path / "ques_failed.csv").read_text() == "my,own\n1,2\n"
 
 
+def row(number, title="A title"):
+    url = f"https://s.example/questions/{number}"
+    return {"title": title, "description": "text", "tags": '["r"]', "url": url, "creation_date": ""}
+
+
+def store_rows(output, *new, force=False):
+    with open_details(output, STACK_EXCHANGE, force) as store, store.transaction():
+        store.put(new)
+
+
 def test_force_drops_what_is_there_only_for_what_takes_its_place(tmp_path):
-    path, columns = tmp_path / "urls.csv", ["title", "url"]
-    with CsvStore(path, columns, force=False) as store:
-        store.append([{"title": "old", "url": f"u{number}"} for number in range(9)])
+    path = tmp_path / "ques_details.csv"
+    store_rows(path, *map(row, range(9)))
     before = path.read_bytes()
-    for whole in (None, 0):
-        with CsvStore(path, columns, force=True, whole=whole) as store:  # as where the site cannot be reached
-            assert (store.urls, store.size()) == ([], 0)
-        assert path.read_bytes() == before
-    CsvStore(path, columns, force=True)._held.close()  # killed
-    with CsvStore(path, columns, force=False) as store:
-        assert len(store.urls) == 9
-    with CsvStore(path, columns, force=True) as store:
-        store.append([{"title": "new", "url": "u1"}])
-        store.append([{"title": "newer", "url": "u2"}])
-        assert store.urls == ["u1", "u2"] and store.size() == path.stat().st_size
-    assert path.read_text() == "title,url\nnew,u1\nnewer,u2\n"
-    assert list(tmp_path.iterdir()) == [path]
+    with open_details(path, STACK_EXCHANGE, force=True) as store:  # as where the site cannot be reached
+        with store.transaction():
+            store.fail("https://s.example/questions/1", "HTTP 500", permanent=False)
+        assert len(store) == 0
+    assert path.read_bytes() == before
+    with open_details(path, STACK_EXCHANGE, force=False) as store:
+        assert len(store) == 9 and store.failures() == {}
+    with open_details(path, STACK_EXCHANGE, force=True) as store:
+        for number in (1, 2):
+            with store.transaction():
+                store.put([row(number, "new")])
+        assert len(store) == 2 and path.read_bytes() == before
+    assert [line["title"] for line in rows(path)] == ["new", "new"]
+    assert {file.name for file in tmp_path.iterdir()} == {path.name, "ques_details.sqlite", "ques_failed.csv"}
 
 
 def test_force_keeps_the_old_list_where_the_site_is_away(tmp_path):
