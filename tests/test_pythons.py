@@ -82,6 +82,27 @@ def test_both_apps_start_and_answer(place):
             assert answer["suggested"][0]["tag"] == "pandas"
 
 
+def test_the_app_starts_from_the_folder_that_is_published(place, tmp_path):
+    python, folder = place
+    options = {"cwd": tmp_path, "env": bare_environment(), "capture_output": True, "text": True}
+    done = subprocess.run([python, folder / "deployment/publish.py", "zerogpu"], **options)
+    assert done.returncode == 0, done.stderr
+    assert "the app starts from this folder alone" in done.stdout
+
+
+def test_the_endpoints_are_tools_of_an_mcp_server(place):
+    """The last test that starts a server: it adds to the installed packages."""
+    python, folder = place
+    requirements = [option for name in ("", "-mcp") for option in ("-r", folder / f"deployment/requirements{name}.txt")]
+    subprocess.run([python, "-m", "pip", "install", "--quiet", "--no-compile", *requirements], check=True)
+    url = f"http://127.0.0.1:{free_port()}"
+    app = [python, "app.py", "--port", url.rpartition(":")[2]]
+    environment = bare_environment() | {"GRADIO_MCP_SERVER": "True"}
+    with server(app, url, cwd=folder / "deployment", env=environment):
+        tools = httpx.get(f"{url}/gradio_api/mcp/schema").json()
+    assert {tool["name"] for tool in tools} == {"predict", "predict_batch", "explain", "tags"}
+
+
 def test_every_file_of_the_repository_compiles_without_a_warning(place):
     subprocess.run([place[0], "-c", COMPILE_ALL, ROOT], check=True)
 
