@@ -20,6 +20,8 @@ MODEL := all-minilm-l6-v2
 SITE_PORT ?= 8765
 GRADIO_PORT ?= 7860
 FORM_PORT ?= 8000
+PAGE_PORT ?= 8080
+PAGE := build/browser
 SERVED := deployment/model
 BENCH := reports/bench
 
@@ -55,19 +57,24 @@ lint: .venv/installed ## check style, formatting and types
 
 # set -m: each app gets a group of its own, so Ctrl-C reaches the trap alone. A gunicorn worker that takes SIGINT from the
 # terminal and SIGQUIT from its master at once locks itself up, and the stop takes 30 s (seen with gunicorn 27.0.1).
-serve: .venv-serve/installed ## Gradio app on http://127.0.0.1:7860 and Flask form on http://127.0.0.1:8000
-	@test -f $(SERVED)/model_quantized.onnx || { echo "$(SERVED) holds no model_quantized.onnx" >&2; exit 1; }
-	@echo "serving $(SERVED); Ctrl-C stops both apps"
-	@set -m; TAGGER_MODEL=$(SERVED) $(SERVE_PY) deployment/app.py --port $(GRADIO_PORT) & gradio=$$!; \
-	TAGGER_SPACE=http://127.0.0.1:$(GRADIO_PORT) $(SERVE_PY) -m gunicorn --bind 127.0.0.1:$(FORM_PORT) --threads 16 \
-		"webapp.app:create_app()" & flask=$$!; \
-	set +m; trap 'kill $$gradio $$flask 2>/dev/null; wait; exit 0' INT TERM HUP; \
-	while kill -0 $$gradio && kill -0 $$flask; do sleep 0.5; done 2>/dev/null; \
-	kill $$gradio $$flask 2>/dev/null; wait; echo "an app stopped; so did the other" >&2; exit 1
+serve: .venv-serve/installed ## Gradio app on http://127.0.0.1:7860, form on port 8000, page in the browser on port 8080
+	@test -f $(SERVED)/onnx/model_quantized.onnx || test -f $(SERVED)/model_quantized.onnx || \
+		{ echo "$(SERVED) holds no model_quantized.onnx" >&2; exit 1; }
+	@page=; if $(MAKE) --no-print-directory browser; then page=http://127.0.0.1:$(PAGE_PORT); \
+	else echo "the page that tags in the browser is not served, since it could not be built" >&2; fi; \
+	echo "serving $(SERVED); Ctrl-C stops all servers"; set -m; \
+	TAGGER_MODEL=$(SERVED) $(SERVE_PY) deployment/app.py --port $(GRADIO_PORT) & servers=$$!; \
+	TAGGER_SPACE=http://127.0.0.1:$(GRADIO_PORT) TAGGER_BROWSER_PAGE=$$page $(SERVE_PY) -m gunicorn \
+		--bind 127.0.0.1:$(FORM_PORT) --threads 16 "webapp.app:create_app()" & servers+=" $$!"; \
+	if test "$$page"; then \
+		$(SERVE_PY) -m http.server --bind 127.0.0.1 --directory $(PAGE) $(PAGE_PORT) & servers+=" $$!"; fi; \
+	set +m; trap 'kill $$servers 2>/dev/null; wait; exit 0' INT TERM HUP; \
+	run() { for server in $$servers; do kill -0 $$server || return; done; }; while run; do sleep 0.5; done 2>/dev/null; \
+	kill $$servers 2>/dev/null; wait; echo "a server stopped; so did the others" >&2; exit 1
 
-browser: .venv/installed ## build the page that tags without a server into build/browser
+browser: .venv-serve/installed ## build the page that tags without a server into build/browser
 	@deployment/browser/install_node.sh
-	@$(PY) deployment/build_browser.py --model $(SERVED) --output build/browser --force
+	@$(SERVE_PY) deployment/build_browser.py --model $(SERVED) --output $(PAGE) --force
 
 bench: $(REPORTS)/comparison.json .venv/ray .venv-serve/installed ## measure speed and scale, as ratios; fail if the demo's model has become worse
 	$(PY) onnx_export/quality_gate.py --models-dir $(MODELS) --model $(MODEL) --best assets/best_demo

@@ -73,26 +73,39 @@ def test_serve_without_a_model_names_the_folder(tmp_path):
     assert f"{tmp_path} holds no model_quantized.onnx" in done.stderr
 
 
-def test_serve_starts_both_apps_and_ctrl_c_stops_both(tmp_path):
-    ports = {"GRADIO_PORT": free_port(), "FORM_PORT": free_port()}
-    command = ["make", "serve", f"SERVED={build_model_folder(tmp_path)}", *(f"{k}={v}" for k, v in ports.items())]
+@pytest.mark.parametrize("page_is_built", [True, False])
+def test_serve_starts_all_servers_and_ctrl_c_stops_them(page_is_built, tmp_path):
+    ports = {"GRADIO_PORT": free_port(), "FORM_PORT": free_port(), "PAGE_PORT": free_port()}
+    page = tmp_path / "page"
+    if not page_is_built:  # a page is not built over other files
+        page.mkdir()
+        (page / "mine").touch()
+    variables = ports | {"PAGE": page, "SERVED": build_model_folder(tmp_path / "model")}
+    command = ["make", "serve", *(f"{name}={value}" for name, value in variables.items())]
     log = tmp_path / "log"
     with log.open("w") as out:
         process = subprocess.Popen(
             command, stdout=out, stderr=out, start_new_session=True, env=WITHOUT_OUTER_MAKE, preexec_fn=heed_ctrl_c
         )
+    served = [port for name, port in ports.items() if page_is_built or name != "PAGE_PORT"]
     try:
-        deadline = time.monotonic() + 60
-        while not all(map(is_open, ports.values())):
+        deadline = time.monotonic() + 120
+        while not all(map(is_open, served)):
             assert process.poll() is None and time.monotonic() < deadline, log.read_text()
             time.sleep(0.2)
-        answer = requests.post(f"http://127.0.0.1:{ports['FORM_PORT']}/api/tags", json={"title": "python"}, timeout=30)
+        form, page_url = (f"http://127.0.0.1:{ports[name]}" for name in ("FORM_PORT", "PAGE_PORT"))
+        answer = requests.post(f"{form}/api/tags", json={"title": "python"}, timeout=30)
         assert answer.json()["suggested"][0]["tag"] == "python"
+        assert (f'href="{page_url}"' in requests.get(form, timeout=30).text) == page_is_built
+        if page_is_built:
+            assert requests.get(f"{page_url}/model/tag_types_encoded.json", timeout=30).json()["python"] == 0
+        else:
+            assert "could not be built" in log.read_text() and [path.name for path in page.iterdir()] == ["mine"]
         os.killpg(process.pid, signal.SIGINT)  # as a terminal sends it, to the whole group
         process.wait(timeout=20)  # less than the 30 s that gunicorn gives a stuck worker
     finally:
         if process.poll() is None:
-            os.killpg(process.pid, signal.SIGTERM)  # which stops the apps too
+            os.killpg(process.pid, signal.SIGTERM)  # which stops the servers too
     assert not any(map(is_open, ports.values()))
     with pytest.raises(ProcessLookupError):
         os.killpg(process.pid, 0)
