@@ -76,7 +76,7 @@ browser: .venv-serve/installed ## build the page that tags without a server into
 	@deployment/browser/install_node.sh
 	@$(SERVE_PY) deployment/build_browser.py --model $(SERVED) --output $(PAGE) --force
 
-bench: $(REPORTS)/comparison.json .venv/ray .venv-serve/installed ## measure speed and scale, as ratios; fail if the demo's model has become worse
+bench: $(REPORTS)/comparison.json .venv/ray .venv-serve/installed chromium browser ## measure speed and scale, as ratios; fail if the demo's model has become worse
 	$(PY) onnx_export/quality_gate.py --models-dir $(MODELS) --model $(MODEL) --best assets/best_demo
 	@failed=; \
 	run() { echo "--- $$1"; $(PY) benchmarks/$$1.py --output $(BENCH)/$$1.md "$${@:2}" || failed+=" $$1"; }; \
@@ -92,6 +92,7 @@ bench: $(REPORTS)/comparison.json .venv/ray .venv-serve/installed ## measure spe
 	run vocabulary --model $(MODELS)/$(MODEL)/onnx --data-dir $(DATA); \
 	run doubt --own $(DATA)/ques_details.csv; \
 	run cost --questions $(DATA)/ques_details.csv; \
+	run browser --questions $(DATA)/ques_details.csv; \
 	cat $(BENCH)/*.md > reports/benchmark.md; echo "-> reports/benchmark.md"; \
 	test -z "$$failed" || { echo "missed:$$failed" >&2; exit 1; }
 
