@@ -6,51 +6,25 @@ The dump is generated: questions and answers of the sample site, repeated. Outpu
 """
 
 import argparse
-import itertools
 import sys
 import tempfile
 from pathlib import Path
-from xml.sax.saxutils import quoteattr
 
 from lxml import etree
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "deployment"))  # where the package tagging is
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this folder's modules, whatever is installed
+from benchmarks.generated_dump import write_dump
 from benchmarks.measure import add_output_option, peak_memory, proportional, seconds, write_report
 from data.markdown import markdown_table
-from data.sample_site.generator import make_questions
 from scraper.archives import open_posts
 from scraper.posts_xml import raw_questions
 from tagging.console import run_script
 from tagging.options import at_least_one, script_parser
-from tagging.stack_exchange import STACK_EXCHANGE
 
 SCRIPT = Path(__file__).parents[1] / "scraper/data_dump.py"
 MIN_SHARE = 0.8  # of the bare parser's speed
 MAX_MEMORY = 200  # MB
-STEP = 10_000  # difference between the ids of two repetitions
-
-
-def write_dump(path: Path, megabytes: int) -> int:
-    """Write a Posts.xml of that size, with questions and answers in turn; return the number of questions."""
-    block = []
-    for number, question in enumerate(make_questions(450)):
-        body, date = quoteattr(question.body_html), question.asked.isoformat()
-        licence = STACK_EXCHANGE.licence_of(date)
-        tags = quoteattr(f"|{'|'.join(question.tags)}|")
-        block.append(
-            f'  <row Id="%d{number:04}" PostTypeId="1" CreationDate="{date}" Score="1" ViewCount="10" Body={body} '
-            f'OwnerUserId="1" Title={quoteattr(question.title)} Tags={tags} ContentLicense="{licence}" />\n'
-            f'  <row Id="%d{number + 5000:04}" PostTypeId="2" ParentId="1" CreationDate="{date}" Body={body} />\n'
-        )
-    with path.open("w", encoding="utf-8", newline="\n") as file:
-        file.write('<?xml version="1.0" encoding="utf-8"?>\n<posts>\n')
-        for repetition in itertools.count(1):
-            file.writelines(rows.replace("%d", str(repetition)) for rows in block)
-            if file.tell() > megabytes * 1e6:
-                break
-        file.write("</posts>\n")
-    return repetition * len(block)
 
 
 def bare_parser(path: Path) -> None:
@@ -72,7 +46,7 @@ def reader(path: Path) -> None:
 def whole_script(path: Path) -> float:
     """Run data_dump.py; return the peak memory of all its processes together in MB."""
     output = path.with_name("ques_details.csv")
-    command = [SCRIPT, "--input", path, "--site", "https://site.example", "--output", output]
+    command: list[str | Path] = [SCRIPT, "--input", path, "--site", "https://site.example", "--output", output]
     return peak_memory(command, memory=proportional)
 
 

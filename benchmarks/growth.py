@@ -24,7 +24,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this folder's mo
 from benchmarks.measure import add_output_option, peak_memory, proportional, resident, write_report
 from data.files import read_questions, write_questions
 from data.markdown import markdown_table
-from data.sample_site.server import SampleSite
+from data.sample_site.site import SampleSite
 from tagging.console import run_script
 from tagging.cpus import usable_cpus
 from tagging.files import atomic_path
@@ -69,7 +69,15 @@ def seconds(command: Sequence[str | Path]) -> float:
 def tag_titles(rows: "pd.DataFrame", folder: Path, model: Path) -> float:
     """Return the seconds that predict.py takes for the titles."""
     rows[["title"]].to_csv(folder / "titles.csv", index=False, lineterminator="\n")
-    options = ["--model", model, "--input", folder / "titles.csv", "--output", folder / "tagged.csv", "--force"]
+    options: list[str | Path] = [
+        "--model",
+        model,
+        "--input",
+        folder / "titles.csv",
+        "--output",
+        folder / "tagged.csv",
+        "--force",
+    ]
     return seconds(["deployment/predict.py", *options])
 
 
@@ -85,7 +93,17 @@ def scraper_memory(engine: str, pages: int, folder: Path) -> float:
     with SampleSite(n=pages) as site:
         addresses = (STACK_EXCHANGE.question_url(site.url, question.id) for question in site.questions)
         urls.write_text("\n".join(["url", *addresses, ""]), encoding="utf-8", newline="\n")
-        options = ["--input", urls, "--output", folder / "scraped.csv", "--engine", engine, "--delay", "0", "--force"]
+        options: list[str | Path] = [
+            "--input",
+            urls,
+            "--output",
+            folder / "scraped.csv",
+            "--engine",
+            engine,
+            "--delay",
+            "0",
+            "--force",
+        ]
         # Memory shared by the browser's processes is counted once (PSS); for a single process the faster RSS suffices.
         memory = proportional if engine == "selenium" else resident
         return peak_memory([ROOT / "scraper/question_details_scraper.py", *options], memory)
@@ -100,23 +118,30 @@ def tag_on_ray(rows: "pd.DataFrame", folder: Path, model: Path, workers: int) ->
         rows[["title"]].iloc[number * size : (number + 1) * size].to_parquet(shards / f"{number}.parquet")
     ray = [sys.executable, "-m", "ray.scripts.scripts"]
     os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
-    quiet = {"check": True, "capture_output": True}
+    quiet: dict = {"check": True, "capture_output": True}
     head = ["--head", f"--port={RAY_PORT}", f"--num-cpus={workers}", "--include-dashboard=false"]
     subprocess.run([*ray, "start", *head], **quiet)
     try:
-        options = ["--model", model, "--input", shards, "--output", target, "--ray", f"127.0.0.1:{RAY_PORT}"]
+        options: list[str | Path] = [
+            "--model",
+            model,
+            "--input",
+            shards,
+            "--output",
+            target,
+            "--ray",
+            f"127.0.0.1:{RAY_PORT}",
+        ]
         return seconds(["deployment/predict.py", *options])
     finally:
         subprocess.run([*ray, "stop", "--force"], **quiet)
 
 
 def plot(curves: dict[str, dict[int, float]], memory: dict[str, dict[int, float]], path: Path) -> None:
-    import matplotlib
+    from matplotlib.figure import Figure
 
-    matplotlib.use("agg")
-    from matplotlib import pyplot
-
-    figure, (left, right) = pyplot.subplots(1, 2, figsize=(10, 4), layout="constrained")
+    figure = Figure(figsize=(10, 4), layout="constrained")
+    left, right = figure.subplots(1, 2)
     for name, taken in curves.items():
         left.loglog(list(taken), [value / max(taken.values()) for value in taken.values()], "o-", label=name)
     left.set(xlabel="rows", ylabel="time, relative to the largest size")

@@ -149,7 +149,7 @@ def roofline_lines(folder: Path, taggers: dict[str, Tagger], length: int) -> lis
     for name, tagger in taggers.items():
         for batch in (1, BATCH):
             feed = feed_of(tagger, length, batch)
-            reached = work * batch / fastest(lambda tagger=tagger, feed=feed: tagger.run(feed)) / 1e9
+            reached = work * batch / fastest(partial(tagger.run, feed)) / 1e9
             rows.append((name, batch, *(f"{reached / rate:.2f}" for rate in rates.values())))
     shares = time_by_operator(folder / "onnx/model_quantized.onnx", feed_of(taggers["int8"], length, 1))
     return [
@@ -171,7 +171,8 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
 
 def largest_difference(optimum: Callable, tagger: Tagger, questions: list[tuple[str, str]]) -> float:
     """Return the maximum absolute difference between the probabilities of the served model and of optimum."""
-    served = tagger.raw_probabilities(*map(list, zip(*questions, strict=True)))
+    titles, descriptions = zip(*questions, strict=True)
+    served = tagger.raw_probabilities(titles, descriptions)
     return max(
         float(np.abs(sigmoid(optimum(*question)) - row).max()) for question, row in zip(questions, served, strict=True)
     )
@@ -209,7 +210,7 @@ def main(argv: list[str] | None = None) -> None:
     from training.model import pytorch_scorer  # here, so that --help need not load torch
 
     optimum = optimum_scorer(folder)
-    rivals = {
+    rivals: dict[str, Callable[[str, str], object]] = {
         "PyTorch fp32": pytorch_scorer(folder),
         "ONNX fp32": lambda title, description: fp32.logits([title], [description]),
         "optimum's ORTModelForSequenceClassification, int8": optimum,

@@ -89,8 +89,8 @@ def server(command: list, is_ready: Callable[[], bool], **settings: str) -> Iter
         The server exits, or is not ready within START_LIMIT seconds.
     """
     environment = os.environ | {"PYTHONPATH": str(ROOT)} | settings
-    silent = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    with subprocess.Popen(command, cwd=ROOT, env=environment, **silent) as process:
+    quiet = subprocess.DEVNULL
+    with subprocess.Popen(command, cwd=ROOT, env=environment, stdout=quiet, stderr=quiet) as process:
         try:
             deadline = time.monotonic() + START_LIMIT
             while not is_ready():

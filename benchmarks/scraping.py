@@ -15,11 +15,11 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "deployment"))  # where the package tagging is
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this folder's modules, whatever is installed
-from benchmarks.dump import write_dump
+from benchmarks.generated_dump import write_dump
 from benchmarks.measure import add_output_option, peak_memory, write_report
 from data.files import iter_rows
 from data.markdown import markdown_table
-from data.sample_site.server import SampleSite
+from data.sample_site.site import SampleSite
 from tagging.console import run_script
 from tagging.options import at_least_one, script_parser
 

@@ -62,7 +62,8 @@ def open_session(path: Path, disabled_optimizers: list | None = None, **settings
 
 def measure(model: Path, in_ort_format: Path, feeds: list[dict]) -> tuple[dict[str, float], dict[str, float]]:
     """Return the seconds to load, and to answer a question, for each of VARIANTS: medians of ROUNDS rounds."""
-    loads, answers = defaultdict(list), defaultdict(list)
+    loads: dict[str, list[float]] = defaultdict(list)
+    answers: dict[str, list[float]] = defaultdict(list)
     for _ in range(ROUNDS):
         for variant, settings in VARIANTS.items():
             path = in_ort_format if variant == ORT_FORMAT else model
@@ -70,7 +71,11 @@ def measure(model: Path, in_ort_format: Path, feeds: list[dict]) -> tuple[dict[s
             session = open_session(path, **settings)
             session.run(None, feeds[0])
             answers[variant].append(statistics.median(seconds(partial(session.run, None, feed)) for feed in feeds))
-    return tuple({name: statistics.median(values) for name, values in taken.items()} for taken in (loads, answers))
+    return medians(loads), medians(answers)
+
+
+def medians(taken: dict[str, list[float]]) -> dict[str, float]:
+    return {name: statistics.median(values) for name, values in taken.items()}
 
 
 def report(loads: dict[str, float], answers: dict[str, float], questions: int) -> list[str]:
@@ -103,7 +108,7 @@ def main(argv: list[str] | None = None) -> None:
     model = tagger.model.model_path
     with tempfile.TemporaryDirectory() as folder:
         in_ort_format = Path(folder, "model.ort")
-        to_ort_format = {"session.save_model_format": "ORT", "optimized_model_filepath": str(in_ort_format)}
+        to_ort_format: dict = {"session.save_model_format": "ORT", "optimized_model_filepath": str(in_ort_format)}
         open_session(model, **to_ort_format)
         loads, answers = measure(model, in_ort_format, feeds)
     write_report("session", args.output, report(loads, answers, len(feeds)))

@@ -132,19 +132,16 @@ def describe(questions, name: str, platform: Platform) -> list[str]:
 
 def plot_frequencies(questions, path: Path) -> None:
     """Plot the number of questions of each tag by its rank, both axes logarithmic."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
+    from matplotlib.figure import Figure  # not pyplot, which keeps every figure in memory
 
     counts = sorted(Counter(tag for tags in questions["tags"] for tag in tags).values(), reverse=True)
-    figure, axes = pyplot.subplots(figsize=(7, 4), layout="constrained")
+    figure = Figure(figsize=(7, 4), layout="constrained")
+    axes = figure.subplots()
     axes.loglog(range(1, len(counts) + 1), counts, ".", color="#4f46e5")
     axes.set(xlabel="rank of the tag", ylabel="number of questions", title="Tag frequencies")
     axes.grid(alpha=0.3)
     with atomic_path(path) as temporary:
         figure.savefig(temporary, format="png", dpi=120)
-    pyplot.close(figure)
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:

@@ -1,4 +1,4 @@
-"""Which folder may import which, and that no modules import each other in a circle."""
+"""Which folder may import which, that nothing is imported from a script, and that there is no import cycle."""
 
 import ast
 from graphlib import TopologicalSorter
@@ -18,6 +18,10 @@ MAY_IMPORT = {
     "benchmarks": {"tagging", "data", "scraper", "training", "onnx_export", "webapp"},
 }
 SPACE_SCRIPTS = sorted(ROOT.glob("deployment/*.py"))  # their folder is copied out alone
+KNOWN = {
+    "scraper.question_details_scraper imports scraper.question_url_scraper",
+    "onnx_export.evaluation.model_card imports onnx_export.quantize",
+}
 OWN = {*MAY_IMPORT, "tests", "deployment", *(script.stem for script in SPACE_SCRIPTS)}
 
 
@@ -44,6 +48,19 @@ def test_no_folder_imports_one_above_it(imports):
         for imported in found
         if folder_of(imported) in OWN - MAY_IMPORT.get(folder_of(module), OWN) - {folder_of(module)}
     ] == []
+
+
+def test_nothing_is_imported_from_a_script(imports):
+    """Scripts are those that end with run_script(main)."""
+    paths = [path for folder in set(MAY_IMPORT) - {"tagging"} for path in ROOT.glob(f"{folder}/**/*.py")]
+    scripts = {
+        ".".join(path.relative_to(ROOT).with_suffix("").parts)
+        for path in paths
+        if "\n    run_script(main)" in path.read_text(encoding="utf-8")
+    }
+    assert {"training.finetune", "data.sample_site.server", "benchmarks.dump"} <= scripts
+    found = {f"{module} imports {name}" for module, names in imports.items() for name in names & scripts}
+    assert found <= KNOWN
 
 
 @pytest.mark.parametrize("script", SPACE_SCRIPTS, ids=lambda path: path.name)

@@ -6,6 +6,7 @@ import numpy as np
 import onnx
 import pandas as pd
 import pytest
+from matplotlib import pyplot
 from onnx import numpy_helper
 from sklearn.metrics import f1_score, ndcg_score
 
@@ -348,6 +349,10 @@ def test_a_comparison_of_tiny_models_can_be_counted_by_hand(tiny_comparison):
     )
     with pytest.raises(SystemExit, match=r"metrics\.json.* already there: give --force"):
         compare.main([*command, "--reports-dir", str(folder / "elsewhere")])
+
+
+def test_the_comparison_leaves_no_figure_open(tiny_comparison):
+    assert pyplot.get_fignums() == []
 
 
 def test_the_report_shows_each_figure_where_it_means_something(tiny_comparison):

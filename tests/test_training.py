@@ -8,10 +8,12 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from matplotlib import pyplot
 from safetensors.torch import save_file
 from transformers import BertConfig, Trainer, TrainingArguments
 
 from tagging.decision import DecisionRule, sigmoid, suggest
+from training import processor
 from training.calibration import expected_calibration_error
 from training.checkpoints import newest_checkpoint, remove_half_written
 from training.dataset import Part, check_fields
@@ -19,10 +21,11 @@ from training.losses import LOSSES, divergence
 from training.metrics import tagging_metrics
 from training.model import QuestionTagger, layer_depths
 from training.provenance import commit, describe_backbone
+from training.recipes import Settings
 from training.reference import OneCycleTrainer, rates_by_depth
 from training.results import plot_log
 from training.thresholds import best_f1_threshold, tune_thresholds
-from training.trainers import make_optimizer
+from training.trainers import make_optimizer, training_arguments
 
 
 def test_best_threshold_is_the_best_of_all_cuts():
@@ -168,6 +171,24 @@ def test_a_one_cycle_schedule_rises_and_falls(updates, model, tmp_path):
     assert min(schedule.get_last_lr()) == pytest.approx(max(schedule.get_last_lr()) / 10)
 
 
+@pytest.mark.parametrize(
+    ("flags", "fp32", "bf16", "expected"),
+    [
+        ({"avx2"}, 2.0, 1.0, False),
+        ({"avx512_bf16"}, 1.0, 1.5, False),
+        ({"avx512_bf16"}, 1.1, 1.0, False),
+        ({"avx512_bf16"}, 1.5, 1.0, True),
+        ({"avx512_bf16", "amx_bf16"}, 2.0, 1.0, True),
+    ],
+)
+def test_training_on_a_cpu_is_in_bf16_only_where_it_is_faster(flags, fp32, bf16, expected, tmp_path, monkeypatch):
+    monkeypatch.setattr(processor, "cpu_flags", lambda: flags)
+    monkeypatch.setattr(processor, "seconds_per_product", lambda: (fp32, bf16))
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    arguments = training_arguments(Settings(), 0, tmp_path)
+    assert (arguments.bf16, arguments.fp16) == (expected, False)
+
+
 def part(titles, descriptions):
     return Part(titles, descriptions, np.ones((len(titles), 1), dtype=bool), ["tag"], titles)
 
@@ -190,6 +211,7 @@ def test_the_curve_names_the_loss_that_was_trained(loss, consistency, trained_on
     shown = [text.get_text() for text in axes.get_legend().get_texts()]
     assert shown[:2] == [f"training: {trained_on.format(loss)}", f"validation: {loss}"]
     assert axes.get_ylabel() == "loss"
+    assert pyplot.get_fignums() == []  # open figures stay in memory
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from training.backbones import BackboneError
 from training.checkpoints import newest_checkpoint, remove_checkpoints, remove_half_written
 from training.dataset import Part
 from training.metrics import tagging_metrics
-from training.processor import cpu_flags
+from training.processor import bf16_is_faster
 from training.recipes import FROZEN, OURS, RECIPES, WHOLE, Settings, learning_rates
 from training.thresholds import ONE_HALF, best_f1_threshold
 
@@ -98,7 +98,7 @@ def training_arguments(settings: Settings, seed: int, checkpoints: Path):
     # torch respects the affinity of the process, but not the quota of a container.
     torch.set_num_threads(min(torch.get_num_threads(), usable_cpus()))
     cuda = torch.cuda.is_available()
-    bf16 = torch.cuda.is_bf16_supported() if cuda else "avx512_bf16" in cpu_flags()
+    bf16 = torch.cuda.is_bf16_supported() if cuda else bf16_is_faster()
     return TrainingArguments(
         output_dir=str(checkpoints),
         num_train_epochs=settings.epochs,

@@ -124,12 +124,14 @@ def _difference_sections(rows: list[dict]) -> list[str]:
 def plot_quality(rows: list[dict]):
     """Return a figure of the MAIN_FIGURES of every row, with its intervals."""
     import pandas as pd
+    from matplotlib.figure import Figure  # not pyplot, which keeps every figure in memory
 
     table = pd.DataFrame(rows, index=[_label(row) for row in rows])
     quality = table[list(MAIN_FIGURES.values())].set_axis(list(MAIN_FIGURES), axis=1)
     ends = [table[[f"{figure}_{end}" for figure in MAIN_FIGURES.values()]].to_numpy() for end in ("low", "high")]
     errors = [abs(quality.to_numpy() - end).T for end in ends]
-    axes = quality.plot.barh(xerr=list(zip(*errors, strict=True)), figsize=(8, 1 + len(rows)), error_kw={"lw": 0.8})
+    axes = Figure(figsize=(8, 1 + len(rows))).subplots()
+    quality.plot.barh(xerr=list(zip(*errors, strict=True)), error_kw={"lw": 0.8}, ax=axes)
     axes.set(xlim=(0, 1), title="Quality on the test questions, with 95 % intervals")
     axes.invert_yaxis()
     return axes.figure
@@ -138,9 +140,11 @@ def plot_quality(rows: list[dict]):
 def plot_speed(rows: list[dict]):
     """Return a figure of micro F1 against latency, of the rows that have one."""
     import pandas as pd
+    from matplotlib.figure import Figure  # not pyplot, which keeps every figure in memory
 
     table = pd.DataFrame([row for row in rows if "latency_p50_ms" in row])
-    axes = table.plot.scatter("latency_p50_ms", "f1_micro", s=10 + 2 * table["size_mb"], alpha=0.6, figsize=(8, 5))
+    axes = Figure(figsize=(8, 5)).subplots()
+    table.plot.scatter("latency_p50_ms", "f1_micro", s=10 + 2 * table["size_mb"], alpha=0.6, ax=axes)
     axes.set(xlabel="median latency of one question, ms", ylabel="micro F1", title="Quality, speed and size (area)")
     axes.set_xlim(0, 1.4 * table["latency_p50_ms"].max())  # room for the names
     for _, row in table.iterrows():
@@ -154,11 +158,11 @@ def plot_reliability(evaluations: list[Evaluation], targets):
 
     The more predictions a point stands for, the larger it is.
     """
-    from matplotlib import pyplot
+    from matplotlib.figure import Figure
 
     models = list(dict.fromkeys(evaluation.model for evaluation in evaluations))
-    size = (3.5 * len(models), 3.8)
-    figure, panels = pyplot.subplots(1, len(models), figsize=size, sharey=True, squeeze=False, layout="constrained")
+    figure = Figure(figsize=(3.5 * len(models), 3.8), layout="constrained")
+    panels = figure.subplots(1, len(models), sharey=True, squeeze=False)
     for axes, model in zip(panels[0], models, strict=True):
         axes.plot([0, 1], [0, 1], color="grey", lw=0.8)
         for evaluation in evaluations:
@@ -179,9 +183,6 @@ def _label(row) -> str:
 
 def save_plots(evaluations: list[Evaluation], targets, reports_dir: Path) -> list[Path]:
     """Draw the comparison's plots into ``reports_dir``; return the files."""
-    import matplotlib
-
-    matplotlib.use("agg")
     rows = [evaluation.row for evaluation in evaluations]
     figures = {
         "quality": plot_quality(rows),
