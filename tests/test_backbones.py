@@ -1,6 +1,7 @@
 """Backbones are found with and without a cache, and without the Hub."""
 
 import hashlib
+import json
 import subprocess
 import zipfile
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 from huggingface_hub.errors import LocalEntryNotFoundError
 
 from training import backbones
+from training.model import load_trained
 
 
 @pytest.fixture
@@ -78,3 +80,47 @@ def test_a_hub_model_goes_to_a_passing_folder_where_the_cache_is_unwritable(tmp_
 
     monkeypatch.setattr("huggingface_hub.snapshot_download", download)
     assert (backbones.find_backbone("roberta-base") / "model.safetensors").is_file()
+
+
+def save_files(folder: Path, name: str, content: object) -> Path:
+    folder.mkdir(exist_ok=True)
+    for file in ("config.json", "model.safetensors", "tokenizer.json"):
+        (folder / file).write_text("{}")
+    (folder / name).write_text(json.dumps(content))
+    return folder
+
+
+@pytest.mark.parametrize("where", ["local folder", "Hub"])
+@pytest.mark.parametrize(
+    ("name", "content", "setting"),
+    [
+        ("config.json", {"auto_map": {"AutoModel": "modeling_evil.Evil"}}, "auto_map"),
+        ("config.json", {"text_config": {"auto_map": {"AutoConfig": "owner/repository--evil.Evil"}}}, "auto_map"),
+        ("tokenizer_config.json", {"auto_map": {"AutoTokenizer": ["evil.Evil", None]}}, "auto_map"),
+        ("config.json", {"_attn_implementation": "owner/kernel"}, "_attn_implementation"),
+        ("config.json", {"_attn_implementation_internal": "owner/kernel"}, "_attn_implementation_internal"),
+        ("config.json", {"attn_implementation": {"text_config": "owner/kernel:function"}}, "attn_implementation"),
+        ("config.json", {"parts": [{"_attn_implementation": "paged|owner/kernel@main"}]}, "_attn_implementation"),
+        ("config.json", {"_attn_implementation": ["sdpa"]}, "_attn_implementation"),
+    ],
+)
+def test_a_backbone_whose_configuration_names_code_is_refused(name, content, setting, where, tmp_path, monkeypatch):
+    folder = save_files(tmp_path / "encoder", name, content)
+    monkeypatch.setattr("huggingface_hub.snapshot_download", lambda *_, **__: str(folder))
+    with pytest.raises(backbones.BackboneError) as refusal:
+        backbones.find_backbone("owner/encoder" if where == "Hub" else str(folder))
+    assert str(refusal.value).startswith(f"{folder / name}: {setting} names code to run")
+    assert "\n" not in str(refusal.value)
+
+
+@pytest.mark.parametrize("attention", ["eager", "sdpa", "flash_attention_2", "flex_attention", None, {"": "sdpa"}])
+def test_a_backbone_with_built_in_attention_is_taken(attention, tmp_path):
+    content = {"_attn_implementation": attention, "_attn_implementation_autoset": True, "text_config": {"auto_map": {}}}
+    folder = save_files(tmp_path / "encoder", "config.json", content)
+    assert backbones.find_backbone(str(folder)) == folder
+
+
+def test_no_trained_model_with_code_is_loaded(tmp_path):
+    folder = save_files(tmp_path / "model", "config.json", {"auto_map": {"AutoConfig": "evil.Evil"}})
+    with pytest.raises(backbones.BackboneError, match="auto_map names code to run"):
+        load_trained(folder)

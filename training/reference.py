@@ -27,6 +27,7 @@ def build_reference_model(backbone: Path, train: Part, frozen: bool) -> PreTrain
     tags = dict(enumerate(train.tags))
     model = AutoModelForSequenceClassification.from_pretrained(
         backbone,
+        use_safetensors=True,
         problem_type="multi_label_classification",
         id2label=tags,
         label2id={tag: index for index, tag in tags.items()},
