@@ -129,7 +129,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     add_folder_options(parser, data_dir="folder of the output of filter_tags.py")
     parser.add_argument("--max-length", type=text_length, default=256, help="maximum tokens of title and description")
     parser.add_argument("--batch-size", type=at_least_one, default=16, help="number of questions per update")
-    parser.add_argument("--questions", type=at_least_one, default=400, help="maximum number of training questions")
+    parser.add_argument("--num-questions", type=at_least_one, default=400, help="maximum number of training questions")
     add_output_option(parser, "fine_tuning")
     return parser.parse_args(argv)
 
@@ -141,7 +141,7 @@ def main(argv: list[str] | None = None) -> None:
         args.max_length = longest_input(Settings(args.model, max_length=args.max_length), find_backbone(args.model))
     except ValueError as error:
         sys.exit(str(error))
-    train = train.take(np.arange(min(len(train), args.questions)))
+    train = train.take(np.arange(min(len(train), args.num_questions)))
     with tempfile.TemporaryDirectory() as folder:
         taken: dict[str, float] = {}
         for _ in range(ROUNDS):

@@ -164,7 +164,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser = script_parser(__doc__)
     add_trained_model_option(parser, "onnx_export/quantize.py")
     add_folder_options(parser, data_dir="folder of the validation questions", models_dir="folder of the trained models")
-    parser.add_argument("--questions", type=at_least_one, default=100, help="number of validation questions to use")
+    parser.add_argument("--num-questions", type=at_least_one, default=100, help="number of validation questions to use")
     add_output_option(parser, "inference")
     return parser.parse_args(argv)
 
@@ -206,7 +206,7 @@ def main(argv: list[str] | None = None) -> None:
         fp32, int8 = Tagger(onnx, "model.onnx"), Tagger(onnx)
     except ValueError as error:
         sys.exit(f"cannot benchmark: {error}")
-    questions = list(zip(validation.titles, validation.descriptions, strict=True))[: args.questions]
+    questions = list(zip(validation.titles, validation.descriptions, strict=True))[: args.num_questions]
     from training.model import pytorch_scorer  # here, so that --help need not load torch
 
     optimum = optimum_scorer(folder)

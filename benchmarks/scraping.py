@@ -90,7 +90,7 @@ def report(runs: list[Run]) -> list[str]:
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser = script_parser(__doc__)
     parser.add_argument(
-        "--questions", type=at_least_one, nargs="+", default=[450], help="question counts of the sample site"
+        "--num-questions", type=at_least_one, nargs="+", default=[450], help="sizes of the sample site, in questions"
     )
     parser.add_argument("--megabytes", type=at_least_one, default=20, help="size of the dump in MB")
     add_output_option(parser, "scraping")
@@ -102,7 +102,7 @@ def main(argv: list[str] | None = None) -> None:
     runs = []
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        for questions in args.questions:
+        for questions in args.num_questions:
             with SampleSite(n=questions) as site:
                 runs += [
                     pages(engine, site.url, folder, workers)

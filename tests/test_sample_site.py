@@ -248,7 +248,7 @@ def test_the_log_contains_time_path_agent_and_status() -> None:
 @pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
 def test_the_server_writes_its_url_and_stops_cleanly(tmp_path: Path, stop: signal.Signals) -> None:
     port_file = tmp_path / "url.txt"
-    command = [sys.executable, str(SERVER), "--port", "0", "--questions", "20"]
+    command = [sys.executable, str(SERVER), "--port", "0", "--num-questions", "20"]
     command += ["--port-file", str(port_file), "--error-every", "1"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as server:
         try:
@@ -267,7 +267,7 @@ def test_the_server_writes_its_url_and_stops_cleanly(tmp_path: Path, stop: signa
 
 def test_a_site_without_questions_gets_one_line() -> None:
     ended = subprocess.run(
-        [sys.executable, str(SERVER), "--questions", "0"], capture_output=True, text=True, timeout=60
+        [sys.executable, str(SERVER), "--num-questions", "0"], capture_output=True, text=True, timeout=60
     )
     assert ended.returncode == 2
-    assert ended.stderr.endswith("error: argument --questions: '0' is not a whole number of at least 1\n")
+    assert ended.stderr.endswith("error: argument --num-questions: '0' is not a whole number of at least 1\n")

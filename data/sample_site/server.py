@@ -41,7 +41,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser = script_parser(__doc__)
     parser.add_argument("--port", type=port, default=8765, help="port to listen on, 0 for a free one")
     parser.add_argument("--port-file", type=Path, help="file to write the site's URL to; removed when the server stops")
-    parser.add_argument("--questions", type=at_least_one, default=450, help="number of questions")
+    parser.add_argument("--num-questions", type=at_least_one, default=450, help="number of questions")
     parser.add_argument("--seed", type=seed_number, default=42, help="seed of the questions")
     for field in fields(Faults):
         flag = "--" + field.name.replace("_", "-")
@@ -58,7 +58,7 @@ def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
     faults = Faults(**{field.name: getattr(args, field.name) for field in fields(Faults)})
     try:
-        site = SampleSite(args.port, args.questions, args.seed, faults)
+        site = SampleSite(args.port, args.num_questions, args.seed, faults)
     except ValueError as error:
         sys.exit(f"cannot serve the sample site: {error}")
     stop = threading.Event()
