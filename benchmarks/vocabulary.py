@@ -84,7 +84,7 @@ def main(argv: list[str] | None = None) -> None:
         sys.exit(str(error))
     kept = used_tokens(tagger, train)
     unknown = next(filter(None, map(tagger.model.tokenizer.token_to_id, ("[UNK]", "<unk>"))))
-    share = share_of_file(args.model / "model_quantized.onnx", kept)
+    share = share_of_file(tagger.model.model_path, kept)
     parts = {"validation": validation} | others
     rows = [row(name, tagger, part, kept, unknown) for name, part in parts.items()]
     lines = [

@@ -90,14 +90,14 @@ def test_ndcg_is_scikit_learns(k):
     assert ndcg_at(targets, probabilities, k) == pytest.approx(ndcg_score(targets, probabilities, k=k))
 
 
-def test_figures_at_a_rank_leave_out_questions_without_tags():
+def test_ranking_figures_ignore_questions_without_tags():
     targets = np.vstack([TARGETS, np.zeros(4, dtype=bool)])
     probabilities = np.vstack([PROBABILITIES, np.ones(4)])
     for figure in (recall_at, ndcg_at):
         assert figure(targets, probabilities, 2) == pytest.approx(figure(TARGETS, PROBABILITIES, 2))
 
 
-def test_thirds_go_by_the_questions_of_training():
+def test_thirds_follow_the_numbers_of_training_questions():
     thirds = frequency_thirds(np.array([5, 90, 1, 40, 7, 2, 60]))
     assert {name: tags.tolist() for name, tags in thirds.items()} == {
         "head": [1, 6, 3],
@@ -127,7 +127,7 @@ def test_resamples_do_not_depend_on_how_many_are_drawn_at_once():
     np.testing.assert_array_equal(few["f1_micro"], many["f1_micro"][:30])
 
 
-def test_intervals_hold_the_estimate_and_what_other_questions_give():
+def test_intervals_contain_the_estimate_and_the_value_on_new_questions():
     targets, chosen, probabilities = simulated(n=500)
     more = tagging_metrics(*simulated(n=20_000, seed=1))
     figures = tagging_metrics(targets, chosen, probabilities)
@@ -149,7 +149,7 @@ def test_the_interval_of_a_difference_is_that_of_the_same_questions():
     assert interval(0.0, one - one, lowest=-1.0) == (0.0, 0.0)
 
 
-def test_intervals_end_where_the_figure_does():
+def test_intervals_are_clipped_to_the_range_of_the_figure():
     assert interval(0.99, np.array([0.9, 1.0])) == (pytest.approx(0.99 - 1.96 * 0.1 / np.sqrt(2)), 1.0)
     assert interval(0.01, np.array([0.0, 0.1]))[0] == 0.0
 
@@ -175,7 +175,7 @@ def test_calibration_error_of_a_hand_counted_example():
     )
 
 
-def test_calibrated_probabilities_have_next_to_no_error_and_overconfident_ones_much():
+def test_calibration_error_is_small_if_calibrated_and_large_if_overconfident():
     rng = np.random.default_rng(0)
     probabilities = rng.random(100_000)
     targets = rng.random(100_000) < probabilities
@@ -198,7 +198,7 @@ def test_every_prediction_falls_into_one_bin():
     ("targets", "probabilities", "message"),
     [([], [], "not empty"), ([True], [0.1, 0.2], "alike"), ([True], [1.1], "not in"), ([True], [np.nan], "not in")],
 )
-def test_no_calibration_error_of_what_are_no_predictions(targets, probabilities, message):
+def test_invalid_predictions_have_no_calibration_error(targets, probabilities, message):
     with pytest.raises(ValueError, match=message):
         expected_calibration_error(targets, probabilities)
 
@@ -212,7 +212,7 @@ def test_shown_pairs_are_each_questions_most_probable():
     assert shown_pairs(TARGETS, PROBABILITIES)[1].shape == (3, 4)
 
 
-def test_platt_undoes_overconfidence_in_the_tags_that_are_shown():
+def test_platt_scaling_corrects_overconfidence_of_displayed_tags():
     rng = np.random.default_rng(3)
     true_logits = rng.normal(-1, 1.5, (4000, 2 * NUM_SHOWN))
     targets = rng.random(true_logits.shape) < 1 / (1 + np.exp(-true_logits))
@@ -222,11 +222,11 @@ def test_platt_undoes_overconfidence_in_the_tags_that_are_shown():
 
 
 @pytest.mark.parametrize("targets", [np.zeros((3, 4), dtype=bool), np.ones((3, 4), dtype=bool), PROBABILITIES < 0.5])
-def test_platt_leaves_scores_alone_that_teach_it_nothing(targets):
+def test_platt_scaling_is_the_identity_without_both_classes(targets):
     assert fit_platt(targets, PROBABILITIES) == (1.0, 0.0)
 
 
-def test_a_pipe_in_a_cell_does_not_end_it():
+def test_a_pipe_in_a_cell_is_escaped():
     table = markdown_table(["name", "", "n"], [["a|b", "", 1]], num_text=2)
     assert table.splitlines() == ["| name | | n |", "|---|---|---:|", r"| a\|b |  | 1 |"]
 
@@ -355,7 +355,7 @@ def test_the_comparison_leaves_no_figure_open(tiny_comparison):
     assert pyplot.get_fignums() == []
 
 
-def test_the_report_shows_each_figure_where_it_means_something(tiny_comparison):
+def test_the_report_omits_figures_that_do_not_apply(tiny_comparison):
     text = (tiny_comparison[0] / "reports" / "comparison.md").read_text()
     hamming = [line for line in text.splitlines() if "0.810" in line]
     assert [line.split("|")[1].strip() for line in hamming] == ["no tags at all"]

@@ -62,7 +62,7 @@ def reports(data_dir):
     return data_dir / "reports"
 
 
-def test_wrong_tags_come_first_with_the_change_that_mends_them(reports):
+def test_wrongly_tagged_questions_come_first_with_the_correction(reports):
     listed = pd.read_csv(reports / "retag_worklist.csv", keep_default_na=False)
     assert list(listed) == ["url", "title", "tags", "add", "remove", "score"]
     first = listed.head(3).set_index("url")[["tags", "add", "remove"]].T.to_dict("list")
@@ -76,7 +76,7 @@ def test_wrong_tags_come_first_with_the_change_that_mends_them(reports):
     assert listed["score"].between(0.8, 1).all()
 
 
-def test_the_page_shows_the_same_list_and_needs_nothing_else(reports):
+def test_the_page_shows_the_same_list_and_loads_nothing(reports):
     page = BeautifulSoup((reports / "retag_worklist.html").read_text(), "html.parser")
     listed = pd.read_csv(reports / "retag_worklist.csv", keep_default_na=False)
     rows = [[cell.get_text(strip=True) for cell in row.find_all("td")] for row in page.tbody.find_all("tr")]
@@ -87,7 +87,7 @@ def test_the_page_shows_the_same_list_and_needs_nothing_else(reports):
     assert {link["href"] for link in page.find_all("a")} == set(listed["url"]) - {"javascript:alert(1)"}
 
 
-def test_hostile_titles_stay_text(reports):
+def test_html_in_titles_is_escaped(reports):
     page = BeautifulSoup((reports / "retag_worklist.html").read_text(), "html.parser")
     assert any(ATTACK in link.text for link in page.find_all("a"))
     assert len(page.find_all("script")) == 1
@@ -108,7 +108,7 @@ FORMULAS = [
 TEXTS = ["What is x = 1?", "a-b", "C++; C", "1 - 2", "", "'=1"]
 
 
-def test_a_spreadsheet_runs_no_cell_of_the_list(tmp_path):
+def test_cells_that_look_like_formulas_are_text(tmp_path):
     row = {"tags": ["-tag", "b"], "add": [("=tag", 0.9)], "remove": [], "score": 0.9, "is_link": True}
     rows = [
         row | {"url": f"https://site.example/{number}", "title": title} for number, title in enumerate(FORMULAS + TEXTS)
@@ -155,7 +155,7 @@ def stopped(stage, *arguments) -> str:
     return stop.value.code
 
 
-def test_copies_of_a_wrongly_tagged_question_do_not_vouch_for_each_other(tmp_path):
+def test_duplicates_are_in_the_same_fold(tmp_path):
     questions = topical_questions()
     for row in range(20, 26):
         questions.at[row, "title"] = questions.at[row, "description"] = "brioche brioche brioche flour oven yeast"
@@ -167,7 +167,7 @@ def test_copies_of_a_wrongly_tagged_question_do_not_vouch_for_each_other(tmp_pat
     assert [listed.get(f"https://site.example/q/{row}") for row in range(20, 26)] == ["sailing"] * 6
 
 
-def test_a_tag_is_not_doubted_for_being_rare():
+def test_a_rare_tag_is_not_removed_for_its_low_prior():
     targets = np.zeros((1000, 2), bool)
     targets[:10, 0] = targets[:500, 1] = True
     probabilities = np.full(targets.shape, 0.1)  # ten times the share of the first tag, a fifth of that of the second
@@ -178,7 +178,7 @@ def test_a_tag_is_not_doubted_for_being_rare():
     assert worklist.confidence_of_change(few, np.full(few.shape, 0.5))[0].tolist() == pytest.approx([0.75, 0.5])
 
 
-def test_a_removed_tag_makes_room_for_another():
+def test_a_tag_can_be_added_for_each_one_removed():
     targets, confidence = np.array([True] * 5 + [False] * 2), np.array([0.9] + [0.1] * 4 + [0.8, 0.7])
     changed = worklist.changes(targets, confidence, list("abcdefg"), 0.5)
     assert (changed["remove"], changed["add"]) == ([("a", 0.9)], [("f", 0.8)])
@@ -195,7 +195,7 @@ def test_limit_and_confidence_shorten_the_list(data_dir, tmp_path):
     assert "a lower --min-confidence shows more" in (tmp_path / "retag_worklist.html").read_text()
 
 
-def test_a_full_question_is_offered_no_sixth_tag(tmp_path):
+def test_no_sixth_tag_is_suggested(tmp_path):
     rng = random.Random(0)
     topics = [f"topic{number}" for number in range(6)]
     rows = [[tag, f"{tag} {row}", [tag], f"u{row}"] for row, tag in enumerate(rng.choices(topics, k=200))]
@@ -211,7 +211,7 @@ def test_a_full_question_is_offered_no_sixth_tag(tmp_path):
     assert max(sizes) == 5
 
 
-def test_too_few_questions_and_foreign_tags_are_named(tmp_path):
+def test_too_few_questions_and_unknown_tags_are_rejected(tmp_path):
     where = ["--data-dir", tmp_path, "--reports-dir", tmp_path / "reports"]
     assert "run  python training/filter_tags.py  first" in stopped(retag_worklist, *where)
     rows = [["the same", "", ["a"], f"u{row}"] for row in range(20)]
@@ -247,7 +247,7 @@ def verdict(arguments: list[str]) -> int:
     return stop.value.code
 
 
-def test_a_new_tag_that_many_ask_for_means_retrain(tmp_path, capsys):
+def test_the_verdict_is_retrain_for_a_frequent_new_tag(tmp_path, capsys):
     arguments = write_history(tmp_path, [["a"]] * 90 + [["a", "new"]] * 10, ("a", "b", "rare"))
     assert verdict(arguments) == 1
     report = (tmp_path / "tag_watch.md").read_text()
@@ -259,7 +259,7 @@ def test_a_new_tag_that_many_ask_for_means_retrain(tmp_path, capsys):
 
 
 @pytest.mark.parametrize("known, code, share", [(20, 1, "5.0%"), (21, 0, "4.8%")])
-def test_new_tags_that_are_many_beside_the_known_ones_mean_retrain(known, code, share, tmp_path):
+def test_the_verdict_is_retrain_for_many_new_tags(known, code, share, tmp_path):
     """However few ask for them now."""
     tags = ["a", "b", *(f"seldom-{number}" for number in range(known - 2))]
     assert verdict(write_history(tmp_path, [["a"]] * 100, tags)) == code
@@ -269,7 +269,7 @@ def test_new_tags_that_are_many_beside_the_known_ones_mean_retrain(known, code, 
     assert "| the same of the older questions | 25.0% |" in report
 
 
-def test_tags_below_the_limit_are_no_reason_to_retrain(tmp_path):
+def test_new_tags_below_the_limit_do_not_count(tmp_path):
     assert verdict(write_history(tmp_path, [["a"]] * 91 + [["odd"]] * 9, ("a", "b", "rare"))) == 0
     report = (tmp_path / "tag_watch.md").read_text()
     assert "# Tag watch: still good" in report
@@ -278,7 +278,7 @@ def test_tags_below_the_limit_are_no_reason_to_retrain(tmp_path):
     assert "odd (9)" in report
 
 
-def test_dying_tags_are_those_whose_absence_is_no_chance(tmp_path):
+def test_dying_tags_are_significantly_absent(tmp_path):
     known = ("a", "b", "rare", "seldom")
     assert verdict(write_history(tmp_path, [["a"]] * 100, known)) == 0
     report = (tmp_path / "tag_watch.md").read_text()
@@ -288,12 +288,12 @@ def test_dying_tags_are_those_whose_absence_is_no_chance(tmp_path):
 
 
 @pytest.mark.parametrize("recent, dying", [(12, True), (11, False)])
-def test_three_questions_are_the_fewest_whose_absence_tells(recent, dying, tmp_path):
+def test_a_dying_tag_has_at_least_three_expected_questions(recent, dying, tmp_path):
     verdict(write_history(tmp_path, [["a"]] * recent, ("a", "b", "rare")))  # 1 in 4 of the older ones were rare
     assert ("| rare | 100 | 3.0 |" in (tmp_path / "tag_watch.md").read_text()) == dying
 
 
-def test_the_window_reaches_back_from_the_newest_question(tmp_path):
+def test_recent_months_count_back_from_the_newest_question(tmp_path):
     arguments = write_history(tmp_path, [["a"]] * 50)
     verdict([*arguments, "--months", "11"])
     assert "50 recent questions" in (tmp_path / "tag_watch.md").read_text()
@@ -301,7 +301,7 @@ def test_the_window_reaches_back_from_the_newest_question(tmp_path):
     assert "50 recent questions" not in (tmp_path / "tag_watch.md").read_text()
 
 
-def test_the_watch_runs_again_and_again_and_replaces_its_own_report_only(tmp_path, capsys):
+def test_the_watch_overwrites_only_its_own_report(tmp_path, capsys):
     arguments = [part for part in write_history(tmp_path, [["a"]] * 100, ("a", "b", "rare")) if part != "--force"]
     report = tmp_path / "tag_watch.md"
     assert verdict(arguments) == 0
@@ -316,7 +316,7 @@ def test_the_watch_runs_again_and_again_and_replaces_its_own_report_only(tmp_pat
     assert "my own notes" not in report.read_text()
 
 
-def test_bad_input_has_a_status_of_its_own(tmp_path, capsys):
+def test_bad_input_exits_with_status_2(tmp_path, capsys):
     arguments = write_history(tmp_path, [["a"]] * 10)
 
     def complaint(*more) -> str:

@@ -46,7 +46,7 @@ def arguments(tmp_path):
     return ["--model", "tiny", "--data-dir", str(tmp_path), "--models-dir", str(tmp_path / "models")], folder
 
 
-def test_a_large_vector_costs_other_words_nothing(arguments, monkeypatch):
+def test_a_large_word_vector_does_not_affect_other_words(arguments, monkeypatch):
     command, folder = arguments
     monkeypatch.setattr(int8, "MIN_ROWS", 10)  # of the 11 words; the table has 7 columns
     quantize.main(command)
@@ -58,7 +58,7 @@ def test_a_large_vector_costs_other_words_nothing(arguments, monkeypatch):
     assert {tensor.name for tensor in stored if tensor.data_type == onnx.TensorProto.INT8} == {"evidence_int8"}
 
 
-def test_a_loss_over_the_limit_is_refused_unless_allowed(arguments, monkeypatch):
+def test_a_loss_over_the_limit_is_rejected_without_allow_drop(arguments, monkeypatch):
     command, folder = arguments
     monkeypatch.setattr(quantize, "MAX_DROP", -0.001)
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
@@ -93,25 +93,25 @@ def product():
     return rng.normal(size=(2, 9, 64)).astype(np.float32), rng.normal(size=(64, 32)).astype(np.float32)
 
 
-def test_a_product_is_rounded_by_one_percent(product):
+def test_a_product_differs_by_at_most_one_percent(product):
     assert 0 < relative_error(*product) < 0.0105
 
 
-def test_a_large_channel_costs_the_others_nothing(product):
+def test_a_large_channel_does_not_affect_the_others(product):
     activations, weights = product
     activations[..., 7] *= 300
     weights[7] /= 300
     assert relative_error(activations, weights) < 0.0105
 
 
-def test_a_large_token_costs_the_others_nothing(product):
+def test_a_large_token_does_not_affect_the_others(product):
     activations, weights = product
     small = relative_error(activations, weights)
     activations[1, 3] *= 300
     assert relative_error(activations, weights) < 2 * small
 
 
-def test_activations_behind_gelu_and_relu_use_the_whole_range(product):
+def test_activations_after_gelu_and_relu_use_the_whole_range(product):
     activations, weights = product
     gelu = activations / (1 + np.exp(-1.702 * activations))
     assert relative_error(gelu, weights) < 0.0095
@@ -120,14 +120,14 @@ def test_activations_behind_gelu_and_relu_use_the_whole_range(product):
     assert relative_error(gelu, weights) < 0.012
 
 
-def test_a_token_of_zeros_stays_one(product):
+def test_a_token_of_zeros_stays_zero(product):
     activations, weights = product
     activations[0, 3] = 0
     assert relative_error(activations, weights) < 0.0105
 
 
 @pytest.mark.parametrize("inputs", [64, 65])
-def test_neighbouring_products_fit_into_16_bits(inputs):
+def test_the_sum_of_two_neighbouring_products_fits_into_16_bits(inputs):
     weights = np.random.default_rng(0).standard_t(2, size=(inputs, 200))
     rounded, scales = int8.round_columns(weights)
     pairs = np.pad(rounded.astype(int), ((0, inputs % 2), (0, 0))).reshape(-1, 2, 200)
@@ -172,7 +172,7 @@ def test_every_architecture_is_quantized_and_becomes_smaller(architecture, tmp_p
     assert "MatMulIntegerToFloat" in {node.op_type for node in model.graph.node}
 
 
-def test_what_several_nodes_share_is_stored_once_and_stays_where_another_needs_it():
+def test_a_shared_matrix_is_stored_once_and_kept_for_other_nodes():
     rng = np.random.default_rng(0)
     shared, also_added, table = (rng.normal(size=(600, 600)).astype(np.float32) for _ in range(3))
     make = helper.make_node

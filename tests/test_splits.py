@@ -150,7 +150,7 @@ def test_a_time_split_without_dates_says_what_is_missing(tmp_path):
     assert "too few different creation dates" in stopped(tmp_path, "--split", "time")
 
 
-def test_a_date_that_is_none_is_named(tmp_path):
+def test_an_invalid_date_is_named(tmp_path):
     rows = dated_rows(30)
     rows[2][4] = "13 May 2024"
     write_data(tmp_path, rows)
@@ -177,7 +177,7 @@ def test_dates_are_kept_with_the_questions(tmp_path):
     assert (tmp_path / "again.csv").read_bytes() == once
 
 
-def test_a_published_label_set_takes_the_place_of_the_rule(tmp_path, capsys):
+def test_a_published_label_set_replaces_the_frequency_rule(tmp_path, capsys):
     rows = [[f"question {row}", "", ["b", "c"] if row % 2 else ["a"], f"u{row}", ""] for row in range(30)]
     write_data(tmp_path, rows)
     (tmp_path / "published.json").write_text('{"c": 0, "never-used": 1, "b": 2}')
@@ -189,7 +189,7 @@ def test_a_published_label_set_takes_the_place_of_the_rule(tmp_path, capsys):
     assert read_part(tmp_path, "train").targets.tolist() == [[True, False, True]] * 12
 
 
-def test_a_label_set_that_is_none_or_of_another_site_is_refused(tmp_path):
+def test_an_invalid_label_set_or_one_of_another_site_is_rejected(tmp_path):
     folder = tmp_path / "data"
     folder.mkdir()
     write_data(folder, dated_rows(20))
@@ -207,7 +207,7 @@ def make_data(folder, rows, splits):
     pd.DataFrame(splits, columns=["url", "split"]).to_csv(folder / "split.csv", index=False)
 
 
-def test_questions_survive_the_file(tmp_path):
+def test_questions_are_the_same_after_writing_and_reading(tmp_path):
     rows = [['say "hi", C++', "line one\nline two; ünïcode 🙂", ["c++", "données"], "u1"]]
     make_data(tmp_path, rows, [["u1", "train"]])
     assert read_questions(tmp_path / "ques_filtered.csv").to_numpy().tolist() == rows
@@ -224,7 +224,7 @@ def test_a_part_holds_its_questions_only(tmp_path):
     assert part.targets.tolist() == [[True, True]]
 
 
-def test_data_that_a_later_stage_cannot_use_is_refused_by_the_first(tmp_path):
+def test_unusable_data_is_rejected_by_the_first_stage(tmp_path):
     rows = [[f"t{number}", "", ["a"], f"u{number}"] for number in range(2)]
     make_data(tmp_path, rows, [["u0", "train"], ["u1", "validation"]])
     with pytest.raises(ValueError, match="no question is in the part 'test'"):
@@ -280,7 +280,7 @@ def test_a_title_just_below_and_a_text_just_above_the_length_are_compared_too():
     assert list(short_near_duplicates([short, long], ["", ""])) == [(0, 1)]
 
 
-def test_near_twins_leave_the_training_and_never_the_test_part(tmp_path, capsys):
+def test_near_duplicates_are_removed_from_train_and_never_from_test(tmp_path, capsys):
     rows = [[f"Question {row} about plots", "", ["ab"[row % 2]], f"u{row:03d}", ""] for row in range(200)]
     for pair in range(60):
         rows[2 * pair][0], rows[2 * pair + 1][0] = f"What is the gradient of layer {pair}?", f"Layer {pair}: gradients"
@@ -306,7 +306,7 @@ def test_too_few_questions_for_three_parts_are_refused(tmp_path, split):
     assert "too few" in stopped(tmp_path, "--split", split)
 
 
-def test_questions_that_are_all_alike_are_no_data(tmp_path):
+def test_data_of_nearly_equal_questions_only_is_rejected(tmp_path):
     rows = dated_rows(100)
     for row, question in enumerate(rows):
         question[:2] = f"What is {'a' if row % 2 else 'the'} loss function{'s' * (row % 3 > 0)}{'?' * (row % 20)}", ""
@@ -320,7 +320,6 @@ def test_nearly_equal_begins_where_half_of_the_shingles_are_shared(changed, pair
     assert list(near_duplicates(with_another_end(32, changed))) == pairs
 
 
-def test_the_seed_of_a_split_is_42_and_decides_it():
+def test_the_default_seed_is_42():
     groups = np.arange(200)
     assert random_split(groups).tolist() == random_split(groups, seed=42).tolist()
-    assert random_split(groups).tolist() != random_split(groups, seed=43).tolist()

@@ -28,7 +28,7 @@ from training.thresholds import best_f1_threshold, tune_thresholds
 from training.trainers import make_optimizer, training_arguments
 
 
-def test_best_threshold_is_the_best_of_all_cuts():
+def test_the_best_threshold_has_the_highest_f1():
     rng = np.random.default_rng(0)
     targets, scores = rng.random(200) < 0.2, rng.random(200).round(2)  # with ties
     threshold, f1 = best_f1_threshold(targets, scores)
@@ -41,12 +41,12 @@ def test_best_threshold_is_the_best_of_all_cuts():
     assert threshold not in scores
 
 
-def test_no_positive_target_is_refused():
+def test_targets_without_a_positive_are_rejected():
     with pytest.raises(ValueError, match="no positive target"):
         best_f1_threshold(np.zeros(3, bool), np.ones(3))
 
 
-def test_rare_tags_thresholds_stay_near_the_global_one():
+def test_thresholds_of_rare_tags_are_near_the_global_one():
     targets = np.zeros((400, 3), bool)
     targets[:200, 0] = targets[0, 1] = True
     scores = np.full((400, 3), 0.1)
@@ -70,7 +70,7 @@ def test_tuned_thresholds_beat_one_half_on_underconfident_scores():
     assert f1[0] > f1[1] + 0.1
 
 
-def test_the_shown_probabilities_come_true_and_suggest_what_the_thresholds_do():
+def test_displayed_probabilities_are_calibrated_and_agree_with_the_thresholds():
     """Each tag's scores lie by another shift beside the truth, so that each has another best threshold."""
     rng = np.random.default_rng(0)
     truth = rng.normal(-2, 2, size=(4000, 8))
@@ -96,7 +96,7 @@ def model():
     return QuestionTagger(config)
 
 
-def test_two_answers_cost_their_divergence_in_training_alone(model):
+def test_the_consistency_term_is_added_in_training_only(model):
     inputs = {"input_ids": torch.randint(30, (4, 6)), "attention_mask": torch.ones(4, 6, dtype=torch.long)}
     labels = torch.eye(3)[[0, 1, 2, 0]]
 
@@ -112,7 +112,7 @@ def test_two_answers_cost_their_divergence_in_training_alone(model):
     assert loss(0.0) == loss(1.0)
 
 
-def test_divergence_is_the_kullback_leibler_one_in_both_directions():
+def test_the_divergence_is_the_symmetric_kullback_leibler_divergence():
     first, second = torch.tensor([[0.3, -2.0]]), torch.tensor([[1.5, 0.0]])
     p, q = (torch.distributions.Bernoulli(logits=logits) for logits in (first, second))
     expected = torch.distributions.kl_divergence(p, q) + torch.distributions.kl_divergence(q, p)
@@ -120,7 +120,7 @@ def test_divergence_is_the_kullback_leibler_one_in_both_directions():
 
 
 @pytest.mark.parametrize("name", LOSSES)
-def test_a_loss_is_lower_for_the_better_answer_and_trains_the_model(name, model):
+def test_a_loss_is_lower_for_the_better_answer_and_is_used_by_the_model(name, model):
     labels = torch.eye(3)[[0, 1, 2, 0]]
     answer = 3 * (2 * labels - 1)
     assert 0 <= LOSSES[name](answer, labels) < LOSSES[name](0 * answer, labels) < LOSSES[name](-answer, labels)
@@ -194,7 +194,7 @@ def part(titles, descriptions):
 
 
 @pytest.mark.parametrize("blank", ["", " \n\t", "\u00a0", "\u200b\ufeff", "\x00"])
-def test_questions_without_what_is_read_are_refused_but_for_a_few(blank):
+def test_a_part_with_many_blank_fields_is_rejected(blank):
     questions = part(["a title"] * 100, [blank] * 10 + ["text"] * 90)
     with pytest.raises(ValueError, match="the model reads description alone, blank in 10% of 100 questions"):
         check_fields(questions, ["description"], "the model")
@@ -236,7 +236,7 @@ DAMAGES.remove("rng_state.pth missing")  # transformers goes on without, and say
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
-def test_a_half_written_checkpoint_gives_way_to_the_newest_whole_one(damage, checkpoint):
+def test_an_incomplete_checkpoint_is_removed_and_the_newest_complete_one_used(damage, checkpoint):
     half = Path(shutil.copytree(checkpoint, checkpoint.with_name("checkpoint-10")))
     state(half, 10)
     assert newest_checkpoint(checkpoint.parent) == half
@@ -249,7 +249,7 @@ def test_a_half_written_checkpoint_gives_way_to_the_newest_whole_one(damage, che
     assert list(checkpoint.parent.iterdir()) == [checkpoint]
 
 
-def test_a_checkpoint_whose_best_one_is_gone_is_not_gone_on_from(checkpoint):
+def test_a_checkpoint_without_its_best_checkpoint_is_not_used(checkpoint):
     newer = Path(shutil.copytree(checkpoint, checkpoint.with_name("checkpoint-10")))
     state(newer, 10, best='"somewhere/checkpoint-8"')
     assert newest_checkpoint(checkpoint.parent) == checkpoint
@@ -259,7 +259,7 @@ def test_a_checkpoint_whose_best_one_is_gone_is_not_gone_on_from(checkpoint):
     assert newest_checkpoint(checkpoint.parent) is None
 
 
-def test_the_commit_is_that_of_the_code_with_a_mark_where_it_was_changed(tmp_path):
+def test_the_recorded_commit_is_that_of_the_code_and_marks_changes(tmp_path):
     def git(*command):
         author = ["-c", "user.name=a", "-c", "user.email=a@example.org"]
         return subprocess.run(
@@ -285,7 +285,7 @@ def test_the_commit_is_that_of_the_code_with_a_mark_where_it_was_changed(tmp_pat
     assert commit(tmp_path / "copy") is None
 
 
-def test_a_backbone_is_known_by_its_weights_and_its_revision_on_the_hub(tmp_path):
+def test_a_backbone_is_described_by_its_hash_and_its_revision(tmp_path):
     folder = tmp_path / "models--a--b" / "snapshots" / ("0123abcd" * 5)
     folder.mkdir(parents=True)
     (folder / "model.safetensors").write_bytes(b"abc")
