@@ -222,7 +222,7 @@ def test_platt_scaling_corrects_overconfidence_of_displayed_tags():
 
 
 @pytest.mark.parametrize("targets", [np.zeros((3, 4), dtype=bool), np.ones((3, 4), dtype=bool), PROBABILITIES < 0.5])
-def test_platt_scaling_is_the_identity_without_both_classes(targets):
+def test_platt_scaling_is_the_identity_where_nothing_can_be_fitted(targets):
     assert fit_platt(targets, PROBABILITIES) == (1.0, 0.0)
 
 
