@@ -190,7 +190,8 @@ def native_seconds(tagger: Tagger, row: list[int]) -> float:
 def share_of_equal(tagger: Tagger, questions: list[tuple[str, str]], tags: list[list[str]]) -> float:
     """Return the share of questions that get the tags ``tags`` in Python, too."""
     texts = [question_text(*question, tagger.settings.max_length) for question in questions]
-    expected = tagger.tag_batch(*map(list, zip(*texts, strict=True)))
+    titles, descriptions = zip(*texts, strict=True)
+    expected = tagger.tag_batch(titles, descriptions)
     return statistics.mean(set(found) == {tag for tag, _ in rows} for found, rows in zip(tags, expected, strict=True))
 
 
