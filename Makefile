@@ -42,7 +42,7 @@ demo: $(REPORTS)/comparison.json ## run every stage on the embedded sample site 
 		--title "Loss becomes NaN when I train a CNN" \
 		--description "My Keras model on small images diverges after a few batches. Which learning rate should I try?"
 
-test: .venv/installed .venv/ray .venv-serve/installed chromium axe browser ## run the whole test suite
+test: .venv/installed .venv/ray .venv/transformers_js/installed .venv-serve/installed chromium axe browser ## run the whole test suite
 	$(PY) -m pytest -n 2 --dist loadfile
 
 pythons: .venv/installed ## install and start the serving files under each Python from 3.11 to 3.13 that is here
@@ -122,6 +122,14 @@ $(ENVIRONMENTS):
 
 .venv/ray: .venv/installed deployment/requirements-ray.txt
 	$(PY) -m pip install --quiet --disable-pip-version-check --no-compile --requirement deployment/requirements-ray.txt
+	@touch $@
+
+# Of onnxruntime's binaries, those of other systems are left out.
+.venv/transformers_js/installed: tests/transformers_js/package-lock.json | .venv/installed
+	@deployment/browser/install_node.sh
+	@mkdir -p $(@D) && cp tests/transformers_js/package.json tests/transformers_js/package-lock.json $(@D)
+	cd $(@D) && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error
+	@rm -r $(@D)/node_modules/onnxruntime-node/bin/napi-v6/darwin $(@D)/node_modules/onnxruntime-node/bin/napi-v6/win32
 	@touch $@
 
 chromium:

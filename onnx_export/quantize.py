@@ -23,6 +23,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "deployment"))  # w
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this folder's modules, whatever is installed
 from data.files import refuse_overwrite, require, write_json
 from data.options import add_folder_options, add_trained_model_option
+from onnx_export.evaluation.evaluate import MAX_DROP
 from tagging.console import run_script
 from tagging.decision import DecisionRule, Thresholds
 from tagging.model_folder import read_settings, read_thresholds
@@ -34,7 +35,6 @@ from training.dataset import Part, check_fields, read_part
 from training.metrics import tagging_metrics
 from training.thresholds import PER_TAG, TUNINGS, min_confidence
 
-MAX_DROP = 0.005  # of validation micro F1
 CALIBRATION = 200
 
 

@@ -22,20 +22,23 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this folder's mo
 from data.files import read_questions, read_table, refuse_overwrite, require, write_json
 from data.options import add_folder_options, add_trained_model_option
 from onnx_export.evaluation.best_shipped import BEST_SHIPPED, best_shipped, raise_bar, served_decisions
+from onnx_export.evaluation.hub_files import model_config, tokenizer_config
 from onnx_export.evaluation.model_card import describe_data, model_card
 from tagging.console import run_script
-from tagging.model_folder import read_json, read_settings
+from tagging.model_folder import INT8_MODEL, SETTINGS, read_json, read_settings
 from tagging.options import add_force_option, script_parser
 from tagging.settings import Settings, parse_settings
 from tagging.tagger import Tagger
 from training.backbones import short_name
 from training.dataset import RECORD, data_hash, site_of
 
-SERVED = ("model_quantized.onnx", "tokenizer.json", "tag_types_encoded.json", "thresholds.json")
-SETTINGS = "tagger.json"
+MODEL = "onnx/model_quantized.onnx"  # where the Hub and transformers.js look for it
+SERVED = ("tokenizer.json", "tag_types_encoded.json", "thresholds.json")
+CONFIG, TOKENIZER_CONFIG, SPECIAL_TOKENS = "config.json", "tokenizer_config.json", "special_tokens_map.json"
 EVALUATED = ("metrics.json", "per_tag.tsv", "test_decisions.json")
 CARD = "README.md"
-SHIPPED = (*SERVED, SETTINGS, *EVALUATED, CARD)
+SHIPPED = (MODEL, *SERVED, SETTINGS, CONFIG, TOKENIZER_CONFIG, SPECIAL_TOKENS, *EVALUATED, CARD)
+OLDER = (INT8_MODEL,)  # of models shipped by earlier versions; removed when another model takes their place
 # The settings that a model of the same site takes over from the one that it replaces.
 PRESENTATION = ("title", "language", "max_title", "max_description", "examples")
 STAGING = ".new"  # folder in the output folder, on the same disk, where the new files gather
@@ -56,12 +59,18 @@ def check_output(folder: Path, force: bool) -> None:
     staging = folder / STAGING  # left by a run that was killed
     if folder.exists() and not folder.is_dir():
         sys.exit(f"--output {folder} is a file: name a folder")
-    found = [path for place in (folder, staging) if place.is_dir() for path in place.iterdir()]
-    foreign = [path for path in found if not (path.name in SHIPPED and path.is_file()) and path != staging]
+    known = {place / name for place in (folder, staging) for name in (*SHIPPED, *OLDER)}
+    folders = {staging, *(path.parent for path in known)}
+    found = [
+        path
+        for path in (folder.rglob("*") if folder.is_dir() else [])
+        if path.is_symlink() or path.is_file() or path not in folders
+    ]
+    foreign = {path.relative_to(folder).parts[0] for path in found if path not in known or not path.is_file()}
     if foreign:
-        names = ", ".join(sorted(path.name for path in foreign)[:3])
+        names = ", ".join(sorted(foreign)[:3])
         sys.exit(f"--output {folder} holds more than a shipped model ({names}): name a new or an empty folder")
-    refuse_overwrite(*(folder / name for name in SHIPPED), force=force)
+    refuse_overwrite(*(folder / name for name in (*SHIPPED, *OLDER)), force=force)
 
 
 def read_examples(path: Path) -> list:
@@ -81,7 +90,7 @@ def served_settings(source: Path, site: str, decisions: dict, output: Path, opti
     settings = replace(read_settings(source), site=site)
     identity = json.dumps([decisions["sha256"], settings.deciding], sort_keys=True)
     content = settings.as_json() | {"version": hashlib.sha256(identity.encode()).hexdigest()[:12]}
-    if (output / SETTINGS).is_file() and (served := read_settings(output)).site == site:
+    if (output / SETTINGS).is_file() and (served := parse_settings(read_json(output / SETTINGS))).site == site:
         kept = served.as_json()
         content |= served.unknown | {key: kept[key] for key in PRESENTATION}
     try:
@@ -90,21 +99,29 @@ def served_settings(source: Path, site: str, decisions: dict, output: Path, opti
         raise ValueError(f"settings of the model: {error}") from error
 
 
-def publish(source: Path, card: str, settings: Settings, output: Path) -> None:
-    """Copy the files of SHIPPED to ``output``: what is there is replaced, file by file, when all the new ones are."""
-    staging = output / STAGING
-    staging.mkdir(parents=True, exist_ok=True)
+def publish(folder: Path, tagger: Tagger, card: str, settings: Settings, output: Path) -> None:
+    """Write the files of SHIPPED to ``output``: what is there is replaced, file by file, when all the new ones are.
+
+    ``folder`` is that of the trained model, ``tagger`` its int8 model.
+    """
+    staging, source = output / STAGING, tagger.model.path
+    (staging / MODEL).parent.mkdir(parents=True, exist_ok=True)
+    (output / MODEL).parent.mkdir(exist_ok=True)
     try:
+        shutil.copyfile(tagger.model.model_path, staging / MODEL)
         for file in (*SERVED, *EVALUATED):
             shutil.copyfile(source / file, staging / file)
+        shutil.copyfile(folder / SPECIAL_TOKENS, staging / SPECIAL_TOKENS)
         write_json(staging / SETTINGS, settings.as_json())
+        write_json(staging / CONFIG, model_config(read_json(folder / CONFIG), tagger.tags))
+        write_json(staging / TOKENIZER_CONFIG, tokenizer_config(read_json(folder / TOKENIZER_CONFIG), settings))
         (staging / CARD).write_text(card, encoding="utf-8", newline="\n")
         for file in SHIPPED:
             (staging / file).replace(output / file)
+        for file in OLDER:
+            (output / file).unlink(missing_ok=True)
     finally:
-        for file in SHIPPED:
-            (staging / file).unlink(missing_ok=True)
-        staging.rmdir()
+        shutil.rmtree(staging)
 
 
 def check_origin(folder: Path, run: dict, metrics: dict, data_dir: Path) -> None:
@@ -144,9 +161,11 @@ def main(argv: list[str] | None = None) -> None:
     require(folder / "onnx" / "model_quantized.onnx", f"python onnx_export/quantize.py --model {args.model}")
     for file in EVALUATED:
         require(folder / "onnx" / file, "python onnx_export/compare.py --force")
+    for file in (CONFIG, TOKENIZER_CONFIG, SPECIAL_TOKENS):
+        require(folder / file, f"python training/finetune.py --model {args.model}")
     check_output(args.output, args.force)
     try:
-        Tagger(folder / "onnx")  # whole, and its files belong together
+        tagger = Tagger(folder / "onnx")  # whole, and its files belong together
         decisions = served_decisions(folder / "onnx")
         best_shipped(args.best, decisions)  # sound, so that it can be added to
         run, metrics = read_json(folder / "run.json"), read_json(folder / "onnx" / "metrics.json")
@@ -159,7 +178,7 @@ def main(argv: list[str] | None = None) -> None:
         options = {"title": args.title, "language": args.language, "examples": examples}
         settings = served_settings(folder / "onnx", str(data["address"]), decisions, args.output, options)
         card = model_card(name, run, metrics, data, quantization, settings, args.output, size_mb)
-        publish(folder / "onnx", card, settings, args.output)
+        publish(folder, tagger, card, settings, args.output)
         raised = raise_bar(args.best, decisions)
     except KeyError as error:
         sys.exit(
@@ -167,7 +186,8 @@ def main(argv: list[str] | None = None) -> None:
         )
     except (ValueError, OSError) as error:
         sys.exit(f"cannot ship {folder}: {error}")
-    print(f"written: {args.output} ({sum(file.stat().st_size for file in args.output.iterdir()) / 1e6:.1f} MB)")
+    size = sum((args.output / file).stat().st_size for file in SHIPPED) / 1e6
+    print(f"written: {args.output} ({size:.1f} MB)")
     if raised:
         print(f"the best that was ever shipped, by {' and '.join(raised)}: written to {args.best}; commit it, too")
 

@@ -12,6 +12,7 @@ from onnx_export.evaluation.model_card import (
     describe_data,
     describe_split,
     describe_weak_side,
+    hub_id,
 )
 
 RUN = {"arguments": {"model": "owner/encoder", "epochs": 4.0, "patience": 3, "unused": None}}
@@ -85,11 +86,12 @@ def test_older_folders_have_no_record_of_the_filtering():
     ],
 )
 def test_the_card_names_the_backbone_as_it_was_given(model, header, backbone):
-    described = describe_backbone({"arguments": {"model": model}})
-    assert described["base_model"] == (f"base_model: {header}\n" if header else "")
-    assert backbone in described["backbone"]
+    run = {"arguments": {"model": model}}
+    described = describe_backbone(run)
+    assert hub_id(run) == header
+    assert backbone in described
     command = commands("shipped", {"arguments": {"model": model}}, DATA, {}, OUTPUT)
-    assert "/home/me" not in str(described) + command
+    assert "/home/me" not in described + command
 
 
 def test_two_tags_are_neither_rare_nor_frequent():

@@ -6,12 +6,14 @@ import shutil
 
 import pandas as pd
 import pytest
+import yaml
 
 from data.files import write_json, write_questions
 from onnx_export import compare, quality_gate, ship
 from onnx_export.evaluation.decisions import GATE_FIGURES
 from tagging.tagger import Tagger
-from tests.tiny_model import TAGS, build_model_folder
+from tests.card_example import run_card_example
+from tests.tiny_model import MAX_LENGTH, TAGS, build_model_folder
 from training import finetune
 from training.dataset import data_hash
 from training.metrics import multi_hot, tagging_metrics
@@ -42,6 +44,13 @@ def compared(tmp_path_factory):
     options = vars(finetune.parse_args(["--model", NAME]))
     run = {"arguments": options, "data_sha256": data_hash(root / "data"), "minutes": 1.0}
     folder.with_name("run.json").write_text(json.dumps(run, default=str))
+    files = {
+        "config.json": {"model_type": "bert", "architectures": ["QuestionTagger"]},
+        "tokenizer_config.json": {"tokenizer_class": "BertTokenizer", "model_max_length": 512},
+        "special_tokens_map.json": {"pad_token": "[PAD]"},
+    }
+    for name, content in files.items():
+        write_json(root / "models" / NAME / name, content)
     compare.main([*places(root), "--reports-dir", str(root / "reports")])
     return root
 
@@ -71,6 +80,10 @@ def stopped(call, *arguments) -> str:
     return stop.value.code
 
 
+def files_of(folder) -> set[str]:
+    return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+
+
 def contents(folder) -> dict:
     return {str(path.relative_to(folder)): path.is_file() and path.read_bytes() for path in folder.rglob("*")}
 
@@ -83,6 +96,8 @@ def contents(folder) -> dict:
         ["model/model_quantized.onnx", "tagger.py"],
         ["model_quantized.onnx", "thresholds.json", "notes.txt"],
         ["model_quantized.onnx", "README.md/mine.txt"],
+        ["onnx/model_quantized.onnx", "onnx/model.onnx"],
+        ["onnx/mine/empty.txt"],
         [".new/mine.txt"],
         [".hidden"],
     ],
@@ -111,7 +126,7 @@ def test_a_shipped_models_files_are_overwritten_only_with_force(root, tmp_path):
     output = tmp_path / "output"
     output.symlink_to("elsewhere")  # as to a larger disk
     send(root, output)
-    assert {path.name for path in output.iterdir()} == set(ship.SHIPPED)
+    assert files_of(output) == set(ship.SHIPPED)
     (output / "README.md").write_text("mine")
     assert "README.md already there: give --force" in stopped(send, root, output)
     assert (output / "README.md").read_text() == "mine"
@@ -120,9 +135,69 @@ def test_a_shipped_models_files_are_overwritten_only_with_force(root, tmp_path):
     (output / ".new" / "metrics.json").write_text("{")  # what a killed run leaves
     send(root, output, "--force")
     assert output.is_symlink() and os.path.samestat(output.stat(), folder)
-    assert {path.name for path in output.iterdir()} == set(ship.SHIPPED)
+    assert files_of(output) == set(ship.SHIPPED)
     assert (output / "README.md").read_text().startswith("---")
     assert Tagger(output).tag("python", "")
+
+
+def test_a_model_in_the_older_layout_is_replaced_and_leaves_no_file(root, tmp_path):
+    output = build_model_folder(tmp_path / "output")
+    (output / "tagger.json").unlink()
+    assert "model_quantized.onnx" in stopped(send, root, output)
+    assert (output / "model_quantized.onnx").is_file()
+    send(root, output, "--force")
+    assert files_of(output) == set(ship.SHIPPED)
+
+
+def test_a_shipped_model_is_a_repository_of_the_hub_whose_card_works(root, tmp_path):
+    send(root, tmp_path / "output", "--title", "Kitchen tags")
+    config, tokenizer, settings = (
+        json.loads((tmp_path / "output" / name).read_text())
+        for name in ("config.json", "tokenizer_config.json", "tagger.json")
+    )
+    assert config["architectures"] == ["BertForSequenceClassification"]
+    assert config["problem_type"] == "multi_label_classification"
+    assert config["id2label"] == {str(index): tag for index, tag in enumerate(TAGS)}
+    assert config["label2id"] == {tag: index for index, tag in enumerate(TAGS)}
+    assert tokenizer["model_max_length"] == settings["max_length"] == MAX_LENGTH
+    assert (settings["title"], settings["site"]) == ("Kitchen tags", "https://site.example")
+    header = yaml.safe_load((tmp_path / "output" / "README.md").read_text().split("---\n")[1])
+    assert header["library_name"] == "transformers.js" and header["language"] == "en"
+    assert header["base_model_relation"] == "quantized" and header["datasets"] == ["site.example"]
+    expected = Tagger(tmp_path / "output").answer("How do I start?", "")["suggested"]
+    shown = run_card_example(tmp_path / "output")
+    assert shown == {row["tag"]: pytest.approx(row["probability"], abs=1e-3) for row in expected}
+
+
+def test_a_better_model_of_the_same_site_keeps_the_page_and_one_of_another_site_does_not(root, tmp_path):
+    output, examples = tmp_path / "output", tmp_path / "examples.json"
+    bread = {"label": "Flat bread", "title": 'Why is my "bread" flat?', "description": ""}
+    write_json(examples, [bread])
+    send(root, output, "--title", "Kitchen tags", "--language", "es", "--examples", str(examples))
+    first = json.loads((output / "tagger.json").read_text())
+    write_json(output / "tagger.json", first | {"max_title": 99, "max_tags": 1, "colour": "red"})
+    send(root, output, "--force")
+    again = json.loads((output / "tagger.json").read_text())
+    assert again == first | {"max_title": 99, "colour": "red"}, "max_tags is what the model was compared with"
+    assert again["examples"] == [bread] and len(again["version"]) == 12
+    card = (output / "README.md").read_text()
+    assert "no language but Spanish" in card and "language: es" in card
+    assert run_card_example(output)
+    write_json(output / "tagger.json", first | {"site": "https://other.example"})
+    send(root, output, "--force")
+    other = json.loads((output / "tagger.json").read_text())
+    assert (other["title"], other["language"], other["examples"]) == ("Question tagger", "en", [])
+
+
+@pytest.mark.parametrize(
+    "content, complaint",
+    [("{", "cannot be read as JSON"), ('{"title": "x"}', "'examples' is {'title': 'x'}, expected a list of objects")],
+)
+def test_examples_that_cannot_be_read_are_reported_and_nothing_is_shipped(root, tmp_path, content, complaint):
+    (tmp_path / "examples.json").write_text(content)
+    line = stopped(send, root, tmp_path / "output", "--examples", str(tmp_path / "examples.json"))
+    assert complaint in line
+    assert not (tmp_path / "output").exists()
 
 
 def test_the_old_model_stays_until_the_new_one_is_complete(root, tmp_path, monkeypatch):

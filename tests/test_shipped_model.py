@@ -7,12 +7,18 @@ import numpy as np
 import onnx
 import pandas as pd
 import pytest
+import yaml
+from huggingface_hub import ModelCardData
 from onnx import numpy_helper
 
 from onnx_export.evaluation.best_shipped import BEST_SHIPPED, best_shipped, served_decisions
 from onnx_export.evaluation.decisions import as_arrays
+from onnx_export.evaluation.hub_files import card_examples, card_header, model_config, tokenizer_config
+from onnx_export.ship import MODEL
 from onnx_export.ship import SHIPPED as FILES
+from tagging.model_folder import read_json
 from tagging.tagger import Tagger
+from tests.card_example import run_card_example
 from tests.golden_answers import ANSWERS, SHIPPED, answers
 
 # Processors round int8 products otherwise: emulated ones without AVX512 and VNNI, and without AVX, were within 0.0032.
@@ -40,7 +46,7 @@ def test_it_gives_its_golden_answers():
 @pytest.mark.parametrize("part", ["head", "encoder"])
 def test_a_damaged_or_swapped_model_is_detected(part, tmp_path):
     tags = json.loads((SHIPPED / "tag_types_encoded.json").read_text(encoding="utf-8"))
-    model = onnx.load(SHIPPED / "model_quantized.onnx")
+    model = onnx.load(SHIPPED / MODEL)
     matrices = [array for array in model.graph.initializer if len(array.dims) == 2]
     if part == "head":  # another order of the tags
         altered = next(array for array in matrices if len(tags) in array.dims)
@@ -50,19 +56,19 @@ def test_a_damaged_or_swapped_model_is_detected(part, tmp_path):
         altered = next(array for array in matrices if array.dims[0] == array.dims[1])
         values = np.zeros_like(numpy_helper.to_array(altered))
     altered.CopyFrom(numpy_helper.from_array(values, altered.name))
-    for name in ("tokenizer.json", "tag_types_encoded.json", "thresholds.json"):
+    for name in ("tokenizer.json", "tag_types_encoded.json", "thresholds.json", "tagger.json"):
         shutil.copyfile(SHIPPED / name, tmp_path / name)
     onnx.save(model, tmp_path / "model_quantized.onnx")
     assert len(mismatches(Tagger(tmp_path))) > 8
 
 
 def test_its_files_belong_together():
-    assert {path.name for path in SHIPPED.iterdir()} == set(FILES)
+    assert {path.relative_to(SHIPPED).as_posix() for path in SHIPPED.rglob("*") if path.is_file()} == set(FILES)
     decisions = served_decisions(SHIPPED)  # whose hashes are those of the files
     metrics = json.loads((SHIPPED / "metrics.json").read_text(encoding="utf-8"))
     assert {name: metrics["int8"][name] for name in decisions["figures"]} == pytest.approx(decisions["figures"])
     assert (metrics["test_questions"], metrics["tags"]) == (len(decisions["questions"]), len(decisions["tags"]))
-    assert metrics["int8"]["size_mb"] == (SHIPPED / "model_quantized.onnx").stat().st_size / 1e6
+    assert metrics["int8"]["size_mb"] == (SHIPPED / MODEL).stat().st_size / 1e6
     card = (SHIPPED / "README.md").read_text(encoding="utf-8")
     assert all(f" {value:.3f} [" in card for value in decisions["figures"].values())
     assert metrics["data_sha256"] in card
@@ -73,6 +79,27 @@ def test_its_files_belong_together():
     targets, chosen = as_arrays(decisions)
     counted = per_tag.loc[decisions["tags"], ["test_questions", "true_positives", "false_positives"]].to_numpy().T
     assert (counted == [targets.sum(axis=0), (targets & chosen).sum(axis=0), (~targets & chosen).sum(axis=0)]).all()
+
+
+def test_its_files_for_the_hub_are_those_that_ship_py_writes():
+    tagger = Tagger(SHIPPED)
+    config, tokenizer = (read_json(SHIPPED / name) for name in ("config.json", "tokenizer_config.json"))
+    assert json.loads(json.dumps(model_config(config, tagger.tags))) == config
+    assert tokenizer_config(tokenizer, tagger.settings) == tokenizer
+    card = (SHIPPED / "README.md").read_text(encoding="utf-8")
+    metrics = read_json(SHIPPED / "metrics.json")
+    header = card_header(tagger.settings, metrics, "sentence-transformers/all-MiniLM-L6-v2")
+    assert card.startswith(f"---\n{header}\n---\n")
+    assert all(text in card for text in card_examples(tagger.settings, SHIPPED).values())
+    declared = ModelCardData(**yaml.safe_load(header), ignore_metadata_errors=False)
+    values = {result.metric_name: result.metric_value for result in declared.eval_results}
+    assert values["Micro F1"] == pytest.approx(metrics["int8"]["f1_micro"], abs=5e-5)
+
+
+def test_the_python_of_its_card_gives_the_same_tags():
+    tagger = Tagger(SHIPPED)
+    suggested = tagger.answer(tagger.settings.examples[0].title, "")["suggested"]
+    assert run_card_example(SHIPPED) == {row["tag"]: pytest.approx(row["probability"], abs=1e-3) for row in suggested}
 
 
 def test_the_best_model_ever_shipped_is_recorded():

@@ -249,6 +249,19 @@ def test_fields_that_the_model_does_not_read_get_no_weight(folder):
     assert carried(explanation["description"]) == [("gradient", "deep-learning", 1)]
 
 
+def test_the_onnx_file_may_be_in_a_folder_of_its_own(folder):
+    (folder / "onnx").mkdir()
+    (folder / "model_quantized.onnx").rename(folder / "onnx" / "model_quantized.onnx")
+    assert names(Tagger(folder).tag("python", "")) == ["python"]
+
+
+def test_the_folder_of_a_trained_model_stands_for_its_onnx_folder(folder):
+    """The thresholds beside the weights are not those of the int8 model."""
+    exported = build_model_folder(folder / "onnx", max_tags=1)
+    (folder / "model_quantized.onnx").unlink()
+    assert names(Tagger(folder).tag("everything", "")) == names(Tagger(exported).tag("everything", "")) == ["pandas"]
+
+
 # ---- settings ----
 
 

@@ -89,11 +89,11 @@ class ModelFolder:
         path = Path(path)
         if (path / "onnx" / THRESHOLDS).is_file():  # of onnx_export/, in the folder of a trained model with its own
             path /= "onnx"
-        found = [file for place in PLACES if (file := path / place / model_file).is_file()]
+        model_path = find_model_file(path, model_file)
         missing = [name for name in (TOKENIZER, TAGS, THRESHOLDS) if not (path / name).is_file()]
-        if not found or missing:
+        if not model_path or missing:
             raise ModelFolderError(
-                f"{path} is no model folder: {', '.join([*([] if found else [model_file]), *missing])} missing. "
+                f"{path} is no model folder: {', '.join([*([] if model_path else [model_file]), *missing])} missing. "
                 "Make one with onnx_export/export.py and onnx_export/quantize.py, or name another with TAGGER_MODEL."
             )
         tags, settings = read_tags(path / TAGS), read_settings(path)
@@ -102,11 +102,16 @@ class ModelFolder:
             tokenizer, pad_id = load_tokenizer(path / TOKENIZER, settings.max_length)
         except Exception as error:  # tokenizers raises a bare Exception for every kind of damage
             raise ModelFolderError(f"{path / TOKENIZER}: not a tokenizer ({error})") from error
-        return cls(path, found[0], tags, rule, settings, tokenizer, pad_id)
+        return cls(path, model_path, tags, rule, settings, tokenizer, pad_id)
 
     def encode(self, titles: Sequence[str], descriptions: Sequence[str]) -> list:
         """Tokenize the fields of questions that the model reads, see :func:`tagging.encoding.encode`."""
         return encode(self.tokenizer, titles, descriptions, self.settings.fields)
+
+
+def find_model_file(folder: Path, name: str = INT8_MODEL) -> Path | None:
+    """Return the path of an ONNX file of a model folder, None if it is missing."""
+    return next((file for place in PLACES if (file := folder / place / name).is_file()), None)
 
 
 def read_json(path: Path) -> dict:

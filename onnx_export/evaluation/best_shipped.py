@@ -10,16 +10,16 @@ from pathlib import Path
 
 from onnx_export.evaluation.decisions import GATE_FIGURES, as_arrays, part_id
 from tagging.files import atomic_path
-from tagging.model_folder import read_json, read_settings
+from tagging.model_folder import find_model_file, read_json, read_settings
 
 BEST_SHIPPED = Path("assets/best_shipped")
 
 
 def file_hashes(folder: Path, names) -> dict[str, str]:
-    """Return {name: SHA-256} of files of ``folder``. Raises OSError where one cannot be read."""
+    """Return {name: SHA-256} of files of a model folder. Raises OSError where one cannot be read."""
     hashes = {}
     for name in names:
-        with (folder / name).open("rb") as file:
+        with (find_model_file(folder, name) or folder / name).open("rb") as file:
             hashes[name] = hashlib.file_digest(file, "sha256").hexdigest()
     return hashes
 

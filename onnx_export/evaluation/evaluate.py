@@ -9,6 +9,7 @@ from training.calibration import expected_calibration_error, shown_pairs
 from training.dataset import Part
 from training.metrics import RANKING_FIGURES, f1_by_frequency, interval, resample, tagging_metrics
 
+MAX_DROP = 0.005  # of validation micro F1, by quantization
 # Name of a calibration error -> the pairs of a question and a tag that it is measured over.
 CALIBRATION_FIGURES: dict[str, Callable] = {
     "calibration_error_all": lambda targets, probabilities: (targets, probabilities),

@@ -9,7 +9,8 @@ import numpy as np
 from data.duplicates import duplicate_groups
 from data.files import DATE_COLUMN, FRACTIONS, REPOST
 from data.markdown import markdown_table
-from onnx_export.quantize import MAX_DROP
+from onnx_export.evaluation.evaluate import MAX_DROP
+from onnx_export.evaluation.hub_files import card_examples, card_header
 from tagging.settings import Settings
 from tagging.stack_exchange import STACK_EXCHANGE
 from training.backbones import HUB_IDS, short_name
@@ -58,7 +59,9 @@ def model_card(
         .read_text(encoding="utf-8")
         .format(
             **data,
-            **describe_backbone(run),
+            **card_examples(settings, output),
+            header=card_header(settings, metrics, hub_id(run)),
+            backbone=describe_backbone(run),
             question_url=STACK_EXCHANGE.question_url(f"https://{data['site']}", "ID"),
             licence_terms=STACK_EXCHANGE.licence_terms,
             size_mb=size_mb,
@@ -132,21 +135,24 @@ def is_local(model: str) -> bool:
     return Path(model).is_dir() or Path(model).is_absolute()
 
 
-def describe_backbone(run: dict) -> dict[str, str]:
-    """Return the line of the card's header that names the backbone, and its name with what pins it, and its licence.
+def hub_id(run: dict) -> str | None:
+    """Return the backbone's id on the Hub; None for a local folder with another name than HUB_IDS has."""
+    model = run["arguments"]["model"]
+    known = short_name(model) if is_local(model) else model
+    return HUB_IDS.get(known, None if is_local(model) else known)
+
+
+def describe_backbone(run: dict) -> str:
+    """Return the backbone's name with what pins it, and its licence.
 
     A local folder is taken for the model whose short name it has; one of another name has no address.
     """
-    model = run["arguments"]["model"]
-    local = is_local(model)
-    known = short_name(model) if local else model
-    name = HUB_IDS.get(known, known)
-    on_hub = not local or known in HUB_IDS
-    words = [f"[{name}](https://huggingface.co/{name})" if on_hub else f"{name}, a local folder"]
+    model, name = run["arguments"]["model"], hub_id(run)
+    known = short_name(model) if is_local(model) else model
+    words = [f"[{name}](https://huggingface.co/{name})" if name else f"{known}, a local folder"]
     pinned = {"revision": "revision", "sha256": "SHA-256 of its weights"}
     words += [f"{label} `{run['backbone'][key]}`" for key, label in pinned.items() if key in run.get("backbone", {})]
-    licence = f"licence {LICENCES.get(known, 'as its own card names it')}"
-    return {"base_model": f"base_model: {name}\n" if on_hub else "", "backbone": ",\n".join([*words, licence])}
+    return ",\n".join([*words, f"licence {LICENCES.get(known, 'as its own card names it')}"])
 
 
 def card_table(metrics: dict) -> str:
