@@ -38,7 +38,7 @@ EMPTY = "<p>Your tags will appear here.</p>"
 INTRODUCTION = """
 # {title}
 Write a question as you would ask it. Of the {tags} tags it knows, the model suggests the {tag_range} that fit best. It
-learned them from questions of [{host}]({site}), whose language is `{language}`.
+was trained on questions of [{host}]({site}) (language: {language}).
 """
 
 PRIVACY = "Nothing that you write is stored on the server. Your last questions are kept in this browser only."
