@@ -237,7 +237,7 @@ def push(folder: Path, name: str, kind: str, private: bool, update: bool) -> str
     PublishError
         If there is no token, if the Space exists and ``update`` is not set, or if the Hub refuses or is not reached.
     """
-    from huggingface_hub import HfApi, get_token
+    from huggingface_hub import HfApi, SpaceHardware, get_token
     from huggingface_hub.errors import RepositoryNotFoundError
 
     if not get_token():
@@ -253,9 +253,11 @@ def push(folder: Path, name: str, kind: str, private: bool, update: bool) -> str
     if present and present.sdk != KINDS[kind].sdk:
         raise PublishError(f"{name} is a Space of the kind {present.sdk}: choose another name")
     if not present:
+        flavour = KINDS[kind].hardware
+        hardware = SpaceHardware(flavour) if flavour else None
         with hub_errors(name):
             api.create_repo(
-                name, repo_type="space", space_sdk=KINDS[kind].sdk, space_hardware=KINDS[kind].hardware, private=private
+                name, repo_type="space", space_sdk=KINDS[kind].sdk, space_hardware=hardware, private=private
             )
     try:
         with hub_errors(name):
