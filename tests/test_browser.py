@@ -1,6 +1,7 @@
 """The browser page as its users meet it: built, served as plain files under a sub-path, opened in a real browser."""
 
 import csv
+import hashlib
 import json
 import shutil
 import subprocess
@@ -45,6 +46,17 @@ def build(model: Path, page: Path, *options: str) -> subprocess.CompletedProcess
 
 
 class Quiet(SimpleHTTPRequestHandler):
+    held: threading.Event | None = None  # until it is set, only the first half of the WebAssembly file is sent
+
+    def copyfile(self, source, outputfile):
+        content = source.read()
+        if self.held and ".wasm" in self.path:
+            outputfile.write(content[: len(content) // 2])
+            outputfile.flush()
+            self.held.wait(60)
+            content = content[len(content) // 2 :]
+        outputfile.write(content)
+
     def log_message(self, *args):
         pass
 
@@ -163,6 +175,22 @@ def test_tags_appear_while_one_writes_and_no_other_host_is_asked(page, browser):
     assert asked_hosts(browser) == {"127.0.0.1"}
 
 
+def test_a_bar_shows_how_much_has_been_loaded_and_a_question_waits_for_the_rest(page, browser, monkeypatch):
+    monkeypatch.setattr(Quiet, "held", threading.Event())
+    try:
+        browser.get(page)
+        type_into(browser, "title", "python" + Keys.ENTER)
+        bar = wait_until(browser, expected.visibility_of_element_located((By.ID, "loaded")))
+        wait_until(browser, lambda _: 0.4 < float(bar.get_property("value")) < 1)
+        assert browser.find_element(By.ID, "loading").text == "Loading the tagger"
+        assert browser.find_element(By.ID, "ask").text == "Looking for tags…"
+    finally:
+        Quiet.held.set()
+    wait_for_tags(browser, ["python"])
+    assert not bar.is_displayed()
+    assert browser.find_element(By.ID, "ask").text == "Suggest tags"
+
+
 def test_a_blank_question_is_named_only_if_tags_are_asked_for(page, browser):
     browser.get(page)
     type_into(browser, "title", "csv")
@@ -251,7 +279,7 @@ def test_the_second_visit_needs_no_server(page, site, browser):
     wait_for_cache(browser)
     site.stop()
     try:
-        browser.get(page)
+        browser.get(f"{page}?theme=dark")  # as hosts add parameters of their own
         type_into(browser, "title", "gradient")
         wait_for_tags(browser, ["deep-learning"])
     finally:
@@ -290,6 +318,18 @@ def overwrite(name: str, content: bytes):
     return lambda folder: (folder / name).write_bytes(content)
 
 
+def list_as(name: str, content: bytes):
+    """Overwrite a file and list it in files.json as it is."""
+
+    def replace(folder: Path) -> None:
+        (folder / name).write_bytes(content)
+        listed = json.loads((folder / "files.json").read_text(encoding="utf-8"))
+        listed["files"][name] = {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+        (folder / "files.json").write_text(json.dumps(listed), encoding="utf-8")
+
+    return replace
+
+
 def damage_a_bit(folder: Path) -> None:
     content = bytearray((folder / "model/onnx/model_quantized.onnx").read_bytes())
     content[100] ^= 1
@@ -307,8 +347,18 @@ def damage_a_bit(folder: Path) -> None:
         (remove("worker.js"), "load this page again"),
         (overwrite("model/thresholds.json", b"{}"), "model/thresholds.json is damaged"),
         (damage_a_bit, "model/onnx/model_quantized.onnx is damaged"),
+        (
+            list_as("model/onnx/model_quantized.onnx", b"\x08\x07 no graph"),
+            "model_quantized.onnx is no readable ONNX model",
+        ),
+        (list_as("model/tokenizer.json", b"{}"), "tokenizer.json is no readable tokenizer"),
+        (list_as("model/thresholds.json", b"{"), "thresholds.json is no readable JSON"),
+        (list_as("model/tag_types_encoded.json", b'{"other": 0}'), "do not belong together"),
     ],
-    ids=["tokenizer", "settings", "model", "wasm", "list", "worker", "cut short", "a bit"],
+    ids=[
+        *("no tokenizer", "no settings", "no model", "no wasm", "no list", "no worker", "cut short", "a bit"),
+        *("model", "tokenizer", "JSON", "tags"),
+    ],
 )
 def test_a_missing_or_damaged_file_is_named_in_one_line(page, site, browser, break_, complaint):
     break_(folder_of(site, page))
@@ -316,9 +366,17 @@ def test_a_missing_or_damaged_file_is_named_in_one_line(page, site, browser, bre
     said = problem(browser)
     assert complaint in said and "\n" not in said
     assert not browser.find_element(By.ID, "loading").is_displayed()
-    assert not [url for url in kept_urls(browser) if url.partition("?")[0].rpartition("/")[2] in complaint]
+    assert not browser.find_elements(By.ID, "not-started")
+    kept = [url.partition("?")[0].removeprefix(page) for url in kept_urls(browser)]
+    assert "damaged" not in said or not [name for name in kept if name in said]
     type_into(browser, "title", "python" + Keys.ENTER)
     assert complaint in problem(browser)
+
+
+def test_a_page_whose_script_does_not_run_says_so(page, site, browser):
+    (folder_of(site, page) / "page.js").unlink()
+    browser.get(page)
+    assert problem(browser, "not-started").startswith("This page cannot start: it needs a current browser")
 
 
 def test_a_browser_without_webassembly_is_told_so(page, browser):

@@ -7,6 +7,8 @@ const byId = (id) => document.getElementById(id);
 const fields = [byId("title"), byId("description")];
 const texts = () => fields.map((field) => field.value);
 
+byId("not-started").remove();
+
 // ---- the worker ----
 
 let worker;

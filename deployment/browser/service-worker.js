@@ -15,9 +15,10 @@ async function keepSmallFiles() {
 }
 
 self.addEventListener("fetch", (event) => {
-  const { method, url } = event.request;
+  const { method, mode, url } = event.request;
   if (method !== "GET" || !url.startsWith(self.registration.scope)) return;
-  event.respondWith(new URL(url).search ? keptFirst(event.request) : freshFirst(event.request));
+  const namesContent = new URL(url).search && mode !== "navigate"; // hosts add parameters of their own to a page's URL
+  event.respondWith(namesContent ? keptFirst(event.request) : freshFirst(event.request));
 });
 
 async function keptFirst(request) {
@@ -29,10 +30,10 @@ async function freshFirst(request) {
   const cache = await caches.open(CACHE);
   try {
     const response = await fetch(request, { cache: "no-cache" });
-    if (response.ok) await cache.put(request, response.clone());
+    if (response.ok && !new URL(request.url).search) await cache.put(request, response.clone());
     return response;
   } catch (error) {
-    const kept = await cache.match(request);
+    const kept = await cache.match(request, { ignoreSearch: true });
     if (kept) return kept;
     throw error;
   }
