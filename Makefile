@@ -99,8 +99,8 @@ bench: $(REPORTS)/comparison.json .venv/ray .venv-serve/installed chromium brows
 notebooks: demo ## execute the notebooks on the demo's results, and save their outputs
 	$(PY) -m pytest --quiet --nbmake --overwrite notebooks
 
-clean: ## remove what the demo made, and the virtual environments
-	rm -rf .venv .venv-serve $(DATA) $(MODELS) $(REPORTS) $(BENCH) reports/benchmark.md
+clean: ## remove what the demo made, the built page, and the virtual environments
+	rm -rf .venv .venv-serve build/browser build/npm $(DATA) $(MODELS) $(REPORTS) $(BENCH) reports/benchmark.md
 
 # --- set-up ---------------------------------------------------------------------------------------------------------
 
