@@ -51,6 +51,7 @@ body.dark { color-scheme: dark; }
 .gradio-container > .main { max-width: 1080px !important; padding-inline: 1rem !important; }
 footer, footer button { color: var(--body-text-color) !important; }
 #intro h1 { margin-bottom: .2em; }
+#intro a { color: var(--accent) !important; }
 #answer .html-container { padding-top: 2.6rem; }  /* below the label, which floats */
 #all-tags textarea { font-family: var(--font-mono); }
 """
