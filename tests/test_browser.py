@@ -390,6 +390,22 @@ def test_a_browser_without_webassembly_is_told_so(page, browser):
         browser.execute_cdp_cmd("Page.removeScriptToEvaluateOnNewDocument", script)
 
 
+def test_the_page_works_where_the_browser_forbids_cache_and_service_worker(page, browser):
+    forbid = """
+    const forbidden = { get() { throw new DOMException("forbidden", "SecurityError"); } };
+    Object.defineProperty(navigator, "serviceWorker", forbidden);
+    Object.defineProperty(self, "caches", forbidden);
+    """
+    script = browser.execute_cdp_cmd("Page.addScriptToEvaluateOnNewDocument", {"source": forbid})
+    try:
+        browser.get(page)
+        type_into(browser, "title", "python")
+        wait_for_tags(browser, ["python"])
+        assert not browser.find_element(By.ID, "problem").is_displayed()
+    finally:
+        browser.execute_cdp_cmd("Page.removeScriptToEvaluateOnNewDocument", script)
+
+
 def test_a_model_that_does_not_fit_into_memory_is_named_in_one_line(page, browser):
     """The page's own report of what onnxruntime says if an allocation fails."""
     browser.get(page)

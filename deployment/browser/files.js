@@ -7,8 +7,15 @@ export const CACHE = `question-tagger ${new URL(".", self.location)}`;
 
 const fullUrl = (name, sha256) => new URL(`${name}?${sha256.slice(0, 16)}`, self.location).href;
 
-// Without HTTPS, as on http://192.168.0.2, a browser gives a page neither a cache nor hashes.
-const openCache = async () => (self.caches ? self.caches.open(CACHE).catch(() => null) : null);
+// Without HTTPS, as on http://192.168.0.2, a browser gives a page neither a cache nor hashes. In frames and private
+// windows, some forbid the cache.
+async function openCache() {
+  try {
+    return await self.caches.open(CACHE);
+  } catch {
+    return null;
+  }
+}
 
 /**
  * Return a function that reads a file of the page by its name, from the cache if it is there.

@@ -63,8 +63,16 @@ async function start() {
   } finally {
     byId("loading").hidden = true;
   }
-  // It lets the page start without a network. Some browsers forbid it in frames and private windows.
-  navigator.serviceWorker?.register("service-worker.js").catch(() => {});
+  registerServiceWorker();
+}
+
+// It lets the page start without a network. In frames and private windows, some browsers forbid it.
+async function registerServiceWorker() {
+  try {
+    await navigator.serviceWorker.register("service-worker.js");
+  } catch {
+    // The page works all the same while there is a network.
+  }
 }
 
 async function readFileList() {
