@@ -2,8 +2,8 @@
 
 Input: the page that `make browser` builds, and the questions of the sample site. The page is served from this machine.
 Cold: the browser's cache is empty. Warm: the second visit. Typing: from the last key in the title to its tags, the
-pause of 250 ms included. Fails if an answer comes later than its target, or if more than one question in a hundred gets
-other tags than in Python.
+pause of 250 ms included. Fails if an answer comes later than its target, or if more than three questions in a hundred
+get other tags than in Python.
 
     python benchmarks/browser.py --page build/browser    # -> reports/browser.md
 """
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 VISITS = 3  # of each kind; the fastest is reported, which other load affects least
 COLD, WARM, TYPING = 6.0, 1.5, 0.15  # seconds: targets on two cores; typing without the pause
 PAUSE = 0.25  # seconds that the page waits after a key
-MIN_EQUAL = 0.99
+MIN_EQUAL = 0.97  # of questions with descriptions; where a tag is at its threshold, rounding decides
 LENGTHS = (8, 16, 32, 64, 128)  # tokens
 TITLE = "Loss becomes NaN when I train a CNN"
 # performance.now() counts from the navigation to the page.

@@ -134,10 +134,10 @@ HTML = (
 
 def readable_texts() -> list[tuple[str, str]]:
     """Return questions of the sample site, and hard strings."""
-    site = make_questions()[:110]
+    site = make_questions()
     questions = [(question.title, "") for question in site[:80]]
-    questions += [(question.title, question.body_html) for question in site]
-    questions += [(question.title, html_to_text(question.body_html)) for question in site[:40]]
+    questions += [(question.title, question.body_html) for question in site[80:190]]
+    questions += [(question.title, html_to_text(question.body_html)) for question in site[190:230]]
     questions += [(text[:300], "") for text in HARD] + [("How do I train this?", text) for text in HARD]
     questions += [("", text) for text in HTML] + [("python", text * 20) for text in HTML]
     questions += [("", "x" * 30_000), ("long", "word " * 6_000), ("", "<p>" + "漢字 and words " * 2_000 + "</p>")]
