@@ -30,9 +30,9 @@ from tagging.options import add_force_option, script_parser
 
 HERE = Path(__file__).parent
 SOURCES = HERE / "browser"
-PAGE = ["index.html", "page.css", "service-worker.js", "README.md"]
+PAGE = ["index.html", "page.css", "service-worker.js", "embed.html", "ask-page.user.js", "README.md"]
 STYLES = ["answer.css", "colours.css", "form.css", "favicon.svg"]
-MODULES = ["page.js", "worker.js", "tagger.js"]  # each becomes one file with all that it imports
+MODULES = ["page.js", "embed.js", "worker.js", "tagger.js"]  # each becomes one file with all that it imports
 WASM = "node_modules/onnxruntime-web/dist/ort-wasm-simd-threaded.wasm"
 FILE_LIST = "files.json"
 INSTALLED = "installed.json"  # the package-lock.json that the installed packages come from

@@ -1,6 +1,7 @@
 // The page: its fields and its answers. The tagger itself runs in worker.js.
 
 import { fileReader } from "./files.js";
+import { call, readFileList, startWorker } from "./tagger_worker.js";
 
 const TYPING_PAUSE = 250; // milliseconds without a key, after which the tags of what is written appear
 const byId = (id) => document.getElementById(id);
@@ -8,37 +9,6 @@ const fields = [byId("title"), byId("description")];
 const texts = () => fields.map((field) => field.value);
 
 byId("not-started").remove();
-
-// ---- the worker ----
-
-let worker;
-const calls = new Map();
-
-// Call a method of the worker. Rejects with {problem, isQuestion}.
-function call(method, args, onProgress = () => {}) {
-  const id = calls.size ? Math.max(...calls.keys()) + 1 : 1;
-  return new Promise((resolve, reject) => {
-    calls.set(id, { resolve, reject, onProgress });
-    worker.postMessage({ id, method, args });
-  });
-}
-
-function receive({ data }) {
-  const { resolve, reject, onProgress } = calls.get(data.id);
-  if ("progress" in data) return onProgress(data);
-  calls.delete(data.id);
-  return "problem" in data ? reject(data) : resolve(data.result);
-}
-
-function startWorker(files) {
-  worker = new Worker(`worker.js?${files["worker.js"].sha256.slice(0, 16)}`, { type: "module" });
-  worker.onmessage = receive;
-  worker.onerror = (event) => {
-    event.preventDefault();
-    for (const { reject } of calls.values()) reject({ problem: "The tagger stopped: load this page again." });
-    calls.clear();
-  };
-}
 
 // ---- start ----
 
@@ -73,12 +43,6 @@ async function registerServiceWorker() {
   } catch {
     // The page works all the same while there is a network.
   }
-}
-
-async function readFileList() {
-  const response = await fetch("files.json", { cache: "no-cache" }).catch(() => null);
-  if (!response?.ok) throw new Error("files.json cannot be loaded: build the page, and serve it over HTTP");
-  return (await response.json()).files;
 }
 
 function showSettings() {
