@@ -81,6 +81,7 @@ bench: $(REPORTS)/comparison.json .venv/ray .venv-serve/installed chromium brows
 	@failed=; \
 	run() { echo "--- $$1"; $(PY) benchmarks/$$1.py --output $(BENCH)/$$1.md "$${@:2}" || failed+=" $$1"; }; \
 	run inference $(WHERE) --model $(MODEL); \
+	run int8_recipes $(WHERE) --model $(MODEL); \
 	run session --questions $(DATA)/ques_details.csv; \
 	run tfidf --data-dir $(DATA); \
 	run fine_tuning --data-dir $(DATA) --model $(MODEL); \

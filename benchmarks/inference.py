@@ -120,7 +120,7 @@ def time_by_operator(model: Path, feed: dict[str, np.ndarray], repetitions: int 
 
 def feed_of(tagger: Tagger, length: int, rows: int) -> dict[str, np.ndarray]:
     """Return a batch of random tokens without padding."""
-    ids = np.random.default_rng(0).integers(1000, tagger.model.tokenizer.get_vocab_size(), (rows, length))
+    ids = np.random.default_rng(0).integers(tagger.model.tokenizer.get_vocab_size(), size=(rows, length))
     feed = {"input_ids": ids, "attention_mask": np.ones_like(ids), "token_type_ids": np.zeros_like(ids)}
     return {name: feed[name] for name in tagger.input_names}
 

@@ -5,7 +5,7 @@ import contextlib
 import pandas as pd
 import pytest
 
-from benchmarks import bulk, cost, doubt, dump, fine_tuning, session, tfidf, vocabulary
+from benchmarks import bulk, cost, doubt, dump, fine_tuning, int8_recipes, session, tfidf, vocabulary
 from data.files import write_questions
 from tests.tiny_backbones import save_other
 from tests.tiny_model import TAGS, build_model_folder
@@ -21,6 +21,8 @@ def inputs(tmp_path_factory):
     questions = data_dir / "ques_details.csv"
     write_questions(questions, pd.DataFrame(rows, columns=["title", "description", "tags", "url"]))
     filter_tags.main(["--data-dir", str(data_dir), "--tags", str(model / "tag_types_encoded.json")])
+    onnx = build_model_folder(data_dir / "models" / "tiny" / "onnx")
+    (onnx / "model_quantized.onnx").rename(onnx / "model.onnx")
     backbone = save_other("bert", [row[0] for row in rows], tmp_path_factory.mktemp("backbone"))
     return {"data_dir": data_dir, "model": model, "questions": questions, "backbone": backbone}
 
@@ -46,3 +48,14 @@ def test_a_benchmark_writes_its_report(benchmark, options, inputs, tmp_path, mon
     with contextlib.suppress(SystemExit):  # a target that is missed at this size; then the report is there, too
         benchmark.main([*options.format(**inputs).split(), "--output", str(report)])
     assert report.read_text(encoding="utf-8").startswith("# ")
+
+
+def test_every_int8_recipe_is_compared_with_fp32(inputs, tmp_path):
+    report = tmp_path / "report.md"
+    places = ["--data-dir", str(inputs["data_dir"]), "--models-dir", str(inputs["data_dir"] / "models")]
+    int8_recipes.main([*places, "--model", "tiny", "--rounds", "1", "--output", str(report)])
+    lines = report.read_text(encoding="utf-8").splitlines()
+    heading, _, *rows = ([cell.strip() for cell in line.split("|")[1:-1]] for line in lines if line.startswith("|"))
+    assert heading[1:5] == ["micro F1", "macro F1", "same tags as fp32", "same in batches of 32"]
+    assert [row[0] for row in rows] == ["fp32", *int8_recipes.recipes(None)]
+    assert {tuple(row[1:5]) for row in rows} == {(rows[0][1], rows[0][2], "1.000", "1.000")}  # all weights are alike

@@ -1,5 +1,6 @@
-"""What this machine's processor can do."""
+"""What this machine's processor is, and what it can do."""
 
+import platform
 import time
 from pathlib import Path
 
@@ -8,14 +9,42 @@ ROUNDS = 5  # the fastest counts, which other load affects least
 MAX_RATIO = 0.8  # of the times of bf16 and fp32; the rest of a training gains nothing from bf16
 
 
-def cpu_flags(cpuinfo: Path = Path("/proc/cpuinfo")) -> set[str]:
-    """Return the instruction set flags that Linux reports, e.g. {"avx2", "avx512_vnni"}; empty on other systems."""
+CPUINFO = Path("/proc/cpuinfo")
+
+
+def cpu_field(name: str, cpuinfo: Path = CPUINFO) -> str:
+    """Return the field ``name`` of what Linux reports of the first core, "" if there is none and on other systems."""
     if not cpuinfo.is_file():
-        return set()
-    flags = (
-        line.partition(":")[2] for line in cpuinfo.read_text(encoding="utf-8").splitlines() if line.startswith("flags")
-    )
-    return set(next(flags, "").split())
+        return ""
+    fields = (line.partition(":") for line in cpuinfo.read_text(encoding="utf-8").splitlines())
+    return next((value.strip() for field, _, value in fields if field.strip() == name), "")
+
+
+def cpu_flags(cpuinfo: Path = CPUINFO) -> set[str]:
+    """Return the instruction set flags that Linux reports, e.g. {"avx2", "avx512_vnni"}; empty on other systems."""
+    return set(cpu_field("flags", cpuinfo).split())
+
+
+def cpu_name() -> str:
+    """Return the name of the processor, as the system reports it."""
+    return cpu_field("model name") or platform.processor() or platform.machine()
+
+
+def choose_precision() -> str:
+    """Return "bf16", "fp16" or "fp32", in which this machine trains fastest."""
+    import torch
+
+    if torch.cuda.is_available():
+        return "bf16" if torch.cuda.is_bf16_supported() else "fp16"
+    return "bf16" if bf16_is_faster() else "fp32"
+
+
+def can_train_in(precision: str) -> bool:
+    """Tell whether this machine can train in "bf16", "fp16" or "fp32"; of processors, all can but in fp16."""
+    import torch
+
+    cuda = torch.cuda.is_available()
+    return {"bf16": not cuda or torch.cuda.is_bf16_supported(), "fp16": cuda, "fp32": True}.get(precision, False)
 
 
 def bf16_is_faster() -> bool:
