@@ -16,6 +16,7 @@ import onnx
 import pandas as pd
 import pytest
 import requests
+import torch
 from safetensors.torch import load_file
 from transformers import EarlyStoppingCallback
 
@@ -26,7 +27,7 @@ from scraper.pages import parse_question
 from tagging.decision import suggest
 from tagging.tagger import Tagger
 from tests.tiny_backbones import save_backbone, save_other
-from training import ablate, baseline, filter_tags, finetune, recipes
+from training import ablate, baseline, filter_tags, finetune, recipes, trainers
 from training.checkpoints import newest_checkpoint
 from training.dataset import read_part
 from training.metrics import tagging_metrics
@@ -401,6 +402,34 @@ def test_training_resumes_after_a_kill(data_dir, backbones, tmp_path):
     assert log["epoch"].tolist() == [1, 2, 3, 4] * 2
     assert log["seed"].tolist() == [42] * 4 + [43] * 4
     assert (log["validation_loss"] == 99).tolist() == [True] * 4 + [False] * 4
+
+
+def test_a_resumed_training_keeps_the_precision_that_run_json_records(data_dir, backbones, tmp_path, monkeypatch):
+    command = ["--model", str(backbones["bert-base-uncased"]), *where(data_dir, tmp_path), *QUICK]
+    checkpoints = tmp_path / "bert-base-uncased" / "checkpoints"
+
+    def killed(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(finetune, "choose_precision", lambda: "bf16")
+        patched.setattr(finetune, "save_result", killed)
+        finetune.main(command)
+
+    saved = []
+    with monkeypatch.context() as patched:
+        for module in (finetune, trainers):
+            patched.setattr(module, "choose_precision", lambda: "fp32")
+        patched.setattr(finetune, "save_result", lambda *results: saved.extend(results))
+        finetune.main([*command, "--resume"])
+    trainer, _, _, _, run, *_ = saved
+    assert (run["precision"], trainer.args.bf16) == ("bf16", True)
+
+    started = checkpoints / "run.json"
+    started.write_text(started.read_text().replace('"bf16"', '"fp16"'))
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(SystemExit, match="a training in fp16, which this machine does not support"):
+        finetune.main([*command, "--resume"])
 
 
 def test_a_kill_while_a_model_is_replaced_leaves_no_record_of_the_old_one(data_dir, backbones, tmp_path, monkeypatch):

@@ -187,6 +187,8 @@ def test_training_on_a_cpu_is_in_bf16_only_where_it_is_faster(flags, fp32, bf16,
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     arguments = training_arguments(Settings(), 0, tmp_path)
     assert (arguments.bf16, arguments.fp16) == (expected, False)
+    recorded = "fp32" if expected else "bf16"
+    assert training_arguments(Settings(), 0, tmp_path, recorded).bf16 != expected
 
 
 def part(titles, descriptions):

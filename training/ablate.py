@@ -34,6 +34,7 @@ from training.backbones import BackboneError, find_backbone
 from training.dataset import Part, check_fields, data_hash, read_part
 from training.metrics import MAIN_FIGURES, interval, resample, tagging_metrics
 from training.options import add_backbone_option, add_training_options
+from training.processor import choose_precision
 from training.recipes import HEAD_FACTOR, OURS, RECIPES, Recipe, Settings
 from training.tfidf import TfidfTagger, fit
 from training.thresholds import TUNINGS, one_half, one_threshold, suggest_by_halves
@@ -165,7 +166,13 @@ def train_variant(name: str, args: argparse.Namespace, backbone: Path, train: Pa
     parts = shown(name, train), shown(name, validation)
     with tempfile.TemporaryDirectory(prefix="ablation-") as checkpoints:
         trainer, _, _ = train_seed(
-            settings, settings.seed, Path(checkpoints), backbone, *parts, change or (lambda trainer: None)
+            settings,
+            settings.seed,
+            Path(checkpoints),
+            backbone,
+            *parts,
+            change or (lambda trainer: None),
+            args.precision,
         )
         trainer.args.group_by_length = False  # the rows in their order: the variants' are compared one by one
         return trainer.predict(trainer.eval_dataset).predictions
@@ -295,6 +302,7 @@ def main(argv: list[str] | None = None) -> None:
         for name in VARIANTS:
             scores_file(kept, name).unlink(missing_ok=True)
     write_json(kept / "setting.json", setting)
+    args.precision = choose_precision()  # once, so that the variants differ in nothing else
 
     try:
         answers = variants(names, args, kept, backbone, train, validation)

@@ -38,6 +38,7 @@ from training.backbones import BackboneError, find_backbone, short_name
 from training.checkpoints import is_interrupted
 from training.dataset import check_fields, read_part, site_of
 from training.options import add_backbone_option, add_training_options
+from training.processor import can_train_in, choose_precision
 from training.provenance import describe_run
 from training.recipes import FROZEN, HEAD_FACTOR, OURS, RATES, RECIPES, WHOLE, Settings, folder_name
 from training.results import save_result
@@ -107,7 +108,7 @@ def check_place(model: str, folder: Path, force: bool) -> None:
 def check_resume(args: argparse.Namespace, run: dict, checkpoints: Path) -> None:
     """Exit with one line unless the checkpoints of an interrupted run and ``--resume`` agree.
 
-    A different commit is no reason to stop: ``run["commit"]`` then contains both.
+    A different commit is no reason to stop: ``run["commit"]`` then contains both. The precision stays as it was.
     """
     started = checkpoints / "run.json"
     if not is_interrupted(checkpoints):
@@ -120,11 +121,19 @@ def check_resume(args: argparse.Namespace, run: dict, checkpoints: Path) -> None
         before = read_json(started)
     except ModelFolderError as error:
         sys.exit(f"{error}: give --force, without --resume, to start over")
+    precision = before.pop("precision", None)
     if before | {"commit": None} != run | {"commit": None}:
         sys.exit(
             f"{started} records other options, data or versions than this run has: restore them, or give --force, "
             "without --resume, to start over"
         )
+    if precision:
+        if not can_train_in(precision):
+            sys.exit(
+                f"{started} records a training in {precision}, which this machine does not support: resume it on one "
+                "that does, or give --force, without --resume, to start over"
+            )
+        run["precision"] = precision
     if "commit" in before and "commit" in run and before["commit"] != run["commit"]:
         run["commit"] = f"{before['commit']}, then {run['commit']}"
 
@@ -151,6 +160,8 @@ def main(argv: list[str] | None = None) -> None:
         settings = replace(settings, max_length=longest)
     run = describe_run(settings, args.data_dir, backbone)
     check_resume(args, run, checkpoints)
+    if "precision" not in run:
+        run["precision"] = choose_precision()
 
     started = time.monotonic()
     try:

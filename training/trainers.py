@@ -16,7 +16,7 @@ from training.backbones import BackboneError
 from training.checkpoints import newest_checkpoint, remove_checkpoints, remove_half_written
 from training.dataset import Part
 from training.metrics import tagging_metrics
-from training.processor import bf16_is_faster
+from training.processor import choose_precision
 from training.recipes import FROZEN, OURS, RECIPES, WHOLE, Settings, learning_rates
 from training.thresholds import ONE_HALF, best_f1_threshold
 
@@ -90,15 +90,18 @@ def validation_metrics(tuning: str, prediction) -> dict[str, float]:
     return {"f1_micro": f1_micro, "threshold": threshold}
 
 
-def training_arguments(settings: Settings, seed: int, checkpoints: Path):
-    """Return the arguments of transformers' Trainer, with mixed precision where the hardware has it."""
+def training_arguments(settings: Settings, seed: int, checkpoints: Path, precision: str | None = None):
+    """Return the arguments of transformers' Trainer.
+
+    ``precision`` is "bf16", "fp16" or "fp32"; without it, the one in which this machine trains fastest.
+    """
     import torch
     from transformers import TrainingArguments
 
     # torch respects the affinity of the process, but not the quota of a container.
     torch.set_num_threads(min(torch.get_num_threads(), usable_cpus()))
     cuda = torch.cuda.is_available()
-    bf16 = torch.cuda.is_bf16_supported() if cuda else bf16_is_faster()
+    precision = precision or choose_precision()
     return TrainingArguments(
         output_dir=str(checkpoints),
         num_train_epochs=settings.epochs,
@@ -113,8 +116,8 @@ def training_arguments(settings: Settings, seed: int, checkpoints: Path):
         save_total_limit=1,
         load_best_model_at_end=True,
         metric_for_best_model="f1_micro",
-        bf16=bf16,
-        fp16=cuda and not bf16,
+        bf16=precision == "bf16",
+        fp16=precision == "fp16",
         use_cpu=not cuda,
         seed=seed,
         report_to="none",
@@ -169,10 +172,12 @@ def make_trainer(
     validation: Part,
     phase: str = WHOLE,
     rate: float | None = None,
+    precision: str | None = None,
 ):
     """Return transformers' Trainer for one phase of the recipe, with model, tokenizer and data in place.
 
-    ``rate`` is the phase's peak learning rate; without it, ``settings.learning_rate``.
+    ``rate`` is the phase's peak learning rate; without it, ``settings.learning_rate``. ``precision`` is that of
+    :func:`training_arguments`.
     """
     from transformers import DataCollatorWithPadding, EarlyStoppingCallback, set_seed
 
@@ -182,7 +187,7 @@ def make_trainer(
     trainer_class, model, rates = build(settings, backbone, tokenizer, train, phase, rate or settings.learning_rate)
     trainer = trainer_class(
         model=model,
-        args=training_arguments(settings, seed, checkpoints),
+        args=training_arguments(settings, seed, checkpoints, precision),
         train_dataset=make_dataset(tokenizer, train, recipe.fields),
         eval_dataset=make_dataset(tokenizer, validation, recipe.fields),
         data_collator=DataCollatorWithPadding(tokenizer),
@@ -230,6 +235,7 @@ def train_seed(
     train: Part,
     validation: Part,
     prepare: Callable,
+    precision: str,
     resume: bool = False,
 ) -> tuple:
     """Train the phases of the recipe, each from the best weights of the one before and at each of its learning rates.
@@ -248,7 +254,7 @@ def train_seed(
         tried = []
         for rate in learning_rates(settings, phase):
             place = folder / f"{phase}-{rate:g}" if len(phases) > 1 else folder
-            trainer = make_trainer(settings, seed, place, backbone, train, validation, phase, rate)
+            trainer = make_trainer(settings, seed, place, backbone, train, validation, phase, rate, precision)
             if weights:
                 trainer.model.load_state_dict(weights)
             prepare(trainer)
@@ -289,7 +295,7 @@ def train_runs(
     for seed in range(settings.seed, settings.seed + settings.runs):
         place = checkpoints / f"seed-{seed}"
         trainer, histories[seed], scores = train_seed(
-            settings, seed, place, backbone, train, validation, forget_an_earlier_run, resume
+            settings, seed, place, backbone, train, validation, forget_an_earlier_run, run["precision"], resume
         )
         if settings.sweep:
             run.setdefault("sweep", {})[str(seed)] = scores
