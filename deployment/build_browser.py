@@ -67,7 +67,11 @@ def install_packages(folder: Path) -> None:
 
 def bundle_modules(packages: Path, target: Path) -> None:
     """Write each of MODULES with all that it imports: import maps, which name packages, do not reach workers."""
-    command = ["node", packages / "node_modules/esbuild/bin/esbuild", *(SOURCES / name for name in MODULES)]
+    command: list[str | Path] = [
+        "node",
+        packages / "node_modules/esbuild/bin/esbuild",
+        *(SOURCES / name for name in MODULES),
+    ]
     options = ["--bundle", "--format=esm", "--minify", "--target=es2022", "--charset=utf8", "--log-level=warning"]
     environment = os.environ | {"NODE_PATH": str((packages / "node_modules").resolve())}
     if subprocess.run([*command, *options, f"--outdir={target}"], env=environment).returncode:
