@@ -12,11 +12,10 @@ from data.files import QuestionRow
 from scraper.details import clean_title, details_row
 from scraper.politeness import YEAR_S, RetryLater, StopRun
 from tagging.html_text import html_to_text
-from tagging.stack_exchange import STACK_EXCHANGE, canonical_url
+from tagging.stack_exchange import MAX_ID, STACK_EXCHANGE, canonical_url
 
 # Values of error_name after which the same call may be retried.
 TEMPORARY_ERRORS = {"throttle_violation", "temporarily_unavailable", "internal_error"}
-MAX_ID = 2**31 - 1  # the API rejects larger ids
 AVAILABLE_IN = re.compile(r"available in (\d+) seconds")
 
 

@@ -21,9 +21,9 @@ from scraper.politeness import (
     user_agent,
 )
 from scraper.proxies import exempt_this_machine
+from tagging.stack_exchange import API_PAGE_SIZE
 
 KEY_VARIABLE = "STACK_EXCHANGE_KEY"
-PAGE_SIZE = 100  # the API's maximum
 KEYLESS_PAGES = 25  # without a key, the API rejects later pages
 
 
@@ -53,7 +53,7 @@ class Api:
         exempt_this_machine()
         self.quota: int | None = None
         self._address = address
-        self._common = {"site": host_of(site), "pagesize": PAGE_SIZE}
+        self._common = {"site": host_of(site), "pagesize": API_PAGE_SIZE}
         if key := os.environ.get(KEY_VARIABLE):
             self._common["key"] = key
         self._gate = HostGate(delay_s)
@@ -69,7 +69,7 @@ class Api:
         method
             Name of the method, such as "questions".
         ids
-            Ids to request, at most PAGE_SIZE; if empty, the method lists everything.
+            Ids to request, at most API_PAGE_SIZE; if empty, the method lists everything.
         parameters
             Further parameters of the method.
 

@@ -9,12 +9,18 @@ questions, and retries temporary failures. --since-last also fetches the questio
 Each call requests the first page of the questions that are not older than the last one seen. So no question is lost or
 repeated when others are added or deleted meanwhile, and no list is read beyond the 25 pages that the API allows without
 a key. A key in STACK_EXCHANGE_KEY raises the quota from 300 to 10,000 calls a day, of 100 questions each.
+
+--ids fetches the questions of a list, such as that of a model, and no others:
+
+    python scraper/stack_exchange_api.py --ids deployment/model/questions.csv.gz
 """
 
 import argparse
+import hashlib
+import math
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -23,17 +29,20 @@ from tqdm import tqdm
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "deployment"))  # where the package tagging is
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this folder's modules, whatever is installed
+from data.question_list import read_question_list
 from data.source import write_source
-from scraper.api_answers import MAX_ID, AnswerError, api_time, iso_time, parse_question_item, question_id
-from scraper.api_client import KEYLESS_PAGES, PAGE_SIZE, Api
+from scraper.addresses import host_of
+from scraper.api_answers import AnswerError, api_time, iso_time, parse_question_item, question_id
+from scraper.api_client import KEYLESS_PAGES, Api
 from scraper.crawl import add_polite_options, add_site_option, api_address, orderly_end
 from scraper.politeness import StopRun
-from scraper.store import TEMPORARY, Progress, Store, open_details
+from scraper.store import PERMANENT, TEMPORARY, Progress, Store, open_details
 from tagging.console import run_script
 from tagging.options import script_parser
-from tagging.stack_exchange import API, STACK_EXCHANGE, question_key
+from tagging.stack_exchange import API, API_PAGE_SIZE, MAX_ID, STACK_EXCHANGE, question_key
 
 SORT_DATES = {"creation": "creation_date", "activity": "last_activity_date"}
+EARLIEST = "2008-01-01"  # no site is older
 FILTER = "withbody"  # a built-in filter of the API: the default fields and the body
 
 
@@ -141,26 +150,67 @@ def fetch(
     return progress, total
 
 
-def retry(api: Api, args: argparse.Namespace, store: Store) -> int:
-    """Retry the temporary failures, and return the number of changed questions.
+def fetch_ids(
+    api: Api, args: argparse.Namespace, store: Store, urls: Mapping[int, str], bar: tqdm | None = None
+) -> int:
+    """Fetch the questions of ``urls``, {id: url}, and return the number of changed ones.
 
     Questions that the API no longer has become permanent failures.
     """
+    changed = 0
+    for start in range(0, len(urls), API_PAGE_SIZE):
+        batch = list(urls)[start : start + API_PAGE_SIZE]
+        answer = api.get("questions", ids=batch, filter=FILTER)
+        items = [item for item in answer["items"] if isinstance(item, dict) and question_id(item) in urls]
+        with store.transaction():
+            changed += take(items, args, store)[1]
+            for number in set(batch) - {question_id(item) for item in items}:
+                store.fail(urls[number], "deleted: the API no longer has it", permanent=True)
+        if bar is not None:
+            bar.update(len(batch))
+            bar.set_postfix(quota=api.quota)
+    return changed
+
+
+def fetch_listed(api: Api, args: argparse.Namespace, store: Store) -> int:
+    """Fetch the questions of the list that are neither in ``store`` nor permanent failures.
+
+    Returns
+    -------
+    int
+        Number of listed questions that are gone: the permanent failures.
+
+    Raises
+    ------
+    SystemExit
+        ``store`` has questions that are not in the list.
+    """
+    urls = {number: STACK_EXCHANGE.question_url(args.site, number) for number in args.ids}
+    keys = {question_key(url): number for number, url in urls.items()}
+    here = store.keys()
+    if foreign := here - set(keys):
+        sys.exit(f"{args.output} has {len(foreign)} questions that --ids does not list: choose another --output")
+
+    def gone() -> set[str]:
+        return {key for key, failure in store.failures().items() if failure.kind == PERMANENT and key in keys}
+
+    known = here | gone()
+    missing = {number: urls[number] for key, number in keys.items() if key not in known}
+    calls = math.ceil(len(missing) / API_PAGE_SIZE)
+    print(f"{len(urls)} questions listed, {len(here)} of them here, {len(missing)} to fetch by {calls} calls")
+    with tqdm(desc="questions by id", unit="question", total=len(urls), initial=len(urls) - len(missing)) as bar:
+        fetch_ids(api, args, store, missing, bar)
+    return len(gone())
+
+
+def retry(api: Api, args: argparse.Namespace, store: Store) -> int:
+    """Retry the temporary failures, and return the number of changed questions."""
     of_site = question_key(STACK_EXCHANGE.question_url(args.site, 0)).removesuffix("0")
     failures = {
         key.removeprefix(of_site): failure.url for key, failure in store.failures().items() if failure.kind == TEMPORARY
     }
     asked = {int(key): url for key, url in failures.items() if key.isdecimal() and int(key) <= MAX_ID}
-    changed = 0
-    for start in range(0, len(asked), PAGE_SIZE):
-        batch = list(asked)[start : start + PAGE_SIZE]
-        answer = api.get("questions", ids=batch, filter=FILTER)
-        items = [item for item in answer["items"] if isinstance(item, dict)]
-        with store.transaction():
-            changed += take(items, args, store)[1]
-            for number in set(batch) - {question_id(item) for item in items}:
-                store.fail(asked[number], "deleted: the API no longer has it", permanent=True)
-    return changed
+    return fetch_ids(api, args, store, asked)
 
 
 def open_progress(args: argparse.Namespace, store: Store) -> ApiProgress:
@@ -172,6 +222,8 @@ def open_progress(args: argparse.Namespace, store: Store) -> ApiProgress:
         The output belongs to another site, or the file of progress of an earlier version is damaged.
     """
     asked = {"site": args.site, "from": args.since, "to": args.until, "tagged": args.tagged}
+    if args.ids:
+        asked["ids"] = hashlib.sha256(str(args.ids).encode()).hexdigest()
     fresh = ApiProgress(asked=asked, reached=args.since, begun_at=iso_time(time.time()))
     progress = store.progress(ApiProgress) or store.take_over(of_earlier_version)
     if progress and progress.asked["site"] != args.site:
@@ -194,6 +246,21 @@ def api_date(text: str) -> int:
         raise argparse.ArgumentTypeError(f"{text!r} is not a date such as 2024-05-31") from None
 
 
+def listed_ids(path: Path, site: str) -> list[int]:
+    """Return the ids of a question list.
+
+    Raises
+    ------
+    ValueError
+        The file is not a question list, or lists questions of another site.
+    """
+    listed = read_question_list(path)
+    for row, question in enumerate(listed, start=1):
+        if host_of(question.site) != host_of(site):
+            raise ValueError(f"{path}, row {row}: a question of {question.site}, not of {site}: name its --site")
+    return [question.id for question in listed]
+
+
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
     """Parse the command line."""
     parser = script_parser(__doc__)
@@ -202,7 +269,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         "--from",
         dest="since",
         type=api_date,
-        default="2008-01-01",
+        default=EARLIEST,
         help="only questions asked on this day (UTC) or later",
     )
     parser.add_argument("--to", dest="until", type=api_date, help="only questions asked before this day (UTC)")
@@ -212,25 +279,40 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         action="store_true",
         help="also fetch the questions again that have changed since the last complete run",
     )
+    parser.add_argument(
+        "--ids",
+        type=Path,
+        help="only the questions of this list, such as the questions.csv.gz of a model",
+    )
     parser.add_argument("--output", type=Path, default=Path("data/ques_details.csv"), help="CSV file to write")
     parser.add_argument("--api", type=api_address, default=API, help="base URL of the API")
     add_polite_options(parser)
     args = parser.parse_args(argv)
     if args.until and args.until <= args.since:
         parser.error("--to must be later than --from")
+    if args.ids and (args.since != api_date(EARLIEST) or args.until or args.tagged or args.since_last):
+        parser.error("--ids cannot be combined with --from, --to, --tagged and --since-last")
     return args
 
 
 def main(argv: list[str] | None = None) -> None:
     """Fetch new questions, retry failures, and fetch changed questions."""
     args = parse_args(argv)
+    try:
+        args.ids = listed_ids(args.ids, args.site) if args.ids else None
+    except ValueError as error:
+        sys.exit(str(error))
     with orderly_end(), open_details(args.output, STACK_EXCHANGE, args.force) as store:
         progress = open_progress(args, store)
         begun, before = time.time(), len(store)
         since = int(progress.changes_since(args.output).timestamp()) if args.since_last else None
         api = Api(args.api, args.site, args.delay, args.contact)
-        progress, changed = fetch(api, args, store, progress, "creation", progress.reached)
-        changed += retry(api, args, store)
+        changed = gone = 0
+        if args.ids:
+            gone = fetch_listed(api, args, store)
+        else:
+            progress, changed = fetch(api, args, store, progress, "creation", progress.reached)
+            changed += retry(api, args, store)
         if since is not None:
             start = progress.changes_reached or since
             progress, again = fetch(api, args, store, progress, "activity", start)
@@ -240,10 +322,13 @@ def main(argv: list[str] | None = None) -> None:
         with store.transaction():
             store.save(replace(progress, complete_at=complete_at, changes_reached=None))
         if not len(store):
-            sys.exit(f"{args.site}: the API has no matching questions; check --site, --from, --to and --tagged")
+            options = "--ids" if args.ids else "--from, --to and --tagged"
+            sys.exit(f"{args.site}: the API has no matching questions; check --site, {options}")
         store.write_files()
         write_source(args.output, args.site, f"Stack Exchange API 2.3 ({args.api})", STACK_EXCHANGE)
         news = f"{len(store) - before} new" + (f", {changed} changed" if changed or args.since_last else "")
+        if args.ids:
+            news += f", {gone} of the {len(args.ids)} listed are gone"
         print(f"{len(store)} questions ({news}) in {args.output}, {store.failure_summary()}, quota {api.quota}")
 
 

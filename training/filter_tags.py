@@ -15,6 +15,10 @@ the tags of a published model take the place of this rule. A question that is le
 the oldest 80 % are train, the next tenth validation, the newest tenth test. What is nearly equal to a question of
 another part all the same becomes "repost" in split.csv, which no stage uses: with time the later of the two; at random,
 where the two are short, the one that is not in test, or else the one in train.
+
+--question-list takes tags and parts from the questions.csv.gz of a model instead, so that both are the same again:
+
+    python training/filter_tags.py --question-list deployment/model/questions.csv.gz
 """
 
 import argparse
@@ -27,7 +31,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "deployment"))  # where the package tagging is
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this folder's modules, whatever is installed
-from data.duplicates import join_groups, long_duplicate_groups, short_near_duplicates
+from data.duplicates import duplicate_groups, join_groups, long_duplicate_groups, short_near_duplicates
 from data.files import (
     DATE_COLUMN,
     FRACTIONS,
@@ -40,10 +44,12 @@ from data.files import (
     write_questions,
 )
 from data.options import add_folder_options
+from data.question_list import read_question_list, select_listed
 from tagging.console import run_script
 from tagging.files import atomic_path
 from tagging.model_folder import read_tags
 from tagging.options import add_force_option, script_parser, seed_number, share
+from tagging.stack_exchange import STACK_EXCHANGE
 from training.dataset import FILES, RECORD, data_hash
 from training.splits import check_parts, keep_apart, random_split, time_split
 from training.tags import frequent_tags, keep_tags, rename_synonyms
@@ -65,6 +71,14 @@ def read_input(args: argparse.Namespace, details: Path) -> tuple:
         count = sum(map(operator.ne, renamed["tags"], questions["tags"]))
         print(f"synonyms: {count} questions carried tags that {synonyms} renames")
         questions = renamed
+    if args.question_list:
+        listed = read_question_list(args.question_list)
+        tags = read_tags(args.tags) if args.tags else frequent_tags([question.tags for question in listed], 0)
+        selected = select_listed(questions, listed, STACK_EXCHANGE)
+        if selected.empty:
+            raise ValueError(f"{details}: {args.question_list} lists none of its questions: name the list of this site")
+        print(describe_selection(selected, tags, len(questions), len(listed)))
+        return selected, tags
     if args.split == "time":
         if DATE_COLUMN not in questions:
             raise ValueError(f"{details}: column {DATE_COLUMN} missing, which --split time needs; take --split random")
@@ -87,6 +101,10 @@ def split_questions(args: argparse.Namespace, questions) -> tuple[np.ndarray, np
     ValueError : a part would be empty
     """
     texts = questions["title"], questions["description"]
+    if args.question_list:
+        splits = questions["split"].to_numpy(dtype=str)
+        check_parts(splits)
+        return duplicate_groups(*texts), splits
     placed = long_duplicate_groups(*texts)
     groups = join_groups(placed, short_near_duplicates(*texts))
     if args.split == "time":
@@ -96,6 +114,21 @@ def split_questions(args: argparse.Namespace, questions) -> tuple[np.ndarray, np
         splits = keep_apart(random_split(placed, args.seed), groups)
     check_parts(splits)
     return groups, splits
+
+
+def describe_selection(selected, tags: Sequence[str], found: int, listed: int) -> str:
+    """Return one line for people: what of the question list is missing or has changed, and what it does not list.
+
+    ``selected`` is from :func:`data.question_list.select_listed`, ``found`` the number of questions before.
+    """
+    kept = set(tags)
+    pairs = zip(selected["tags"], selected["tags_today"], strict=True)
+    retagged = sum(set(before) & kept != set(today) & kept for before, today in pairs)
+    return (
+        f"question list: {len(selected)} of {listed} questions are here, {listed - len(selected)} are missing; "
+        f"{retagged} have other tags today and keep those of the list; {found - len(selected)} that are not listed are "
+        "left out"
+    )
 
 
 def describe_tags(questions, tags: Sequence[str]) -> str:
@@ -123,8 +156,9 @@ def describe_filtering(args: argparse.Namespace) -> dict:
     """Return the options that decided on the files of ``--data-dir``, whether synonyms were there, and their hash."""
     names = ["split"] if args.tags else ["min_frequency", "split"]
     names += ["seed"] if args.split == "random" else []
+    arguments = {name: getattr(args, name) for name in names}
     return {
-        "arguments": {name: getattr(args, name) for name in names},
+        "arguments": {"question_list": args.question_list.as_posix()} if args.question_list else arguments,
         "published_tags": bool(args.tags),
         "synonyms": (args.data_dir / SYNONYMS).is_file(),
         "data_sha256": data_hash(args.data_dir),
@@ -137,6 +171,11 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--min-frequency", type=share, default=0.001, help="least share of questions a tag must have")
     parser.add_argument(
         "--tags", type=Path, help="a tag_types_encoded.json whose tags to keep, instead of frequent ones"
+    )
+    parser.add_argument(
+        "--question-list",
+        type=Path,
+        help="a questions.csv.gz whose questions, tags and parts to take, instead of drawing the parts anew",
     )
     parser.add_argument("--split", choices=["random", "time"], default="random", help="time trains on the past")
     parser.add_argument("--seed", type=seed_number, default=42, help="seed of the random split")
@@ -155,8 +194,10 @@ def main(argv: list[str] | None = None) -> None:
         # Sorted, as scrapers finish in any order, and the same questions are to train the same model.
         filtered = keep_tags(questions, tags).sort_values("url", ignore_index=True)
         if filtered.empty or len(tags) < 2:
-            remedy = "name the tags of this site" if args.tags else "lower it, or scrape more pages"
-            rule = f"--tags {args.tags}" if args.tags else f"--min-frequency {args.min_frequency}"
+            files = {"--question-list": args.question_list, "--tags": args.tags}
+            named = [f"{option} {file}" for option, file in files.items() if file]
+            rule = " ".join(named) or f"--min-frequency {args.min_frequency}"
+            remedy = "name the files of this site" if named else "lower it, or scrape more pages"
             left = "no tag" if filtered.empty else f"only {tags[0]}"
             raise ValueError(f"{details}: {left} is left at {rule}, where two tags or more are needed: {remedy}")
         groups, splits = split_questions(args, filtered)

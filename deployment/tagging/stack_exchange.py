@@ -23,6 +23,9 @@ from tagging.platforms import Platform
 NETWORK = "stackexchange.com"
 DEFAULT_SITE = f"https://datascience.{NETWORK}"  # the site of the model in deployment/model
 API = f"https://api.{NETWORK}/2.3"
+API_PAGE_SIZE = 100  # questions of an answer of the API, and ids of a call: the maximum
+API_CALLS_A_DAY = 300  # without a key
+MAX_ID = 2**31 - 1  # the API rejects larger ids
 LOGIN_PATH = "/users/login"
 PAGE_SIZE = 50  # questions of a listing page, the sites' maximum
 
