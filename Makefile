@@ -4,7 +4,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: help demo test pythons lint serve browser bench notebooks clean chromium axe
+.PHONY: help demo test pythons lint serve browser bench reproduce notebooks clean chromium axe
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 PY := .venv/bin/python
@@ -23,6 +23,7 @@ FORM_PORT ?= 8000
 PAGE_PORT ?= 8080
 PAGE := build/browser
 SERVED := deployment/model
+MODEL_FOLDER ?= $(SERVED)
 BENCH := reports/bench
 
 # The demo writes into its folders with --force, and clean removes them: nobody's own data may be there.
@@ -34,7 +35,7 @@ ifdef FORCE
 endif
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-7s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-9s %s\n", $$1, $$2}' Makefile
 
 demo: $(REPORTS)/comparison.json ## run every stage on the embedded sample site (FORCE=1: anew)
 	@cat $(REPORTS)/comparison.md
@@ -96,6 +97,9 @@ bench: $(REPORTS)/comparison.json .venv/ray .venv-serve/installed chromium brows
 	run browser --questions $(DATA)/ques_details.csv; \
 	cat $(BENCH)/*.md > reports/benchmark.md; echo "-> reports/benchmark.md"; \
 	test -z "$$failed" || { echo "missed:$$failed" >&2; exit 1; }
+
+reproduce: .venv/installed ## make the served model again: fetch its questions, train and compare (CONTACT=you@example.org)
+	$(PY) onnx_export/reproduce.py --model $(MODEL_FOLDER) $(if $(API),--api $(API)) $(if $(CONTACT),--contact $(CONTACT))
 
 notebooks: demo ## execute the notebooks on the demo's results, and save their outputs
 	$(PY) -m pytest --quiet --nbmake --overwrite notebooks

@@ -21,13 +21,18 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "deployment"))  # w
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this folder's modules, whatever is installed
 from data.files import read_questions, read_table, refuse_overwrite, require, write_json
 from data.options import add_folder_options, add_trained_model_option
+from data.question_list import ListedQuestion, encode_question_list, list_questions
 from onnx_export.evaluation.best_shipped import BEST_SHIPPED, best_shipped, raise_bar, served_decisions
+from onnx_export.evaluation.evaluate import MAX_DROP
 from onnx_export.evaluation.hub_files import model_config, tokenizer_config
 from onnx_export.evaluation.model_card import describe_data, model_card
+from onnx_export.evaluation.reproduction import QUESTION_LIST, describe_list, shipped_record
+from onnx_export.evaluation.reproduction import RECORD as RUN
 from tagging.console import run_script
 from tagging.model_folder import INT8_MODEL, SETTINGS, read_json, read_settings
 from tagging.options import add_force_option, script_parser
 from tagging.settings import Settings, parse_settings
+from tagging.stack_exchange import STACK_EXCHANGE
 from tagging.tagger import Tagger
 from training.backbones import short_name
 from training.dataset import RECORD, data_hash, site_of
@@ -37,21 +42,25 @@ SERVED = ("tokenizer.json", "tag_types_encoded.json", "thresholds.json")
 CONFIG, TOKENIZER_CONFIG, SPECIAL_TOKENS = "config.json", "tokenizer_config.json", "special_tokens_map.json"
 EVALUATED = ("metrics.json", "per_tag.tsv", "test_decisions.json")
 CARD = "README.md"
-SHIPPED = (MODEL, *SERVED, SETTINGS, CONFIG, TOKENIZER_CONFIG, SPECIAL_TOKENS, *EVALUATED, CARD)
+SHIPPED = (MODEL, *SERVED, SETTINGS, CONFIG, TOKENIZER_CONFIG, SPECIAL_TOKENS, *EVALUATED, RUN, QUESTION_LIST, CARD)
 OLDER = (INT8_MODEL,)  # of models shipped by earlier versions; removed when another model takes their place
 # The settings that a model of the same site takes over from the one that it replaces.
 PRESENTATION = ("title", "language", "max_title", "max_description", "examples")
 STAGING = ".new"  # folder in the output folder, on the same disk, where the new files gather
 
 
-def read_data(data_dir: Path) -> dict[str, object]:
-    """Return what the card says of the questions in ``data_dir``; a record of other files than these is left out."""
+def read_data(data_dir: Path) -> tuple[dict[str, object], list[ListedQuestion]]:
+    """Return what the card says of the questions in ``data_dir``, and the list of those that have an id.
+
+    A record of other files than these is left out.
+    """
     questions = read_questions(data_dir / "ques_filtered.csv")
     parts = read_table(data_dir / "split.csv", ["url", "split"]).set_index("url")["split"]
     record = read_json(data_dir / RECORD) if (data_dir / RECORD).is_file() else {}
     known = record.get("data_sha256") == data_hash(data_dir)
-    described = describe_data(questions, parts[questions["url"]].to_numpy(), record if known else None)
-    return described | {"address": site_of(questions["url"])}
+    splits = parts[questions["url"]].to_numpy()
+    described = describe_data(questions, splits, record if known else None) | {"address": site_of(questions["url"])}
+    return described, list_questions(questions, splits, STACK_EXCHANGE)
 
 
 def check_output(folder: Path, force: bool) -> None:
@@ -99,10 +108,17 @@ def served_settings(source: Path, site: str, decisions: dict, output: Path, opti
         raise ValueError(f"settings of the model: {error}") from error
 
 
-def publish(folder: Path, tagger: Tagger, card: str, settings: Settings, output: Path) -> None:
+def publish(
+    folder: Path, tagger: Tagger, card: str, record: dict, question_list: bytes, settings: Settings, output: Path
+) -> None:
     """Write the files of SHIPPED to ``output``: what is there is replaced, file by file, when all the new ones are.
 
-    ``folder`` is that of the trained model, ``tagger`` its int8 model.
+    Parameters
+    ----------
+    folder : of the trained model
+    tagger : its int8 model
+    record : the new run.json
+    question_list : content of questions.csv.gz; if it is empty, there is no such file
     """
     staging, source = output / STAGING, tagger.model.path
     (staging / MODEL).parent.mkdir(parents=True, exist_ok=True)
@@ -116,9 +132,13 @@ def publish(folder: Path, tagger: Tagger, card: str, settings: Settings, output:
         write_json(staging / CONFIG, model_config(read_json(folder / CONFIG), tagger.tags))
         write_json(staging / TOKENIZER_CONFIG, tokenizer_config(read_json(folder / TOKENIZER_CONFIG), settings))
         (staging / CARD).write_text(card, encoding="utf-8", newline="\n")
+        write_json(staging / RUN, record)
+        if question_list:
+            (staging / QUESTION_LIST).write_bytes(question_list)
         for file in SHIPPED:
-            (staging / file).replace(output / file)
-        for file in OLDER:
+            if (staging / file).is_file():
+                (staging / file).replace(output / file)
+        for file in OLDER if question_list else (*OLDER, QUESTION_LIST):
             (output / file).unlink(missing_ok=True)
     finally:
         shutil.rmtree(staging)
@@ -173,12 +193,16 @@ def main(argv: list[str] | None = None) -> None:
         size_mb = (folder / "onnx" / "model_quantized.onnx").stat().st_size / 1e6
         report = folder / "onnx" / "quantization.json"
         quantization = read_json(report) if report.is_file() else {}
-        data = read_data(args.data_dir)
+        data, listed = read_data(args.data_dir)
+        question_list = encode_question_list(listed) if listed else b""
+        described = describe_list(listed, hashlib.sha256(question_list).hexdigest()) if listed else None
+        dropped = quantization.get("drop", {}).get("f1_micro", 0) > MAX_DROP
+        record = shipped_record(name, run, dropped, described)
         examples = read_examples(args.examples) if args.examples else None
         options = {"title": args.title, "language": args.language, "examples": examples}
         settings = served_settings(folder / "onnx", str(data["address"]), decisions, args.output, options)
-        card = model_card(name, run, metrics, data, quantization, settings, args.output, size_mb)
-        publish(folder, tagger, card, settings, args.output)
+        card = model_card(name, record, metrics, data, quantization, settings, args.output, size_mb)
+        publish(folder, tagger, card, record, question_list, settings, args.output)
         raised = raise_bar(args.best, decisions)
     except KeyError as error:
         sys.exit(
@@ -186,7 +210,7 @@ def main(argv: list[str] | None = None) -> None:
         )
     except (ValueError, OSError) as error:
         sys.exit(f"cannot ship {folder}: {error}")
-    size = sum((args.output / file).stat().st_size for file in SHIPPED) / 1e6
+    size = sum(path.stat().st_size for path in args.output.rglob("*") if path.is_file()) / 1e6
     print(f"written: {args.output} ({size:.1f} MB)")
     if raised:
         print(f"the best that was ever shipped, by {' and '.join(raised)}: written to {args.best}; commit it, too")

@@ -197,7 +197,7 @@ def fetch_listed(api: Api, args: argparse.Namespace, store: Store) -> int:
     known = here | gone()
     missing = {number: urls[number] for key, number in keys.items() if key not in known}
     calls = math.ceil(len(missing) / API_PAGE_SIZE)
-    print(f"{len(urls)} questions listed, {len(here)} of them here, {len(missing)} to fetch by {calls} calls")
+    print(f"{len(urls)} questions listed, {len(here)} of them here, {len(missing)} to fetch; calls: {calls}")
     with tqdm(desc="questions by id", unit="question", total=len(urls), initial=len(urls) - len(missing)) as bar:
         fetch_ids(api, args, store, missing, bar)
     return len(gone())

@@ -33,7 +33,7 @@ def heed_ctrl_c() -> None:
 
 def test_help_lists_every_target():
     shown = subprocess.run(["make", "help"], capture_output=True, text=True, check=True, env=WITHOUT_OUTER_MAKE).stdout
-    for target in ("demo", "test", "pythons", "lint", "serve", "bench", "clean", "help"):
+    for target in ("demo", "test", "pythons", "lint", "serve", "bench", "reproduce", "clean", "help"):
         assert f"make {target} " in shown
 
 

@@ -88,7 +88,7 @@ def test_exactly_the_listed_questions_are_fetched_100_a_call(tmp_path):
         alive = [one for one in site.questions if not one.deleted]
         write_list(tmp_path, site, alive[:230])
         code, output, _ = fetch(tmp_path, site)
-        assert code == 0 and "230 questions listed, 0 of them here, 230 to fetch by 3 calls" in output
+        assert code == 0 and "230 questions listed, 0 of them here, 230 to fetch; calls: 3" in output
         assert "0 of the 230 listed are gone" in output
         assert fetched(tmp_path) == {str(one.id) for one in alive[:230]}
         assert [len(ids) for ids in calls_by_id(site)] == [100, 100, 30]
@@ -106,7 +106,7 @@ def test_gone_questions_are_counted_recorded_and_not_asked_for_again(tmp_path):
         assert code == 0 and len(deleted) == 1 and "1 of the 60 listed are gone" in output and "1 failures in" in output
         (failure,) = rows(tmp_path / "ques_failed.csv")
         assert failure["url"].endswith(f"/{deleted[0].id}") and failure["kind"] == "permanent"
-        assert "59 of them here, 0 to fetch by 0 calls" in fetch(tmp_path, site)[1]
+        assert "59 of them here, 0 to fetch; calls: 0" in fetch(tmp_path, site)[1]
         assert len(calls_by_id(site)) == 1
         write_list(tmp_path, site, deleted)
         other = tmp_path / "other"

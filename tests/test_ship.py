@@ -1,5 +1,6 @@
 """Shipping a model deletes nothing of the user's; the gate holds a model against the best that was ever shipped."""
 
+import gzip
 import json
 import os
 import shutil
@@ -25,7 +26,7 @@ NAME = "all-minilm-l6-v2"
 def write_data(folder, train: int = 8, test: int = 60):
     """Write filtered questions of the tiny model's tags, split so that the last ``test`` are the test part."""
     total = train + 2 + test
-    rows = [[*QUESTIONS[row % 4], f"https://site.example/q/{row - total}"] for row in range(total)]
+    rows = [[*QUESTIONS[row % 4], f"https://site.example/q/{10_000 + row - total}"] for row in range(total)]
     questions = pd.DataFrame(rows, columns=["title", "tags", "url"]).assign(description="")
     folder.mkdir(exist_ok=True)
     write_questions(folder / "ques_filtered.csv", questions)
@@ -167,6 +168,23 @@ def test_a_shipped_model_is_a_repository_of_the_hub_whose_card_works(root, tmp_p
     expected = Tagger(tmp_path / "output").answer("How do I start?", "")["suggested"]
     shown = run_card_example(tmp_path / "output")
     assert shown == {row["tag"]: pytest.approx(row["probability"], abs=1e-3) for row in expected}
+
+
+def test_questions_without_ids_are_not_listed_and_an_older_list_is_removed(root, tmp_path):
+    output = tmp_path / "output"
+    send(root, output)
+    assert b"dataframe" not in gzip.decompress((output / "questions.csv.gz").read_bytes())
+    for name in ("ques_filtered.csv", "split.csv"):
+        file = root / "data" / name
+        file.write_text(file.read_text().replace("/q/", "/topic/"))
+    run = json.loads((root / "models" / NAME / "run.json").read_text())
+    (root / "models" / NAME / "run.json").write_text(json.dumps(run | {"data_sha256": data_hash(root / "data")}))
+    compare.main([*places(root), "--reports-dir", str(root / "reports"), "--force"])
+    send(root, output, "--force")
+    assert files_of(output) == set(ship.SHIPPED) - {"questions.csv.gz"}
+    card, record = (output / "README.md").read_text(), json.loads((output / "run.json").read_text())
+    assert "question_list" not in record and "questions.csv.gz" not in card and "make reproduce" not in card
+    assert "python training/filter_tags.py" in card
 
 
 def test_a_better_model_of_the_same_site_keeps_the_page_and_one_of_another_site_does_not(root, tmp_path):

@@ -1,5 +1,6 @@
 """The model that the repository ships: its files belong together, and it answers as on the day it was shipped."""
 
+import hashlib
 import json
 import shutil
 
@@ -11,12 +12,16 @@ import yaml
 from huggingface_hub import ModelCardData
 from onnx import numpy_helper
 
+from data.question_list import read_question_list
 from onnx_export.evaluation.best_shipped import BEST_SHIPPED, best_shipped, served_decisions
-from onnx_export.evaluation.decisions import as_arrays
+from onnx_export.evaluation.decisions import as_arrays, hashed_url
 from onnx_export.evaluation.hub_files import card_examples, card_header, model_config, tokenizer_config
+from onnx_export.evaluation.model_card import describe_question_list, reproduction
+from onnx_export.evaluation.reproduction import describe_list
 from onnx_export.ship import MODEL
 from onnx_export.ship import SHIPPED as FILES
 from tagging.model_folder import read_json
+from tagging.stack_exchange import STACK_EXCHANGE
 from tagging.tagger import Tagger
 from tests.card_example import run_card_example
 from tests.golden_answers import ANSWERS, SHIPPED, answers
@@ -79,6 +84,23 @@ def test_its_files_belong_together():
     targets, chosen = as_arrays(decisions)
     counted = per_tag.loc[decisions["tags"], ["test_questions", "true_positives", "false_positives"]].to_numpy().T
     assert (counted == [targets.sum(axis=0), (targets & chosen).sum(axis=0), (~targets & chosen).sum(axis=0)]).all()
+
+
+def test_its_list_of_questions_is_the_recorded_one_and_holds_no_text():
+    record, card = read_json(SHIPPED / "run.json"), (SHIPPED / "README.md").read_text(encoding="utf-8")
+    listed = read_question_list(SHIPPED / "questions.csv.gz")
+    content = (SHIPPED / "questions.csv.gz").read_bytes()
+    assert len(content) < 300_000
+    assert record["question_list"] == describe_list(listed, hashlib.sha256(content).hexdigest())
+    assert describe_question_list(record) in card and reproduction(record, SHIPPED) in card
+    tags = set(read_json(SHIPPED / "tag_types_encoded.json"))
+    assert all(question.tags and set(question.tags) <= tags for question in listed)
+    metrics, decisions = read_json(SHIPPED / "metrics.json"), served_decisions(SHIPPED)
+    test = [question for question in listed if question.split == "test"]
+    assert len(test) == metrics["test_questions"]
+    urls = {hashed_url(STACK_EXCHANGE.question_url(question.site, question.id)): question for question in test}
+    names = {key: {decisions["tags"][index] for index in row[0]} for key, row in decisions["questions"].items()}
+    assert names == {key: set(question.tags) for key, question in urls.items()}
 
 
 def test_its_files_for_the_hub_are_those_that_ship_py_writes():

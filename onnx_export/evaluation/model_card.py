@@ -11,6 +11,7 @@ from data.files import DATE_COLUMN, FRACTIONS, REPOST
 from data.markdown import markdown_table
 from onnx_export.evaluation.evaluate import MAX_DROP
 from onnx_export.evaluation.hub_files import card_examples, card_header
+from onnx_export.evaluation.reproduction import QUESTION_LIST, is_local, option_words, stages
 from tagging.settings import Settings
 from tagging.stack_exchange import STACK_EXCHANGE
 from training.backbones import HUB_IDS, short_name
@@ -48,7 +49,8 @@ def model_card(
     Parameters
     ----------
     model : name of the model's folder
-    run, metrics, quantization : its run.json, metrics.json and quantization.json
+    run : from :func:`onnx_export.evaluation.reproduction.shipped_record`
+    metrics, quantization : its metrics.json and quantization.json
     data : from :func:`describe_data`
     settings : of the model folder
     output : folder that the card lies in
@@ -72,7 +74,8 @@ def model_card(
             figures=card_table(metrics),
             same_tags=metrics["int8"]["same_tags_as_fp32"],
             weak_side=describe_weak_side(metrics["int8"]),
-            commands=commands(model, run, data, quantization, output),
+            question_list=describe_question_list(run),
+            commands=reproduction(run, output) or commands(model, run, data, quantization, output),
             minutes=run["minutes"],
             versions=describe_versions(run),
             data_sha256=run["data_sha256"],
@@ -113,7 +116,9 @@ def describe_split(splits: np.ndarray, groups: np.ndarray, record: dict | None) 
     text = ", ".join(f"{(splits == part).sum()} {part}" for part in FRACTIONS)
     if record:
         arguments = record["arguments"]
-        text += f", at random with seed {arguments['seed']}" if "seed" in arguments else ", the newest questions last"
+        drawn = {"seed": ", at random with seed {seed}", "question_list": ", as in a question list"}
+        known = next((text for name, text in drawn.items() if name in arguments), ", the newest questions last")
+        text += known.format(**arguments)
     trained = set(groups[splits == "train"])
     validated = trained | set(groups[splits == "validation"])
     told = {
@@ -128,11 +133,6 @@ def describe_split(splits: np.ndarray, groups: np.ndarray, record: dict | None) 
         f"{text}; {told['test']} of the test questions have an equal or nearly equal one in train or validation, "
         f"{told['validation']} of validation in train"
     )
-
-
-def is_local(model: str) -> bool:
-    """Tell whether a backbone was named by a folder, not by a Hub id."""
-    return Path(model).is_dir() or Path(model).is_absolute()
 
 
 def hub_id(run: dict) -> str | None:
@@ -177,6 +177,40 @@ def describe_weak_side(figures: dict) -> str:
     )
 
 
+def describe_question_list(run: dict) -> str:
+    """Return the sentence on questions.csv.gz; none where no question can be listed."""
+    listed = run.get("question_list")
+    if not listed:
+        return ""
+    parts = ", ".join(f"{count} {part}" for part, count in listed["parts"].items())
+    return (
+        f"\n\n`{QUESTION_LIST}` lists {listed['questions']} questions ({parts}) by site and id, with tags and part "
+        f"and without any text. SHA-256: `{listed['sha256']}`."
+    )
+
+
+def reproduction(run: dict, output: Path) -> str:
+    """Return how to make the model again from its question list: one command, and its stages; '' without a list."""
+    if "question_list" not in run:
+        return ""
+    folder = output.as_posix()
+    of_model = "" if output == Path("deployment/model") else f" MODEL_FOLDER={shlex.quote(folder)}"
+    lines = []
+    for stage in stages(run, output, fetching=["--contact", "you@example.org"]):
+        torchrun = run.get("processes", 1) > 1 and stage.words[0] == "training/finetune.py"
+        python = f"torchrun --nproc-per-node {run['processes']}" if torchrun else "python"
+        lines.append(f"    {python} {shlex.join(stage.words)}")
+    return f"""    make reproduce CONTACT=you@example.org{of_model}
+
+or, without make, `python onnx_export/reproduce.py --contact you@example.org --model {shlex.quote(folder)}`.
+
+It fetches the listed questions from the API of the site, trains, exports, quantizes and compares; says before how long
+each stage takes; resumes after an interruption; and shows the new figures beside these. Deleted questions are left out,
+and texts are those of today, so that figures differ slightly. The stages one by one:
+
+""" + "\n".join(lines)
+
+
 def commands(model: str, run: dict, data: dict, quantization: dict, output: Path) -> str:
     """Return a code block with the commands that made the model from ques_details.csv, and the options that decided."""
     record, arguments, processes = data["record"], run["arguments"], run.get("processes", 1)
@@ -205,11 +239,7 @@ def commands(model: str, run: dict, data: dict, quantization: dict, output: Path
 
 def option_text(arguments: dict) -> str:
     """Return recorded options as they are typed; what is None or False was not given."""
-    typed = []
-    for name, value in arguments.items():
-        if value is not None and value is not False:
-            typed += [f"--{name.replace('_', '-')}"] + ([] if value is True else [str(value)])
-    return shlex.join(typed)
+    return shlex.join(option_words(arguments))
 
 
 def describe_versions(run: dict) -> str:
