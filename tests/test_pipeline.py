@@ -1,5 +1,6 @@
 """From scraped pages to a compared int8 model: the real stages on the sample site, one tiny model per architecture."""
 
+import gzip
 import json
 import os
 import shutil
@@ -163,14 +164,18 @@ def test_a_compared_model_is_shipped_with_its_card(data_dir, models_dir, tmp_pat
     questions = read_questions(data_dir / "ques_filtered.csv")
     assert f"{len(questions)} questions of 127.0.0.1" in card
     assert "equal and nearly equal questions lie on one side" in card
-    assert "\n    python training/filter_tags.py --min-frequency 0.03 --split random --seed 42\n" in card
+    assert "\n    python training/filter_tags.py --data-dir data/reproduced --question-list " in card
     run = json.loads((models_dir / "bert-base-uncased" / "run.json").read_text())
     given = {name: value for name, value in run["arguments"].items() if name != "model" and value not in (None, False)}
     options = " ".join(f"--{name.replace('_', '-')} {value}" for name, value in given.items())
-    assert f"\n    python training/finetune.py --model bert-base-uncased {options}\n" in card
+    assert f"\n    python training/finetune.py --model bert-base-uncased {options} --data-dir data/reproduced " in card
+    record = json.loads((shipped / "run.json").read_text())
+    assert record["filtering"]["arguments"] == {"min_frequency": 0.03, "split": "random", "seed": 42}
     assert all(f"--{name} " in options for name in ("patience", "weight-decay", "warmup-ratio", "max-steps"))
     assert run["backbone"]["sha256"] in card and f"torch {run['versions']['torch']}" in card
-    written = "".join(file.read_text() for file in shipped.rglob("*.*") if file.suffix != ".onnx")
+    files = [file for file in shipped.rglob("*.*") if file.suffix not in (".onnx", ".gz")]
+    written = "".join(file.read_text() for file in files)
+    written += gzip.decompress((shipped / "questions.csv.gz").read_bytes()).decode()
     assert not any(title in written for title in questions["title"])
 
     with pytest.raises(SystemExit, match="give --force to replace"):

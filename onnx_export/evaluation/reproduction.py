@@ -59,7 +59,9 @@ def describe_list(listed: Sequence[ListedQuestion], sha256: str) -> dict[str, An
     return {"sha256": sha256, "site": listed[0].site, "questions": len(listed), "parts": parts}
 
 
-def shipped_record(name: str, run: Mapping[str, Any], allow_drop: bool, question_list: dict | None) -> dict[str, Any]:
+def shipped_record(
+    name: str, run: Mapping[str, Any], allow_drop: bool, filtering: dict | None, question_list: dict | None
+) -> dict[str, Any]:
     """Return the run.json of a shipped model.
 
     Parameters
@@ -67,13 +69,15 @@ def shipped_record(name: str, run: Mapping[str, Any], allow_drop: bool, question
     name : of the folder that the training made
     run : run.json of the training
     allow_drop : whether int8 lost more than quantize.py allows
+    filtering : filter_tags.json, None if it does not tell of the data
     question_list : from :func:`describe_list`, None if no question can be listed
     """
     arguments = run["arguments"]
     if is_local(arguments["model"]):  # where it lies here says nothing elsewhere
         arguments = arguments | {"model": short_name(arguments["model"])}
     own = {"name": name, "arguments": arguments, "allow_drop": allow_drop}
-    return {**run, **own} | ({"question_list": question_list} if question_list else {})
+    known = {"filtering": filtering, "question_list": question_list}
+    return {**run, **own, **{key: value for key, value in known.items() if value}}
 
 
 def stages(
