@@ -16,6 +16,7 @@ import shutil
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "deployment"))  # where the package tagging is
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this folder's modules, whatever is installed
@@ -49,7 +50,7 @@ PRESENTATION = ("title", "language", "max_title", "max_description", "examples")
 STAGING = ".new"  # folder in the output folder, on the same disk, where the new files gather
 
 
-def read_data(data_dir: Path) -> tuple[dict[str, object], list[ListedQuestion]]:
+def read_data(data_dir: Path) -> tuple[dict[str, Any], list[ListedQuestion]]:
     """Return what the card says of the questions in ``data_dir``, and the list of those that have an id.
 
     A record of other files than these is left out.
