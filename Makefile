@@ -173,7 +173,7 @@ $(MODELS)/$(MODEL)/run.json: $(DATA)/split.csv $(TRAINING) $(wildcard deployment
 $(MODELS)/$(MODEL)/onnx/model.onnx: $(MODELS)/$(MODEL)/run.json onnx_export/export.py
 	$(PY) onnx_export/export.py --model $(MODEL) $(WHERE) --force
 
-$(MODELS)/$(MODEL)/onnx/model_quantized.onnx: $(MODELS)/$(MODEL)/onnx/model.onnx onnx_export/quantize.py
+$(MODELS)/$(MODEL)/onnx/model_quantized.onnx: $(MODELS)/$(MODEL)/onnx/model.onnx $(addprefix onnx_export/,quantize.py quantization.py int8.py)
 	$(PY) onnx_export/quantize.py --model $(MODEL) $(WHERE) --force
 
 $(REPORTS)/comparison.json: $(MODELS)/$(MODEL)/onnx/model_quantized.onnx $(MODELS)/tfidf-baseline/thresholds.json \

@@ -23,7 +23,7 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "deployment"))  # where the package tagging is
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this folder's modules, whatever is installed
 from benchmarks.matrix_rates import gigaflops
-from benchmarks.measure import add_output_option, fastest, seconds, write_report
+from benchmarks.measure import add_output_option, fastest, feed_of, seconds, write_report
 from data.files import require
 from data.markdown import markdown_table
 from data.options import add_folder_options, add_trained_model_option
@@ -116,13 +116,6 @@ def time_by_operator(model: Path, feed: dict[str, np.ndarray], repetitions: int 
         if event.get("cat") == "Node" and event["name"].endswith("_kernel_time"):
             taken[event["args"]["op_name"]] += event["dur"]
     return {name: duration / taken.total() for name, duration in taken.most_common(6)}
-
-
-def feed_of(tagger: Tagger, length: int, rows: int) -> dict[str, np.ndarray]:
-    """Return a batch of random tokens without padding."""
-    ids = np.random.default_rng(0).integers(tagger.model.tokenizer.get_vocab_size(), size=(rows, length))
-    feed = {"input_ids": ids, "attention_mask": np.ones_like(ids), "token_type_ids": np.zeros_like(ids)}
-    return {name: feed[name] for name in tagger.input_names}
 
 
 def start_up(command: list, repetitions: int = 5) -> float:

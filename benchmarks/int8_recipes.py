@@ -10,7 +10,6 @@ with the threads that are served with; the models take turns in every round, so 
 """
 
 import argparse
-import shutil
 import sys
 import tempfile
 from collections.abc import Callable
@@ -21,13 +20,12 @@ import psutil
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "deployment"))  # where the package tagging is
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this folder's modules, whatever is installed
-from benchmarks.inference import feed_of
-from benchmarks.measure import add_output_option, seconds, write_report
+from benchmarks.measure import add_output_option, feed_of, seconds, write_report
 from data.files import require
 from data.markdown import markdown_table
 from data.options import add_folder_options, add_trained_model_option
-from onnx_export.export import SHARED_FILES
-from onnx_export.quantize import CALIBRATION, quantize
+from onnx_export.model_files import copy_settings
+from onnx_export.quantization import CALIBRATION, quantize
 from tagging.console import run_script
 from tagging.decision import DecisionRule
 from tagging.options import at_least_one, script_parser
@@ -82,8 +80,7 @@ def recipes(calibration: Part) -> dict[str, Recipe]:
 
 def make_taggers(folder: Path, calibration: Part, temporary: Path) -> dict[str, Tagger]:
     """Return the tagger of fp32 and of each recipe, whose models are written to ``temporary``."""
-    for name in (*SHARED_FILES, "tagger.json"):
-        shutil.copyfile(folder / name, temporary / name)
+    copy_settings(folder, temporary)
     taggers = {"fp32": Tagger(folder, "model.onnx")}
     for number, (name, recipe) in enumerate(recipes(calibration).items()):
         recipe(folder, temporary / f"{number}.onnx")

@@ -8,10 +8,19 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import numpy as np
 import psutil
 
 from data import files
 from data.files import refuse_foreign
+from tagging.tagger import Tagger
+
+
+def feed_of(tagger: Tagger, length: int, rows: int) -> dict[str, np.ndarray]:
+    """Return a batch of random tokens without padding."""
+    ids = np.random.default_rng(0).integers(tagger.model.tokenizer.get_vocab_size(), size=(rows, length))
+    feed = {"input_ids": ids, "attention_mask": np.ones_like(ids), "token_type_ids": np.zeros_like(ids)}
+    return {name: feed[name] for name in tagger.input_names}
 
 
 def seconds(run: Callable[[], object]) -> float:

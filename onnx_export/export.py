@@ -1,13 +1,12 @@
 """Export a fine-tuned model to ONNX, and check that it gives the same logits.
 
-models/NAME/  ->  models/NAME/onnx/model.onnx, with all that deployment/tagger.py needs beside it
+models/NAME/  ->  models/NAME/onnx/model.onnx, with all that tagging/tagger.py needs beside it
 
 python onnx_export/export.py --model distilroberta-base
 """
 
 import argparse
 import os
-import shutil
 import sys
 import tempfile
 from pathlib import Path
@@ -16,8 +15,9 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "deployment"))  # where the package tagging is
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this folder's modules, whatever is installed
-from data.files import ONNX_FILES, refuse_overwrite, remove_results, require, write_json
+from data.files import ONNX_FILES, refuse_overwrite, remove_results, require
 from data.options import add_folder_options, add_trained_model_option
+from onnx_export.model_files import copy_settings
 from tagging.console import run_script
 from tagging.model_folder import read_settings
 from tagging.options import add_force_option, script_parser
@@ -27,7 +27,6 @@ from training.dataset import Part, check_fields, read_part
 from training.recipes import training_command
 
 MAX_ABSOLUTE_DIFFERENCE = 1e-4
-SHARED_FILES = ("tokenizer.json", "tag_types_encoded.json", "thresholds.json")
 
 
 def export(folder: Path, output: Path) -> None:
@@ -38,9 +37,7 @@ def export(folder: Path, output: Path) -> None:
     output.mkdir()
     write_onnx(model, output / "model.onnx")
     model.config.save_pretrained(output)
-    for name in SHARED_FILES:
-        shutil.copyfile(folder / name, output / name)
-    write_json(output / "tagger.json", read_settings(folder).as_json())  # older folders have the settings elsewhere
+    copy_settings(folder, output)
 
 
 def largest_difference(folder: Path, exported: Path, part: Part) -> float:

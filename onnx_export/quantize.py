@@ -5,13 +5,12 @@
 
     python onnx_export/quantize.py --model distilroberta-base
 
-int8.py has the arithmetic. What ranges the activations have it learns from the first CALIBRATION validation questions.
+int8.py has the arithmetic. The ranges of the activations are learned from the first CALIBRATION validation questions.
 The limit is on the loss of validation micro F1, each model at its own tuned thresholds and one question at a time as it
 is served.
 """
 
 import argparse
-import shutil
 import sys
 import tempfile
 from dataclasses import replace
@@ -24,6 +23,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this folder's mo
 from data.files import refuse_overwrite, require, write_json
 from data.options import add_folder_options, add_trained_model_option
 from onnx_export.evaluation.evaluate import MAX_DROP
+from onnx_export.model_files import copy_settings
+from onnx_export.quantization import CALIBRATION, quantize
 from tagging.console import run_script
 from tagging.decision import DecisionRule, Thresholds
 from tagging.model_folder import read_settings, read_thresholds
@@ -34,22 +35,6 @@ from training.backbones import short_name
 from training.dataset import Part, check_fields, read_part
 from training.metrics import tagging_metrics
 from training.thresholds import PER_TAG, TUNINGS, min_confidence
-
-CALIBRATION = 200
-
-
-def quantize(folder: Path, output: Path, calibration: Part) -> None:
-    """Quantize the matrices and the word vectors of ``folder``'s model.onnx; the small linear head stays as it is."""
-    import onnx
-
-    from onnx_export.int8 import OPSET, quantize_matrices, quantize_tables
-
-    tagger = Tagger(folder, "model.onnx")
-    encodings = tagger.model.encode(calibration.titles, calibration.descriptions)
-    model = onnx.version_converter.convert_version(onnx.load(folder / "model.onnx"), OPSET)
-    quantize_matrices(model, (tagger.inputs([encoding]) for encoding in encodings))
-    quantize_tables(model)
-    onnx.save(model, output)
 
 
 def score(tagger: Tagger, validation: Part, tuning: str) -> tuple[Thresholds, np.ndarray, dict[str, float]]:
@@ -100,9 +85,7 @@ def main(argv: list[str] | None = None) -> None:
             quantize(
                 folder, staging / "model_quantized.onnx", validation.take(np.arange(len(validation))[:CALIBRATION])
             )
-            for file in ("tokenizer.json", "tag_types_encoded.json", "thresholds.json"):
-                shutil.copyfile(folder / file, staging / file)
-            write_json(staging / "tagger.json", read_settings(folder).as_json())
+            copy_settings(folder, staging)
             thresholds, settings, report = assess(folder, staging, validation)
         except ValueError as error:
             sys.exit(f"cannot quantize {folder / 'model.onnx'}: {error}")

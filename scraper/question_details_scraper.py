@@ -20,6 +20,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this folder's mo
 from data.files import QuestionRow, iter_rows, require
 from data.source import write_source
 from scraper.addresses import web_address
+from scraper.changes import CHANGED, CHANGED_COLUMNS, LISTED, write_changed
 from scraper.crawl import Crawler, add_crawl_options, crawl_options, orderly_end
 from scraper.details import details_row
 from scraper.pages import (
@@ -29,7 +30,6 @@ from scraper.pages import (
     PageError,
     parse_question,
 )
-from scraper.question_url_scraper import CHANGED, CHANGED_COLUMNS, LISTED, write_changed
 from scraper.store import FAILED, PERMANENT, TEMPORARY, Store, open_details
 from tagging.console import run_script
 from tagging.options import script_parser

@@ -19,8 +19,9 @@ from tqdm import tqdm
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "deployment"))  # where the package tagging is
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this folder's modules, whatever is installed
-from data.files import URL_COLUMNS, iter_rows, write_table
+from data.files import URL_COLUMNS, iter_rows
 from scraper.addresses import is_of_site
+from scraper.changes import CHANGED, LISTED, write_changed
 from scraper.crawl import Crawler, add_crawl_options, add_site_option, crawl_options, orderly_end
 from scraper.pages import (
     LISTING_READY,
@@ -38,10 +39,6 @@ from scraper.store import Progress, Store, Table, open_store
 from tagging.console import run_script
 from tagging.options import at_least_one, script_parser
 from tagging.stack_exchange import PAGE_SIZE, STACK_EXCHANGE, listing_url, question_key
-
-CHANGED = "ques_changed.csv"  # questions that may have changed since they were fetched
-LISTED = "listed"  # time of the run that listed the question
-CHANGED_COLUMNS = [*URL_COLUMNS, LISTED]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -175,14 +172,6 @@ def top_up(args: argparse.Namespace, store: Store, progress: ListingProgress) ->
     with store.transaction():
         store.save(replace(progress, complete_at=begun))
     return f"{new} new questions in {args.output}, {len(active)} possibly changed in {path}"
-
-
-def write_changed(path: Path, rows: list[dict[str, str]]) -> None:
-    """Write ques_changed.csv, or remove it if there are no rows."""
-    if rows:
-        write_table(path, CHANGED_COLUMNS, ([row.get(name, "") for name in CHANGED_COLUMNS] for row in rows))
-    else:
-        path.unlink(missing_ok=True)
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:

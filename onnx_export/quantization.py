@@ -1,0 +1,22 @@
+"""Quantize the model of a folder to int8, for quantize.py and the benchmarks; int8.py has the arithmetic."""
+
+from pathlib import Path
+
+from tagging.tagger import Tagger
+from training.dataset import Part
+
+CALIBRATION = 200  # questions from which the ranges of the activations are learned
+
+
+def quantize(folder: Path, output: Path, calibration: Part) -> None:
+    """Quantize the matrices and the word vectors of ``folder``'s model.onnx; the small linear head stays as it is."""
+    import onnx
+
+    from onnx_export.int8 import OPSET, quantize_matrices, quantize_tables
+
+    tagger = Tagger(folder, "model.onnx")
+    encodings = tagger.model.encode(calibration.titles, calibration.descriptions)
+    model = onnx.version_converter.convert_version(onnx.load(folder / "model.onnx"), OPSET)
+    quantize_matrices(model, (tagger.inputs([encoding]) for encoding in encodings))
+    quantize_tables(model)
+    onnx.save(model, output)
