@@ -43,7 +43,7 @@ WORDS = (
 )
 MAX_GROWTH = 1.05  # ratio of the memory in the last sixth of a run to the first sixth
 CHECKED = 100  # answers per run that are compared to the model's
-START_LIMIT = 60  # seconds
+START_LIMIT = 120  # seconds
 DIRECTLY: dict = {"timeout": 5, "trust_env": False}  # without a proxy: both servers run on this machine
 WARM_UP = 20  # seconds before memory is measured, so that threads and caches exist
 
@@ -85,7 +85,7 @@ def server(command: list, is_ready: Callable[[], bool], **settings: str) -> Iter
 
     Raises
     ------
-    RuntimeError
+    SystemExit
         The server exits, or is not ready within START_LIMIT seconds.
     """
     environment = os.environ | {"PYTHONPATH": str(ROOT)} | settings
@@ -95,7 +95,7 @@ def server(command: list, is_ready: Callable[[], bool], **settings: str) -> Iter
             deadline = time.monotonic() + START_LIMIT
             while not is_ready():
                 if process.poll() is not None or time.monotonic() > deadline:
-                    raise RuntimeError(f"{' '.join(map(str, command))}: not ready after {START_LIMIT} s, or ended")
+                    sys.exit(f"{' '.join(map(str, command))}: not ready after {START_LIMIT} s, or ended")
                 time.sleep(0.05)
             yield psutil.Process(process.pid)
         finally:

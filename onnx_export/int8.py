@@ -7,6 +7,10 @@ The usual reason for which int8 loses F1 are a few channels whose activations ar
 al. 2021, "Understanding and overcoming the challenges of efficient transformer quantization"): at a scale that holds
 them, the others are all but zero. Each channel is therefore divided by a factor of its own, with which its weights are
 multiplied, such that activations and weights are equally hard to round (Xiao et al. 2023, "SmoothQuant").
+
+Why not onnxruntime's ``quantize_dynamic``: it has one scale per tensor of activations, so a question's tags depend on
+those beside it in a batch, and fewer questions keep the tags of fp32. It is one call instead of this module, and takes
+less time; per channel, its F1 is about the same. benchmarks/int8_recipes.py compares them; README.md has the figures.
 """
 
 from collections import Counter
