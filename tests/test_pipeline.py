@@ -3,6 +3,7 @@
 import gzip
 import json
 import os
+import re
 import shutil
 import signal
 import stat
@@ -28,7 +29,7 @@ from scraper.pages import parse_question
 from tagging.decision import suggest
 from tagging.tagger import Tagger
 from tests.tiny_backbones import save_backbone, save_other
-from training import ablate, baseline, filter_tags, finetune, recipes, trainers
+from training import ablate, baseline, duration, filter_tags, finetune, recipes, trainers
 from training.checkpoints import newest_checkpoint
 from training.dataset import read_part
 from training.metrics import tagging_metrics
@@ -362,6 +363,103 @@ def test_the_tagger_gives_what_was_learned(easy_data_dir, easy_backbone):
         probabilities = tagger.probabilities(validation.titles, validation.descriptions)
         chosen = suggest(probabilities, tagger.rule.threshold)
         assert tagging_metrics(validation.targets, chosen, probabilities)["f1_micro"] > 0.9
+
+
+def test_a_frozen_encoder_stays_as_it_is_and_its_head_learns(easy_data_dir, easy_backbone, capsys):
+    """The encoder is a random one, whose vectors hold the words all the same."""
+    command = ["--model", str(easy_backbone), *where(easy_data_dir, easy_data_dir / "models")]
+    finetune.main([*command, "--freeze-encoder", "--max-length", "64", "--batch-size", "32"])
+    folder = easy_data_dir / "models" / "bert-base-uncased-frozen-encoder"
+    backbone, trained = load_file(easy_backbone / "model.safetensors"), load_file(folder / "model.safetensors")
+    encoder = {name for name in trained if name.startswith("encoder.")}
+    assert set(trained) - encoder == {"classifier.weight", "classifier.bias"}
+    assert all(torch.equal(trained[name], backbone[name.removeprefix("encoder.")]) for name in encoder)
+    assert "computing the vectors of 320 questions" in capsys.readouterr().out
+
+    run = json.loads((folder / "run.json").read_text())
+    assert run["arguments"]["recipe"] == "frozen-encoder"
+    export.main(["--model", folder.name, *command[2:]])  # compares PyTorch and ONNX on the validation questions
+    quantize.main(["--model", folder.name, *command[2:], "--allow-drop"])
+    validation = read_part(easy_data_dir, "validation")
+    guess = np.tile(read_part(easy_data_dir, "train").targets.mean(axis=0), (len(validation), 1))
+    prior = tagging_metrics(validation.targets, suggest(guess, guess.max()), guess)["f1_micro"]
+    for model_file in ("model.onnx", "model_quantized.onnx"):
+        tagger = Tagger(folder / "onnx", model_file)
+        probabilities = tagger.probabilities(validation.titles, validation.descriptions)
+        chosen = tagger.rule.suggest(tagger.rule.probabilities(probabilities))
+        assert tagging_metrics(validation.targets, chosen, probabilities)["f1_micro"] > prior + 0.2
+
+
+def test_a_network_answers_to_the_vectors_of_questions_as_to_the_questions(easy_data_dir, easy_backbone, tmp_path):
+    parts = read_part(easy_data_dir, "train"), read_part(easy_data_dir, "validation")
+    scores = []
+    for recipe in ("tagger", "frozen-encoder"):
+        settings = finetune.settings_of(finetune.parse_args(["--model", str(easy_backbone), "--recipe", recipe]))
+        trainer = make_trainer(
+            settings, 42, tmp_path / recipe, easy_backbone, *parts, recipes.RECIPES[recipe].phases[0]
+        )
+        trainer.args.group_by_length = False
+        scores.append(trainer.predict(trainer.eval_dataset).predictions)
+    assert np.abs(scores[0] - scores[1]).max() < 1e-4
+
+
+def test_a_training_says_how_long_it_takes(data_dir, backbones, tmp_path, capsys):
+    command = ["--model", str(backbones["bert-base-uncased"]), *where(data_dir, tmp_path), *QUICK, "--runs", "2"]
+    finetune.main(command)
+    assert re.search(
+        r"^about 1 minute for 2 epochs x 2 runs on \d+ cores?, or less with early stopping; --minutes N fits the "
+        r"training into a budget, --freeze-encoder trains only the head in about 1 minute$",
+        capsys.readouterr().out,
+        re.MULTILINE,
+    )
+
+
+@pytest.fixture
+def slow(monkeypatch):
+    """Steps so slow that an epoch takes 10 minutes."""
+    monkeypatch.setattr(duration, "measure", lambda *_: duration.Speed(600, 60, 120, 20, "2 cores"))
+
+
+def test_a_training_is_fitted_into_its_time(data_dir, backbones, tmp_path, capsys, slow):
+    command = ["--model", str(backbones["bert-base-uncased"]), *where(data_dir, tmp_path), *QUICK, "--epochs", "3"]
+    finetune.main([*command, "--runs", "2", "--minutes", "25"])
+    text = (
+        "--minutes 25: about 21 minutes for 2 epochs x 1 run on 2 cores; without it, about 61 minutes for 3 epochs x 2"
+    )
+    assert text in capsys.readouterr().out
+    run = json.loads((tmp_path / "bert-base-uncased" / "run.json").read_text())
+    assert (run["arguments"]["epochs"], run["arguments"]["runs"], run["budget_minutes"]) == (2, 1, 25)
+    log = pd.read_csv(tmp_path / "bert-base-uncased" / "training_log.csv")
+    assert log["epoch"].tolist() == [1, 2]
+    assert (
+        log["learning_rate"].iloc[-1] < log["learning_rate"].iloc[0] / 5
+    )  # it falls to its end in the epochs that fit
+
+
+def test_a_time_too_short_for_any_training_is_rejected(data_dir, backbones, tmp_path, slow):
+    command = ["--model", str(backbones["bert-base-uncased"]), *where(data_dir, tmp_path), *QUICK]
+    with pytest.raises(SystemExit, match=r"--minutes 1: .* takes at least 2 minutes; --freeze-encoder trains only .*"):
+        finetune.main([*command, "--minutes", "1"])
+    assert not (tmp_path / "bert-base-uncased").exists()
+
+
+def test_a_resumed_training_keeps_its_plan(data_dir, backbones, tmp_path, capsys, slow, monkeypatch):
+    command = ["--model", str(backbones["bert-base-uncased"]), *where(data_dir, tmp_path), *QUICK, "--epochs", "4"]
+    save = trainers.write_json
+
+    def killed(path, content):
+        save(path, content)
+        if path.name == "history.json":
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(trainers, "write_json", killed)
+        finetune.main([*command, "--minutes", "25"])
+    with pytest.raises(SystemExit, match="other options, data or versions"):
+        finetune.main([*command, "--minutes", "35", "--resume"])
+    monkeypatch.setattr(duration, "measure", lambda *_: pytest.fail("it was planned again"))
+    finetune.main([*command, "--minutes", "25", "--resume"])
+    assert pd.read_csv(tmp_path / "bert-base-uncased" / "training_log.csv")["epoch"].tolist() == [1, 2]
 
 
 def test_max_length_is_limited_by_the_encoders_positions(easy_data_dir, capsys):

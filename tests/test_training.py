@@ -17,6 +17,7 @@ from training import processor
 from training.calibration import expected_calibration_error
 from training.checkpoints import newest_checkpoint, remove_half_written
 from training.dataset import Part, check_fields
+from training.duration import Speed, fit
 from training.losses import LOSSES, divergence
 from training.metrics import tagging_metrics
 from training.model import QuestionTagger, layer_depths
@@ -294,3 +295,21 @@ def test_a_backbone_is_described_by_its_hash_and_its_revision(tmp_path):
     sha256 = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
     assert describe_backbone(folder) == {"sha256": sha256, "revision": "0123abcd" * 5}
     assert describe_backbone(Path(shutil.copytree(folder, tmp_path / "local"))) == {"sha256": sha256}
+
+
+@pytest.mark.parametrize(
+    ("minutes", "expected"),
+    [(1000, (10, 3)), (301, (10, 3)), (250, (10, 2)), (150, (10, 1)), (45, (4, 1)), (8, (0.7, 1)), (2, (0.1, 1))],
+)
+def test_fewer_runs_come_before_fewer_epochs_and_those_before_a_part_of_one(minutes, expected):
+    speed = Speed(epoch=600, validation=60, vectors=60, steps=10, place="2 cores")
+    assert fit(Settings(runs=3), speed, minutes) == pytest.approx(expected)
+
+
+def test_a_training_longer_than_its_time_is_rejected_with_the_shortest_time():
+    speed = Speed(epoch=6000, validation=60, vectors=120, steps=10, place="2 cores")
+    with pytest.raises(
+        ValueError, match="at least 11 minutes; --freeze-encoder trains only the head in about 2 minutes"
+    ):
+        fit(Settings(), speed, 10.9)
+    assert fit(Settings(), speed, 11) == (0.1, 1)

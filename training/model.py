@@ -51,16 +51,26 @@ class QuestionTagger(PreTrainedModel):
         self.consistency = 0.0
         self.post_init()
 
-    def forward(self, input_ids, attention_mask, token_type_ids=None, labels=None) -> SequenceClassifierOutput:
-        """Return logits of shape (n, num_labels), of the first pass, and, given float ``labels`` alike, the loss."""
-        inputs = {"input_ids": input_ids, "attention_mask": attention_mask}
-        if token_type_ids is not None:
-            inputs["token_type_ids"] = token_type_ids
+    def embed(self, input_ids, attention_mask, token_type_ids=None) -> torch.Tensor:
+        """Return the vectors of questions, shape (n, hidden_size)."""
+        types = {} if token_type_ids is None else {"token_type_ids": token_type_ids}
+        tokens = self.encoder(input_ids=input_ids, attention_mask=attention_mask, **types).last_hidden_state
+        return self.pool(tokens, attention_mask)
+
+    def forward(
+        self, input_ids=None, attention_mask=None, token_type_ids=None, labels=None, vectors=None
+    ) -> SequenceClassifierOutput:
+        """Return logits of shape (n, num_labels), of the first pass, and, given float ``labels`` alike, the loss.
+
+        Given the questions' ``vectors``, those of :meth:`embed`, the encoder is left out.
+        """
+        inputs = {"input_ids": input_ids, "attention_mask": attention_mask, "token_type_ids": token_type_ids}
+        inputs = {"vectors": vectors} if vectors is not None else inputs
         passes = 2 if self.training and labels is not None and self.consistency else 1
         if passes == 2:
-            inputs = {name: torch.cat([values, values]) for name, values in inputs.items()}
-        tokens = self.encoder(**inputs).last_hidden_state
-        logits = self.classifier(self.dropout(self.pool(tokens, inputs["attention_mask"]))).float()
+            inputs = {name: None if values is None else torch.cat([values, values]) for name, values in inputs.items()}
+        pooled = inputs["vectors"] if vectors is not None else self.embed(**inputs)
+        logits = self.classifier(self.dropout(pooled)).float()
         loss = None if labels is None else LOSSES[self.loss_name](logits, labels.repeat(passes, 1))
         if loss is not None and passes == 2:
             first, second = logits.chunk(2)

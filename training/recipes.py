@@ -2,7 +2,7 @@
 settings of a training, with their defaults.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from data.options import DEFAULT_BACKBONE
 from tagging.settings import FIELDS
@@ -14,18 +14,24 @@ RATES = {FROZEN: (1e-3, 3e-3), WHOLE: (3e-5, 1e-4, 3e-4)}  # what --sweep tries 
 
 @dataclass(frozen=True)
 class Recipe:
-    """The fields of a question that are read, the phases in their order, and the key of thresholds.TUNINGS."""
+    """The fields of a question that are read, the phases in their order, the key of thresholds.TUNINGS, whether the
+    network is the reference's, and defaults of options that differ from those of Settings."""
 
     fields: tuple[str, ...]
     phases: tuple[str, ...]
     tuning: str
+    reference: bool = False
+    defaults: dict[str, float] = field(default_factory=dict)
 
 
-OURS = "tagger"
+OURS, FROZEN_ENCODER = "tagger", "frozen-encoder"
+# A head is quickly trained: in large batches and many epochs, and it is too small to need the second pass of R-Drop.
+HEAD_DEFAULTS = {"epochs": 30, "batch_size": 256, "head_learning_rate": 1e-2, "consistency": 0.0}
 RECIPES = {
     OURS: Recipe(FIELDS, (WHOLE,), PER_TAG),
-    "reference": Recipe(("description",), (FROZEN, WHOLE), ONE_HALF),
-    "reference-tuned": Recipe(FIELDS, (FROZEN, WHOLE), ONE),
+    FROZEN_ENCODER: Recipe(FIELDS, (FROZEN,), PER_TAG, defaults=HEAD_DEFAULTS),
+    "reference": Recipe(("description",), (FROZEN, WHOLE), ONE_HALF, reference=True),
+    "reference-tuned": Recipe(FIELDS, (FROZEN, WHOLE), ONE, reference=True),
 }
 
 

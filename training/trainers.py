@@ -17,7 +17,7 @@ from training.checkpoints import newest_checkpoint, remove_checkpoints, remove_h
 from training.dataset import Part
 from training.metrics import tagging_metrics
 from training.processor import choose_precision
-from training.recipes import FROZEN, OURS, RECIPES, WHOLE, Settings, learning_rates
+from training.recipes import FROZEN, FROZEN_ENCODER, RECIPES, WHOLE, Settings, learning_rates
 from training.thresholds import ONE_HALF, best_f1_threshold
 
 
@@ -61,7 +61,7 @@ def longest_input(settings: Settings, backbone: Path) -> int:
 
     logging.set_verbosity_error()
     tokenizer = load_backbone_tokenizer(backbone, settings.max_length)
-    build = QuestionTagger if settings.recipe == OURS else untrained_reference_model
+    build = untrained_reference_model if RECIPES[settings.recipe].reference else QuestionTagger
     return trial.longest_input(backbone, tokenizer, min(settings.max_length, tokenizer.model_max_length), build)
 
 
@@ -150,7 +150,7 @@ def build(settings: Settings, backbone: Path, tokenizer, train: Part, phase: str
     from training.model import build_model
     from training.reference import OneCycleTrainer, build_reference_model, rates_by_depth
 
-    if settings.recipe == OURS:
+    if not RECIPES[settings.recipe].reference:
         model = build_model(backbone, tokenizer, train)
         model.consistency = settings.consistency
         encoder = model.base_model_prefix + "."
@@ -181,6 +181,8 @@ def make_trainer(
     """
     from transformers import DataCollatorWithPadding, EarlyStoppingCallback, set_seed
 
+    from training.frozen import use_vectors
+
     set_seed(seed)
     recipe = RECIPES[settings.recipe]
     tokenizer = load_backbone_tokenizer(backbone, settings.max_length)
@@ -193,8 +195,10 @@ def make_trainer(
         data_collator=DataCollatorWithPadding(tokenizer),
         processing_class=tokenizer,
         compute_metrics=partial(validation_metrics, recipe.tuning),
-        callbacks=[] if phase == FROZEN else [EarlyStoppingCallback(settings.patience)],
+        callbacks=[EarlyStoppingCallback(settings.patience)] if phase == recipe.phases[-1] else [],
     )
+    if settings.recipe == FROZEN_ENCODER:
+        use_vectors(trainer)
     trainer.optimizer = make_optimizer(trainer, rates, settings.weight_decay)
     return trainer
 

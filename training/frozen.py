@@ -1,0 +1,46 @@
+"""Train the head alone, on the vectors of the questions, which the frozen encoder computes once."""
+
+import numpy as np
+import torch
+from torch import nn
+from transformers import Trainer, default_data_collator
+
+from training.model import QuestionTagger
+
+
+class Embedder(nn.Module):
+    """The network without its head, for a Trainer that predicts the questions' vectors."""
+
+    def __init__(self, model: QuestionTagger):
+        super().__init__()
+        self.model = model
+
+    def forward(self, input_ids, attention_mask, token_type_ids=None) -> dict[str, torch.Tensor]:
+        return {"vectors": self.model.embed(input_ids, attention_mask, token_type_ids)}
+
+
+def use_vectors(trainer: Trainer) -> None:
+    """Freeze the encoder of the Trainer's QuestionTagger, and replace its questions by their vectors.
+
+    The vectors are those of evaluation, without dropout. A bar shows the time that they take.
+    """
+    trainer.model.encoder.requires_grad_(False)
+    trainer.args.group_by_length = False  # vectors have no length, and those of the questions are sorted here
+    embedder = Trainer(Embedder(trainer.model), trainer.args, trainer.data_collator, eval_dataset=trainer.eval_dataset)
+    for name in ("train_dataset", "eval_dataset"):
+        questions = getattr(trainer, name)
+        if trainer.is_world_process_zero():
+            print(f"computing the vectors of {len(questions)} questions")
+        setattr(trainer, name, _with_vectors(embedder, questions))
+    trainer.data_collator = default_data_collator
+
+
+def _with_vectors(embedder: Trainer, questions: list[dict]) -> list[dict]:
+    """Return the vector and the labels of each question, in their order; they are computed by length."""
+    order = np.argsort([-len(question["input_ids"]) for question in questions], kind="stable")
+    unlabelled = [{name: values for name, values in questions[i].items() if name != "labels"} for i in order]
+    vectors = np.empty_like(predicted := embedder.predict(unlabelled).predictions)
+    vectors[order] = predicted
+    return [
+        {"vectors": vector, "labels": question["labels"]} for vector, question in zip(vectors, questions, strict=True)
+    ]
