@@ -140,6 +140,7 @@ def stopped(stage, *arguments) -> str:
         *((finetune, option, "0") for option in ("--batch-size", "--max-length", "--learning-rate", "--patience")),
         *((finetune, option, "nan") for option in ("--learning-rate", "--weight-decay", "--consistency")),
         *((finetune, option, "-1") for option in ("--seed", "--max-length", "--weight-decay", "--consistency")),
+        *((finetune, "--minutes", value) for value in ("0", "-5", "nan", "inf", "soon")),
         (finetune, "--warmup-ratio", "1.5"),
         (finetune, "--learning-rate", "1e38"),
         (finetune, "--weight-decay", "1e38"),
@@ -154,6 +155,23 @@ def test_invalid_numbers_are_rejected(stage, option, value, capsys):
         stage.main([option, value])
     *_, line = capsys.readouterr().err.splitlines()
     assert f"argument {option}: {value!r} is not a" in line
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        (["--freeze-encoder", "--runs", "2"], "--runs is for a training of the encoder"),
+        (["--freeze-encoder", "--minutes", "5"], "--minutes is for a training of the encoder"),
+        (["--freeze-encoder", "--sweep"], "--sweep goes with --recipe reference"),
+        (["--freeze-encoder", "--recipe", "reference"], "not allowed with argument --freeze-encoder"),
+        (["--minutes", "5", "--max-steps", "5"], "--minutes and --max-steps both limit the training"),
+    ],
+)
+def test_options_of_a_training_that_exclude_each_other_are_rejected(options, reason, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        finetune.main(options)
+    *_, line = capsys.readouterr().err.splitlines()
+    assert reason in line
 
 
 def write_details(folder, cells):

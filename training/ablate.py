@@ -35,7 +35,7 @@ from training.dataset import Part, check_fields, data_hash, read_part
 from training.metrics import MAIN_FIGURES, interval, resample, tagging_metrics
 from training.options import add_backbone_option, add_training_options
 from training.processor import choose_precision
-from training.recipes import HEAD_FACTOR, OURS, RECIPES, Recipe, Settings
+from training.recipes import FROZEN_ENCODER, HEAD_FACTOR, OURS, RECIPES, Recipe, Settings
 from training.tfidf import TfidfTagger, fit
 from training.thresholds import TUNINGS, one_half, one_threshold, suggest_by_halves
 from training.trainers import longest_input, make_optimizer, train_seed
@@ -124,6 +124,7 @@ VARIANTS: dict[str, tuple[dict, str | None, Callable | None]] = {
     "title left out": ({}, "titles", None),
     "half the tokens": ({"max_length": 0.5}, None, None),
     "twice the tokens": ({"max_length": 2}, None, None),
+    "encoder frozen": ({"recipe": FROZEN_ENCODER}, None, None),
     "the reference": ({"recipe": "reference"}, None, None),
     "the reference, title and tuned threshold": ({"recipe": "reference-tuned"}, None, None),
 }
@@ -159,6 +160,7 @@ def train_variant(name: str, args: argparse.Namespace, backbone: Path, train: Pa
     differing, _, change = VARIANTS[name]
     settings = replace(
         settings_of(args),
+        **recipe_of(name).defaults,  # type: ignore[arg-type]
         recipe=differing.get("recipe", OURS),
         seed=args.seed + differing.get("seed", 0),
         max_length=min(int(differing.get("max_length", 1) * args.max_length), args.longest),

@@ -141,7 +141,8 @@ def plan(
 ) -> dict[str, float | int]:
     """Print how long the training takes, and return the epochs and runs to train: those that fit into ``minutes``.
 
-    ``precision`` is that of :func:`training.trainers.training_arguments`. The time of the measurement is part of the minutes. Without ``minutes``, epochs and runs are those of ``settings``.
+    ``precision`` is that of :func:`training.trainers.training_arguments`. The time of the measurement is part of the
+    minutes. Without ``minutes``, epochs and runs are those of ``settings``.
 
     Raises
     ------

@@ -7,6 +7,8 @@ from transformers import Trainer, default_data_collator
 
 from training.model import QuestionTagger
 
+DROPOUT = 0.3  # of the vectors' components: without dropout of its own, the encoder does not regularize the head
+
 
 class Embedder(nn.Module):
     """The network without its head, for a Trainer that predicts the questions' vectors."""
@@ -25,6 +27,7 @@ def use_vectors(trainer: Trainer) -> None:
     The vectors are those of evaluation, without dropout. A bar shows the time that they take.
     """
     trainer.model.encoder.requires_grad_(False)
+    trainer.model.dropout.p = DROPOUT
     trainer.args.group_by_length = False  # vectors have no length, and those of the questions are sorted here
     embedder = Trainer(Embedder(trainer.model), trainer.args, trainer.data_collator, eval_dataset=trainer.eval_dataset)
     for name in ("train_dataset", "eval_dataset"):

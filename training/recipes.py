@@ -26,7 +26,7 @@ class Recipe:
 
 OURS, FROZEN_ENCODER = "tagger", "frozen-encoder"
 # A head is quickly trained: in large batches and many epochs, and it is too small to need the second pass of R-Drop.
-HEAD_DEFAULTS = {"epochs": 30, "batch_size": 256, "head_learning_rate": 1e-2, "consistency": 0.0}
+HEAD_DEFAULTS = {"epochs": 30, "batch_size": 256, "head_learning_rate": 3e-3, "consistency": 0.0}
 RECIPES = {
     OURS: Recipe(FIELDS, (WHOLE,), PER_TAG),
     FROZEN_ENCODER: Recipe(FIELDS, (FROZEN,), PER_TAG, defaults=HEAD_DEFAULTS),
