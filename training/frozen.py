@@ -21,7 +21,7 @@ class Embedder(nn.Module):
         return {"vectors": self.model.embed(input_ids, attention_mask, token_type_ids)}
 
 
-def use_vectors(trainer: Trainer) -> None:
+def use_vectors(trainer) -> None:
     """Freeze the encoder of the Trainer's QuestionTagger, and replace its questions by their vectors.
 
     The vectors are those of evaluation, without dropout. A bar shows the time that they take.
@@ -38,7 +38,7 @@ def use_vectors(trainer: Trainer) -> None:
     trainer.data_collator = default_data_collator
 
 
-def _with_vectors(embedder: Trainer, questions: list[dict]) -> list[dict]:
+def _with_vectors(embedder, questions: list[dict]) -> list[dict]:
     """Return the vector and the labels of each question, in their order; they are computed by length."""
     order = np.argsort([-len(question["input_ids"]) for question in questions], kind="stable")
     unlabelled = [{name: values for name, values in questions[i].items() if name != "labels"} for i in order]
