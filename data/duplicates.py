@@ -55,6 +55,28 @@ def duplicate_groups(titles: Sequence[str], descriptions: Sequence[str]) -> np.n
     return join_groups(long_duplicate_groups(titles, descriptions), short_near_duplicates(titles, descriptions))
 
 
+def resembles(texts: tuple[Sequence[str], Sequence[str]], others: tuple[Sequence[str], Sequence[str]]) -> np.ndarray:
+    """Return whether each of n questions is equal or nearly equal to one of ``others``: bool array of shape (n,).
+
+    Both are (titles, descriptions). Titles are compared alone, too: one of the two may lack its description.
+
+    Examples
+    --------
+    >>> resembles((["What is a loss?", "Plot two columns"], ["", ""]), (["what is  a loss"], ["It is NaN."])).tolist()
+    [True, False]
+    """
+    (titles, descriptions), (other_titles, other_descriptions) = texts, others
+    titled = np.array([bool(title.strip()) for title in titles], dtype=bool)
+    found = np.zeros(len(titles), dtype=bool)
+    for compared, own, other in (
+        (~found, descriptions, other_descriptions),
+        (titled, [""] * len(titles), [""] * len(other_titles)),
+    ):
+        groups = duplicate_groups([*other_titles, *titles], [*other, *own])
+        found |= compared & np.isin(groups[len(other_titles) :], groups[: len(other_titles)])
+    return found
+
+
 def long_duplicate_groups(titles: Sequence[str], descriptions: Sequence[str]) -> np.ndarray:
     """Group equal texts and nearly equal long texts, numbered by the rank of each group's first text.
 

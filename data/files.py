@@ -5,6 +5,7 @@ ques_details.csv         title, description, tags (a JSON array), url, creation_
 ques_filtered.csv        the same columns, frequent tags only
 tag_synonyms.csv         from, to: tags that filter_tags.py renames; optional
 split.csv                url, split (train, validation, test, or repost, which no stage uses)
+extra_questions.csv      title, description, tags, url, source: of other sources, for training alone; optional
 tag_types_encoded.json   {tag: index}
 """
 
@@ -145,8 +146,8 @@ def read_table(path: str | Path, columns: Sequence[str], optional: Sequence[str]
     return pd.DataFrame({column: [row[column] for row in rows] for column in rows[0]}, dtype=str)
 
 
-def read_questions(path: str | Path):
-    """Read ques_details.csv or ques_filtered.csv into a DataFrame.
+def read_questions(path: str | Path, further: Sequence[str] = ()):
+    """Read ques_details.csv or ques_filtered.csv into a DataFrame. The file must have the columns ``further``, too.
 
     ``tags`` become lists of str. ``creation_date``, where the file has it, becomes datetimes in UTC; a date without a
     time zone is read as UTC, an empty cell as NaT.
@@ -157,7 +158,7 @@ def read_questions(path: str | Path):
         As in :func:`read_table`, or a cell of ``tags`` is not a JSON array of tags, a date cannot be parsed, a question
         is blank, or a url is blank or duplicated; the message gives the row and the column.
     """
-    questions = read_table(path, QUESTION_COLUMNS, optional=[DATE_COLUMN])
+    questions = read_table(path, [*QUESTION_COLUMNS, *further], optional=[DATE_COLUMN])
     questions["tags"] = [
         parse_tags(cell, f"{path}, row {row}, column tags") for row, cell in enumerate(questions["tags"], start=1)
     ]
@@ -237,9 +238,9 @@ def parse_dates(cells, path: str | Path):
     return dates
 
 
-def write_questions(path: str | Path, questions) -> None:
+def write_questions(path: str | Path, questions, further: Sequence[str] = ()) -> None:
     """Write a DataFrame as :func:`read_questions` returns it, with or without dates, atomically."""
-    columns = list(QUESTION_COLUMNS)
+    columns = [*QUESTION_COLUMNS, *further]
     cells = {"tags": [json.dumps(tags, ensure_ascii=False) for tags in questions["tags"]]}
     if DATE_COLUMN in questions:
         columns.append(DATE_COLUMN)

@@ -4,31 +4,37 @@ import hashlib
 import unicodedata
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import numpy as np
 
 from data.files import FRACTIONS, read_questions, read_table
-from tagging.model_folder import ModelFolderError, read_tags
+from tagging.model_folder import ModelFolderError, read_json, read_tags
 from tagging.stack_exchange import DEFAULT_SITE
 from training.metrics import multi_hot
 
 FILES = ("ques_filtered.csv", "tag_types_encoded.json", "split.csv")
+EXTRA, EXTRA_RECORD = "extra_questions.csv", "extra_questions.json"  # of training/extra_questions.py
 MAX_BLANK = 0.05
 RECORD = "filter_tags.json"  # how training/filter_tags.py made them
 
 
 @dataclass(frozen=True)
 class Part:
-    """Questions of one part of the split: n titles, descriptions and urls, and targets of shape (n, num_labels)."""
+    """Questions of one part of the split: n titles, descriptions and urls, and targets of shape (n, num_labels).
+
+    Targets are bool, or, as soft labels of a teacher, float in [0, 1]. ``weights``, of shape (n,), are those of the
+    questions in the loss; without them, all are 1.
+    """
 
     titles: list[str]
     descriptions: list[str]
     targets: np.ndarray
     tags: list[str]
     urls: list[str]
+    weights: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.titles)
@@ -38,7 +44,8 @@ class Part:
         titles, descriptions, urls = (
             [texts[row] for row in rows] for texts in (self.titles, self.descriptions, self.urls)
         )
-        return Part(titles, descriptions, self.targets[rows], self.tags, urls)
+        weights = None if self.weights is None else self.weights[rows]
+        return Part(titles, descriptions, self.targets[rows], self.tags, urls, weights)
 
 
 def as_part(questions, tags: list[str]) -> Part:
@@ -78,6 +85,55 @@ def read_part(data_dir: Path, split: str) -> Part:
     if empty:
         raise ValueError(f"{data_dir / 'split.csv'}: no question is in the part {empty[0]!r}; more are needed")
     return as_part(questions[questions["url"].isin(splits["url"][splits["split"] == split])], tags)
+
+
+def read_extra(data_dir: Path, tags: list[str]) -> Part:
+    """Read the output of training/extra_questions.py: questions with the weights of their sources.
+
+    A question without a tag has no target.
+
+    Raises
+    ------
+    ValueError : a file is missing or broken, or was made for other questions than those of ``data_dir``
+    """
+    table, record = read_extra_table(data_dir)
+    if not record:
+        raise ValueError(f"{data_dir / EXTRA} not found: run  python training/extra_questions.py  first")
+    weights = np.array([record["sources"][source]["weight"] for source in table["source"]])
+    return replace(as_part(table, tags), weights=weights)
+
+
+def read_extra_table(data_dir: Path) -> tuple:
+    """Return extra_questions.csv as a DataFrame with the column ``source``, and its record; (None, {}) without it.
+
+    Raises
+    ------
+    ValueError : as in :func:`read_extra`
+    """
+    file = data_dir / EXTRA
+    if not file.is_file():
+        return None, {}
+    try:
+        record = read_json(data_dir / EXTRA_RECORD)
+    except ModelFolderError as error:
+        raise ValueError(f"{error}: make {file} anew with  python training/extra_questions.py") from error
+    table = read_questions(file, further=["source"])
+    if record.get("data_sha256") != data_hash(data_dir) or set(table["source"]) - set(record.get("sources", {})):
+        raise ValueError(
+            f"{file} was made for other questions than those of {data_dir}: remove it, and make it anew with  "
+            "python training/extra_questions.py"
+        )
+    return table, record
+
+
+def joined(part: Part, extra: Part) -> Part:
+    """Return the questions of two parts as one, with weights."""
+    weights = [np.ones(len(one)) if one.weights is None else one.weights for one in (part, extra)]
+    titles, descriptions, urls = (
+        getattr(part, name) + getattr(extra, name) for name in ("titles", "descriptions", "urls")
+    )
+    targets = np.concatenate([part.targets, extra.targets])
+    return Part(titles, descriptions, targets, part.tags, urls, np.concatenate(weights))
 
 
 def check_fields(part: Part, fields: Sequence[str], reader: str) -> None:

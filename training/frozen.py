@@ -1,13 +1,16 @@
 """Train the head alone, on the vectors of the questions, which the frozen encoder computes once."""
 
-import numpy as np
 import torch
 from torch import nn
 from transformers import Trainer, default_data_collator
 
 from training.model import QuestionTagger
+from training.trainers import predict_by_length
 
 DROPOUT = 0.3  # of the vectors' components: without dropout of its own, the encoder does not regularize the head
+
+
+KEPT = ("labels", "weights")  # of a question, beside its vector
 
 
 class Embedder(nn.Module):
@@ -39,11 +42,8 @@ def use_vectors(trainer) -> None:
 
 
 def _with_vectors(embedder, questions: list[dict]) -> list[dict]:
-    """Return the vector and the labels of each question, in their order; they are computed by length."""
-    order = np.argsort([-len(question["input_ids"]) for question in questions], kind="stable")
-    unlabelled = [{name: values for name, values in questions[i].items() if name != "labels"} for i in order]
-    vectors = np.empty_like(predicted := embedder.predict(unlabelled).predictions)
-    vectors[order] = predicted
-    return [
-        {"vectors": vector, "labels": question["labels"]} for vector, question in zip(vectors, questions, strict=True)
-    ]
+    """Return the vector of each question, in their order, with its labels and its weight."""
+    kept = [{name: question[name] for name in KEPT if name in question} for question in questions]
+    inputs = [{name: values for name, values in question.items() if name not in KEPT} for question in questions]
+    vectors = predict_by_length(embedder, inputs)
+    return [{"vectors": vector, **rest} for vector, rest in zip(vectors, kept, strict=True)]

@@ -1,4 +1,5 @@
-"""The losses of training, each a function of logits and float labels, tensors of shape (n, num_labels), to a scalar.
+"""The losses of training, each a function of logits and float labels, tensors of shape (n, num_labels), to shape (n,):
+the loss of each question, a mean over tags.
 
 To add one, write its function and give it a name in LOSSES. The model, the ablation and the training curve use that
 name.
@@ -8,34 +9,34 @@ from collections.abc import Callable
 
 
 def cross_entropy(logits, labels):
-    """Return the binary cross-entropy, the mean over all pairs of a question and a tag."""
-    return _cross_entropies(logits, labels).mean()
+    """Return the binary cross-entropy."""
+    return _cross_entropies(logits, labels).mean(dim=1)
 
 
 def weighted_cross_entropy(logits, labels):
     """Return the binary cross-entropy with every positive counted five times."""
-    return (_cross_entropies(logits, labels) * (1 + 4 * labels)).mean()
+    return (_cross_entropies(logits, labels) * (1 + 4 * labels)).mean(dim=1)
 
 
 def focal_loss(logits, labels):
     """Lin et al. 2017, "Focal loss for dense object detection", with gamma 2."""
-    return (_cross_entropies(logits, labels) * (labels - logits.sigmoid()).abs() ** 2).mean()
+    return (_cross_entropies(logits, labels) * (labels - logits.sigmoid()).abs() ** 2).mean(dim=1)
 
 
 def asymmetric_loss(logits, labels):
     """Ridnik et al. 2021, "Asymmetric loss for multi-label classification", with gammas 0 and 4, and margin 0.05."""
     shifted = (logits.sigmoid() - 0.05).clamp(min=0)
     negative = -(shifted**4) * (1 - shifted).clamp(min=1e-8).log()
-    return (labels * _cross_entropies(logits, labels) + (1 - labels) * negative).mean()
+    return (labels * _cross_entropies(logits, labels) + (1 - labels) * negative).mean(dim=1)
 
 
 def divergence(first, second):
-    """Return the consistency term: how far the logits of two passes of the same questions are apart.
+    """Return the consistency term of each question, shape (n,): how far the logits of its two passes are apart.
 
-    The mean Kullback-Leibler divergence, in nats and summed over both directions, between the Bernoulli distributions
-    of the two logits of a pair (Liang et al. 2021, "R-Drop").
+    The mean over tags of the Kullback-Leibler divergence, in nats and summed over both directions, between the
+    Bernoulli distributions of the two logits of a pair (Liang et al. 2021, "R-Drop").
     """
-    return ((first.sigmoid() - second.sigmoid()) * (first - second)).mean()
+    return ((first.sigmoid() - second.sigmoid()) * (first - second)).mean(dim=1)
 
 
 def _cross_entropies(logits, labels):

@@ -36,6 +36,8 @@ class QuestionTagger(PreTrainedModel):
     different dropout, and the distance between the two answers, weighted by ``consistency``, is added (Liang et al.
     2021, "R-Drop"): it regularizes the training on a small data set. A weight of 0 saves the second pass, half of the
     time.
+
+    A question counts in the loss by its weight.
     """
 
     config_class = PretrainedConfig  # type: ignore[assignment]
@@ -58,10 +60,11 @@ class QuestionTagger(PreTrainedModel):
         return self.pool(tokens, attention_mask)
 
     def forward(
-        self, input_ids=None, attention_mask=None, token_type_ids=None, labels=None, vectors=None
+        self, input_ids=None, attention_mask=None, token_type_ids=None, labels=None, weights=None, vectors=None
     ) -> SequenceClassifierOutput:
         """Return logits of shape (n, num_labels), of the first pass, and, given float ``labels`` alike, the loss.
 
+        The loss is a mean over questions, weighted by ``weights`` of shape (n,).
         Given the questions' ``vectors``, those of :meth:`embed`, the encoder is left out.
         """
         inputs = {"input_ids": input_ids, "attention_mask": attention_mask, "token_type_ids": token_type_ids}
@@ -71,11 +74,14 @@ class QuestionTagger(PreTrainedModel):
             inputs = {name: None if values is None else torch.cat([values, values]) for name, values in inputs.items()}
         pooled = inputs["vectors"] if vectors is not None else self.embed(**inputs)
         logits = self.classifier(self.dropout(pooled)).float()
-        loss = None if labels is None else LOSSES[self.loss_name](logits, labels.repeat(passes, 1))
-        if loss is not None and passes == 2:
+        if labels is None:
+            return SequenceClassifierOutput(logits=logits)  # type: ignore[arg-type]  # it asks for FloatTensor
+        of_question = LOSSES[self.loss_name](logits, labels.repeat(passes, 1))
+        if passes == 2:
             first, second = logits.chunk(2)
-            loss = loss + self.consistency * divergence(first, second)
+            of_question = of_question.view(2, -1).mean(dim=0) + self.consistency * divergence(first, second)
             logits = first
+        loss = of_question.mean() if weights is None else (of_question * weights).sum() / weights.sum()
         return SequenceClassifierOutput(loss=loss, logits=logits)  # type: ignore[arg-type]  # it asks for FloatTensor
 
 
@@ -180,7 +186,8 @@ def build_model(backbone: Path, tokenizer, train: Part) -> QuestionTagger:
     model.encoder = without_pooler(encoder)
     # Word vectors, half of the weights of a small encoder, are not trained: a site has too few examples of most words.
     model.encoder.get_input_embeddings().requires_grad_(False)
-    prior = (train.targets.sum(axis=0) + 1) / (len(train) + 2)  # Laplace's rule, for a tag without a question
+    weights = np.ones(len(train)) if train.weights is None else train.weights
+    prior = (weights @ train.targets + 1) / (weights.sum() + 2)  # Laplace's rule, for a tag without a question
     model.classifier.bias.data = torch.tensor(np.log(prior / (1 - prior)), dtype=torch.float32)
     model.classifier.weight.data = tag_vectors(model.encoder, tokenizer, train.tags)
     return model

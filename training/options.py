@@ -3,14 +3,26 @@
 import argparse
 
 from data.options import DEFAULT_BACKBONE
-from tagging.options import at_least_one, learning_rate, loss_weight, positive, seed_number, text_length
-from training.recipes import Settings
+from tagging.options import (
+    at_least_one,
+    learning_rate,
+    loss_weight,
+    positive,
+    seed_number,
+    share,
+    text_length,
+    whole_number,
+)
+from training.recipes import HEAD_FACTOR, Settings
 
 
-def add_backbone_option(parser: argparse.ArgumentParser, default: str = DEFAULT_BACKBONE) -> None:
-    """Add ``--model``, the encoder to train."""
+def add_backbone_option(
+    parser: argparse.ArgumentParser, name: str = "--model", default: str = DEFAULT_BACKBONE
+) -> None:
+    """Add ``--model``, the encoder to train, or the same by another name."""
     parser.add_argument(
-        "--model",
+        name,
+        dest="model",
         default=default,
         help="distilroberta-base, roberta-base, bert-base-uncased, all-minilm-l6-v2, the id of another encoder on the "
         "Hugging Face Hub, or a local folder",
@@ -34,3 +46,31 @@ def add_training_options(parser: argparse.ArgumentParser, epochs: float = Settin
     add("--seed", type=seed_number, default=Settings.seed,
         help="seed of the head, the dropout and the order of the questions; each further run adds 1")  # fmt: skip
     return group
+
+
+def add_further_training_options(group) -> None:
+    """Add to the group of :func:`add_training_options` the options that finetune.py and distill.py share."""
+    add = group.add_argument
+    add("--minutes", type=positive,
+        help="time for the training, which gets the runs and epochs that fit, up to --runs and --epochs")  # fmt: skip
+    add("--max-steps", type=whole_number(-1), default=Settings.max_steps,
+        help="maximum number of optimizer steps; 0 or -1: no limit")  # fmt: skip
+    add("--head-learning-rate", type=learning_rate,
+        help=f"peak learning rate of the head, by default {HEAD_FACTOR} times the encoder's; with a reference recipe, "
+        "the one of the first phase")  # fmt: skip
+    add("--weight-decay", type=loss_weight, default=Settings.weight_decay, help="weight decay of AdamW")
+    add("--warmup-ratio", type=share, default=Settings.warmup_ratio,
+        help="share of the optimizer steps in which the learning rate rises")  # fmt: skip
+    add("--patience", type=at_least_one, default=Settings.patience,
+        help="number of epochs without a better validation micro F1 after which training stops")  # fmt: skip
+    add("--runs", type=at_least_one, default=Settings.runs,
+        help="number of trainings with different seeds, whose weights are averaged")  # fmt: skip
+    add("--extra-questions", action="store_true",
+        help="train on the output of training/extra_questions.py, too")  # fmt: skip
+
+
+def check_training_options(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
+    """Exit with the usage if two options exclude each other, and set the head's learning rate."""
+    if args.minutes and args.max_steps > 0:
+        parser.error("--minutes and --max-steps both limit the training: give one of them")
+    args.head_learning_rate = args.head_learning_rate or HEAD_FACTOR * args.learning_rate

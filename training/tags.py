@@ -1,7 +1,7 @@
 """Frequent tags, and questions with those only. Pure functions."""
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 
 def frequent_tags(tag_lists: Sequence[Iterable[str]], min_frequency: float) -> list[str]:
@@ -22,3 +22,14 @@ def rename_synonyms(questions, synonyms: dict[str, str]):
     """Return the questions with every synonym replaced by its tag, each tag of a question once and in its place."""
     renamed = [list(dict.fromkeys(synonyms.get(tag, tag) for tag in tags)) for tags in questions["tags"]]
     return questions.assign(tags=renamed)
+
+
+def map_tags(tags: Iterable[str], renamed: Mapping[str, str], known: Collection[str]) -> list[str]:
+    """Return the tags of another site's question by their names on this one, without those that are not ``known``.
+
+    Examples
+    --------
+    >>> map_tags(["cart", "keras", "ethics"], {"cart": "decision-trees"}, {"decision-trees", "keras"})
+    ['decision-trees', 'keras']
+    """
+    return [tag for tag in dict.fromkeys(renamed.get(tag, tag) for tag in tags) if tag in known]

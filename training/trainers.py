@@ -12,6 +12,7 @@ from data.files import write_json
 from tagging.cpus import usable_cpus
 from tagging.decision import sigmoid, suggest
 from tagging.encoding import encode
+from tagging.settings import FIELDS
 from training.backbones import BackboneError
 from training.checkpoints import newest_checkpoint, remove_checkpoints, remove_half_written
 from training.dataset import Part
@@ -65,19 +66,60 @@ def longest_input(settings: Settings, backbone: Path) -> int:
     return trial.longest_input(backbone, tokenizer, min(settings.max_length, tokenizer.model_max_length), build)
 
 
-def make_dataset(tokenizer, part: Part, fields: Sequence[str]) -> list[dict]:
-    """Return one dict of model inputs and float labels per question, tokenized as for serving, unpadded."""
-    encodings = encode(tokenizer.backend_tokenizer, part.titles, part.descriptions, fields)
+def make_dataset(tokenizer, part: Part, fields: Sequence[str], field_dropout: bool = False) -> list[dict]:
+    """Return one dict of model inputs and float labels per question, tokenized as for serving, unpadded.
+
+    With ``field_dropout``, a question with a title and a description has further inputs for :class:`FieldDropout`:
+    those of each field alone, under the field's name. With weights in ``part``, it has its weight.
+    """
     typed = "token_type_ids" in tokenizer.model_input_names
-    return [
-        {
-            "input_ids": encoding.ids,
-            "attention_mask": encoding.attention_mask,
-            "labels": labels,
-            **({"token_type_ids": encoding.type_ids} if typed else {}),
-        }
-        for encoding, labels in zip(encodings, part.targets.astype(np.float32), strict=True)
-    ]
+
+    def inputs(*fields: str) -> list[dict]:
+        return [
+            {
+                "input_ids": encoding.ids,
+                "attention_mask": encoding.attention_mask,
+                **({"token_type_ids": encoding.type_ids} if typed else {}),
+            }
+            for encoding in encode(tokenizer.backend_tokenizer, part.titles, part.descriptions, fields)
+        ]
+
+    dataset = inputs(*fields)
+    for row, (question, labels) in enumerate(zip(dataset, part.targets.astype(np.float32), strict=True)):
+        question["labels"] = labels
+        if part.weights is not None:
+            question["weights"] = np.float32(part.weights[row])
+    if field_dropout and len(fields) > 1:
+        alone = {field: inputs(field) for field in fields}
+        for row, (title, description) in enumerate(zip(part.titles, part.descriptions, strict=True)):
+            if title.strip() and description.strip():
+                dataset[row] |= {field: alone[field][row] for field in fields}
+    return dataset
+
+
+class FieldDropout:
+    """Collate a batch that the model reads in one of three ways, drawn at random: titles, descriptions, or both.
+
+    A model that is trained on both fields alone is worse where a question has only one. The way is drawn for a batch
+    and not for a question, so that the texts of a batch remain of similar length. A question that has only one of the
+    fields is always read by that one.
+    """
+
+    def __init__(self, collate: Callable):
+        self.collate = collate
+
+    def __call__(self, questions: list[dict]) -> dict:
+        import torch
+
+        if not any(field in question for question in questions for field in FIELDS):
+            return self.collate(questions)
+        way = (None, *FIELDS)[int(torch.randint(1 + len(FIELDS), ()))]
+        return self.collate(
+            [
+                {name: value for name, value in (question | question.get(way, {})).items() if name not in FIELDS}
+                for question in questions
+            ]
+        )
 
 
 def validation_metrics(tuning: str, prediction) -> dict[str, float]:
@@ -122,6 +164,7 @@ def training_arguments(settings: Settings, seed: int, checkpoints: Path, precisi
         seed=seed,
         report_to="none",
         log_level="error",
+        remove_unused_columns=False,  # FieldDropout does
         disable_tqdm=False,
     )
 
@@ -187,12 +230,13 @@ def make_trainer(
     recipe = RECIPES[settings.recipe]
     tokenizer = load_backbone_tokenizer(backbone, settings.max_length)
     trainer_class, model, rates = build(settings, backbone, tokenizer, train, phase, rate or settings.learning_rate)
+    collate: Callable = DataCollatorWithPadding(tokenizer)
     trainer = trainer_class(
         model=model,
         args=training_arguments(settings, seed, checkpoints, precision),
-        train_dataset=make_dataset(tokenizer, train, recipe.fields),
+        train_dataset=make_dataset(tokenizer, train, recipe.fields, recipe.field_dropout),
         eval_dataset=make_dataset(tokenizer, validation, recipe.fields),
-        data_collator=DataCollatorWithPadding(tokenizer),
+        data_collator=FieldDropout(collate) if recipe.field_dropout else collate,
         processing_class=tokenizer,
         compute_metrics=partial(validation_metrics, recipe.tuning),
         callbacks=[EarlyStoppingCallback(settings.patience)] if phase == recipe.phases[-1] else [],
@@ -201,6 +245,14 @@ def make_trainer(
         use_vectors(trainer)
     trainer.optimizer = make_optimizer(trainer, rates, settings.weight_decay)
     return trainer
+
+
+def predict_by_length(trainer, questions: list[dict]) -> np.ndarray:
+    """Return the predictions for ``questions``, in their order; they are computed by length, with little padding."""
+    order = np.argsort([-len(question["input_ids"]) for question in questions], kind="stable")
+    predictions = np.empty_like(predicted := trainer.predict([questions[i] for i in order]).predictions)
+    predictions[order] = predicted
+    return predictions
 
 
 def last_checkpoint(trainer, folder: Path) -> str | None:

@@ -1,0 +1,88 @@
+"""The probabilities that trained models, the teachers, give to questions, and the labels that are made of them.
+
+Hinton, Vinyals and Dean 2015, "Distilling the knowledge in a neural network".
+"""
+
+import hashlib
+import tempfile
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from tagging.decision import sigmoid
+from tagging.encoding import is_blank
+from tagging.files import atomic_path
+from tagging.model_folder import read_settings, read_tags
+from training.backbones import cache_folder, is_writable, temporary_folder
+from training.dataset import Part
+from training.provenance import file_hash
+
+
+def check_teacher(folder: Path, tags: Sequence[str]) -> None:
+    """Raise ValueError unless ``folder`` is that of a trained model with these tags, in this order."""
+    missing = [name for name in ("run.json", "model.safetensors") if not (folder / name).is_file()]
+    if missing:
+        raise ValueError(f"--teacher {folder}: {missing[0]} not found; train it with  python training/finetune.py")
+    if read_tags(folder / "tag_types_encoded.json") != list(tags):
+        raise ValueError(f"--teacher {folder}: its tags are not those of the data; train it on these")
+
+
+def teacher_probabilities(folder: Path, part: Part, fields: Sequence[str], batch_size: int) -> np.ndarray:
+    """Return what a trained model gives to the questions, float16 array of shape (n, num_labels).
+
+    They are kept in the user's cache, so that an interrupted distillation resumes without them being computed again.
+
+    Parameters
+    ----------
+    folder : of the trained model
+    fields : those of a question that it reads
+    """
+    key = hashlib.sha256("\0".join([file_hash(folder / "model.safetensors"), *fields]).encode())
+    for text in (*part.titles, *part.descriptions):
+        key.update(f"{text}\0".encode(errors="replace"))
+    place = cache_folder() / "soft_labels"
+    place = place if is_writable(place) else temporary_folder()
+    kept = place / f"{key.hexdigest()}.npy"
+    if not kept.is_file():
+        probabilities = sigmoid(_logits(folder, part, fields, batch_size)).astype(np.float16)
+        with atomic_path(kept) as temporary, temporary.open("wb") as file:
+            np.save(file, probabilities)
+    return np.load(kept)
+
+
+def _logits(folder: Path, part: Part, fields: Sequence[str], batch_size: int) -> np.ndarray:
+    from transformers import DataCollatorWithPadding, Trainer
+
+    from training.model import load_trained
+    from training.recipes import Settings
+    from training.trainers import load_backbone_tokenizer, make_dataset, predict_by_length, training_arguments
+
+    tokenizer = load_backbone_tokenizer(folder, read_settings(folder).max_length)
+    questions = make_dataset(tokenizer, replace(part, weights=None), fields)
+    inputs = [{name: values for name, values in question.items() if name != "labels"} for question in questions]
+    with tempfile.TemporaryDirectory(prefix="teacher-") as unused:
+        arguments = training_arguments(Settings(batch_size=batch_size), 0, Path(unused))
+        trainer = Trainer(load_trained(folder), arguments, DataCollatorWithPadding(tokenizer), eval_dataset=inputs)
+        return predict_by_length(trainer, inputs)
+
+
+def soft_labels(part: Part, probabilities: np.ndarray, fields: Sequence[str], teacher_weight: float) -> Part:
+    """Return the questions with the mean of their tags and a teacher's probabilities as targets.
+
+    A question without tags has the probabilities alone, and one in which the teacher reads nothing the tags alone;
+    without either, it is left out.
+
+    Parameters
+    ----------
+    probabilities : float array of shape (n, num_labels)
+    fields : those that the teacher reads
+    teacher_weight : of the probabilities in the mean, in [0, 1]
+    """
+    texts = zip(part.titles, part.descriptions, strict=True)
+    read = np.array([not is_blank(title, description, fields) for title, description in texts])
+    tagged = part.targets.any(axis=1)
+    weight = np.where(tagged, teacher_weight, 1.0)[:, np.newaxis] * read[:, np.newaxis]
+    targets = ((1 - weight) * part.targets + weight * probabilities).astype(np.float32)
+    return replace(part, targets=targets).take(np.flatnonzero(tagged | read))
