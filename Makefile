@@ -4,7 +4,8 @@ SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: help demo test pythons lint serve browser bench reproduce notebooks clean chromium axe
+.PHONY: help site refresh status promote restore demo test pythons lint serve browser bench reproduce notebooks clean
+.PHONY: chromium axe
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 PY := .venv/bin/python
@@ -30,6 +31,9 @@ BENCH := reports/bench
 $(foreach name,DATA MODELS REPORTS BENCH,$(if $(filter-out file,$(origin $(name))),\
 	$(error $(name) is the demo's own folder; for data of your own, run the stages one by one, as the README shows)))
 
+# $(call NAMED,SITE): the variable, or an error that asks for it
+NAMED = $(or $($(1)),$(error $@ needs a site: make $@ $(1)=cooking))
+
 ifdef FORCE
 .PHONY: $(DATA)/ques_details.csv
 endif
@@ -42,6 +46,19 @@ demo: $(REPORTS)/comparison.json ## run every stage on the embedded sample site 
 	@$(PY) deployment/predict.py --model $(MODELS)/$(MODEL)/onnx \
 		--title "Loss becomes NaN when I train a CNN" \
 		--description "My Keras model on small images diverges after a few batches. Which learning rate should I try?"
+
+site: .venv/installed $(if $(filter pages,$(SOURCE)),chromium) ## from the name of a site to a tagger: SITE=cooking CONTACT=you@example.org (QUICK=1, SOURCE=dump FILE=...)
+	@$(PY) onnx_export/build_site.py $(call NAMED,SITE) $(if $(SOURCE),--source $(SOURCE)) $(if $(FILE),--file "$(FILE)") \
+		$(if $(CONTACT),--contact $(CONTACT)) $(if $(QUICK),--quick) $(if $(MINUTES),--minutes $(MINUTES))
+
+refresh: .venv/installed ## monthly: fetch what is new, train again if the tag watch says so: SITE=cooking (QUICK=1)
+	@$(PY) onnx_export/build_site.py $(call NAMED,SITE) --refresh $(if $(QUICK),--quick)
+
+status promote restore: .venv/installed
+	@$(PY) onnx_export/release.py $(call NAMED,SITE) $@
+status: ## the releases of a site and their figures: SITE=cooking
+promote: ## put the staged release into service if it is no worse: SITE=cooking
+restore: ## put the release before back into service: SITE=cooking
 
 test: .venv/installed .venv/ray .venv/transformers_js/installed .venv-serve/installed chromium axe browser ## run the whole test suite
 	$(PY) -m pytest -n 2 --dist loadfile
@@ -59,7 +76,7 @@ lint: .venv/installed ## check style, formatting and types
 # set -m: each app gets a group of its own, so Ctrl-C reaches the trap alone. A gunicorn worker that takes SIGINT from the
 # terminal and SIGQUIT from its master at once locks itself up, and the stop takes 30 s (seen with gunicorn 27.0.1).
 serve: .venv-serve/installed ## Gradio app on http://127.0.0.1:7860, form on port 8000, page in the browser on port 8080
-	@test -f $(SERVED)/onnx/model_quantized.onnx || test -f $(SERVED)/model_quantized.onnx || \
+	@test -f $(SERVED)/onnx/model_quantized.onnx || test -f $(SERVED)/model_quantized.onnx || test -f $(SERVED)/releases.json || \
 		{ echo "$(SERVED) holds no model_quantized.onnx" >&2; exit 1; }
 	@page=; if $(MAKE) --no-print-directory browser; then page=http://127.0.0.1:$(PAGE_PORT); \
 	else echo "the page that tags in the browser is not served, since it could not be built" >&2; fi; \

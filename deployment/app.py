@@ -2,7 +2,8 @@
 
     python deployment/app.py --port 7860
 
-The model is loaded from the folder model/ beside this file, or from the one given by TAGGER_MODEL or --model.
+The model is loaded from the folder model/ beside this file, or from the one given by TAGGER_MODEL or --model. If that
+is the folder of a site, a release that is promoted takes the place of the one before while the app runs.
 """
 
 import argparse
@@ -20,9 +21,9 @@ from tagging.explain import explain_tags
 from tagging.html_text import question_text
 from tagging.model_folder import ModelFolderError, add_model_folder_option
 from tagging.options import port, script_parser
+from tagging.served import ServedTagger
 from tagging.settings import Settings
 from tagging.stack_exchange import STACK_EXCHANGE
-from tagging.tagger import Tagger
 
 MAX_BATCH = 64  # questions of one call of /predict_batch
 MAX_QUEUE = 64  # calls in the queue; a further one is rejected at once
@@ -93,7 +94,7 @@ def check_text(tagger, title: Any, description: Any, which: str = "the question"
     return texts
 
 
-def add_api(tagger) -> None:
+def add_api(served: ServedTagger) -> None:
     """Add the endpoints of the API. Their docstrings are shown as documentation under /?view=api."""
     import gradio as gr
 
@@ -106,6 +107,7 @@ def add_api(tagger) -> None:
         suggested tags and the next most probable ones, both by descending probability. Probabilities are calibrated.
         fits is false if no tag clearly fits.
         """
+        tagger = served.now
         return tagger.answer(*check_text(tagger, title, description))
 
     def predict_batch(questions: list) -> list:
@@ -114,6 +116,7 @@ def add_api(tagger) -> None:
             raise gr.Error(f"questions must be a list of 1 to {MAX_BATCH} objects", print_exception=False)
         if not all(isinstance(question, dict) for question in questions):
             raise gr.Error("each question must be an object with title and description", print_exception=False)
+        tagger = served.now
         texts = [
             check_text(tagger, question.get("title", ""), question.get("description", ""), f"question {number}")
             for number, question in enumerate(questions, start=1)
@@ -126,10 +129,12 @@ def add_api(tagger) -> None:
         Returns {"title": [{"text": ..., "tag": ... or null, "weight": 0 to 1}, ...], "description": [...]}: the texts
         in pieces, each with the tag whose probability it raised most.
         """
+        tagger = served.now
         return explain_tags(tagger, *check_text(tagger, title, description))
 
     def tags() -> list:
         """List the tags that the model knows, with the threshold of their probability."""
+        tagger = served.now
         return [{"tag": tag, "threshold": tagger.rule.threshold} for tag in tagger.tags]
 
     for endpoint in (predict, predict_batch, explain):
@@ -137,11 +142,11 @@ def add_api(tagger) -> None:
     gr.api(tags, api_name="tags")
 
 
-def make_handlers(tagger) -> tuple:
+def make_handlers(served: ServedTagger) -> tuple:
     """Return the event handlers of the page: the one that shows an answer, and the one that explains it."""
     from jinja2 import Environment, FileSystemLoader
 
-    site = (os.environ.get("TAGGER_SITE") or tagger.settings.site).rstrip("/")
+    site = (os.environ.get("TAGGER_SITE") or served.now.settings.site).rstrip("/")
     render = Environment(loader=FileSystemLoader(Path(__file__).parent), autoescape=True).get_template("answer.html")
 
     def tag_url(tag: str) -> str:
@@ -151,6 +156,7 @@ def make_handlers(tagger) -> tuple:
         """Return the answer as HTML, the tags separated by blanks, an empty explanation, and the new history."""
         if not title.strip() and not description.strip():
             return BLANK, "", "", history
+        tagger = served.now
         answer = tagger.answer(*check_text(tagger, title, description))
         others = [question for question in history or [] if question != [title, description]]
         tags = " ".join(row["tag"] for row in answer["suggested"])
@@ -160,6 +166,7 @@ def make_handlers(tagger) -> tuple:
     def show_words(title: str, description: str) -> str:
         if not title.strip() and not description.strip():
             return BLANK
+        tagger = served.now
         words = explain_tags(tagger, *check_text(tagger, title, description))
         return str(render.module.words(words))  # type: ignore[attr-defined]
 
@@ -230,15 +237,17 @@ def add_history(app, question: tuple, history) -> None:
     gr.on([app.load, history.change], label, inputs=history, outputs=buttons, api_visibility="private")
 
 
-def build_app(tagger):
-    """Return the Gradio app of a :class:`tagging.tagger.Tagger`."""
+def build_app(served):
+    """Return the Gradio app of a :class:`tagging.served.ServedTagger`."""
     import gradio as gr
 
-    settings = tagger.settings
-    show, show_words = make_handlers(tagger)
+    settings = served.now.settings
+    show, show_words = make_handlers(served)
     with gr.Blocks(title=settings.title, analytics_enabled=False) as app:
         history = gr.BrowserState([], storage_key="question-tagger")
-        gr.Markdown(introduction(tagger), elem_id="intro")
+        intro = gr.Markdown(introduction(served.now), elem_id="intro")
+        if served.follows:
+            app.load(lambda: introduction(served.now), outputs=intro, api_visibility="private")
         with gr.Row():
             with gr.Column(min_width=300):
                 question = add_question(settings)
@@ -267,7 +276,7 @@ def build_app(tagger):
             examples.load_input_event.then(**page)
         why.click(show_words, inputs=list(question), outputs=result[-1], **model)
         clear.click(lambda: ("", "", EMPTY, "", ""), outputs=[*question, *result], api_visibility="private")
-        add_api(tagger)
+        add_api(served)
     app.queue(max_size=MAX_QUEUE)
     if tuple(map(int, gr.__version__.split(".")[:2])) < (6, 25):
         forget_old_events(app._queue)
@@ -332,7 +341,7 @@ def declare_gpu_function() -> None:
 def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
     try:
-        tagger = Tagger(args.model)
+        served = ServedTagger(args.model)
     except ModelFolderError as error:
         sys.exit(str(error))
 
@@ -340,7 +349,7 @@ def main(argv: list[str] | None = None) -> None:
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
     ignore_network_settings()
     declare_gpu_function()
-    app = build_app(tagger)
+    app = build_app(served)
     # On each request, gradio.routes of Gradio 6.17.3 uses a constant that starlette has renamed.
     warnings.filterwarnings("ignore", module=r"gradio\.routes")
     try:

@@ -8,6 +8,10 @@
 
 Each model is scored one question at a time by the class that serves it, at the thresholds tuned for it on validation.
 This is the only script that reads the test part. Latency is one question's, with every core of this machine.
+
+--served FOLDER adds the model that is in service, whatever tags and questions it has learnt from, and writes
+reports/served_decisions.json. It is judged by today's tags: one that it does not know, it never suggests, and one that
+is no longer kept is left out of its suggestions.
 """
 
 import argparse
@@ -106,6 +110,30 @@ def evaluate_model(
     return evaluations
 
 
+def evaluate_served(folder: Path, train: Part, test: Part, baseline: Evaluation | None) -> tuple[Evaluation, dict]:
+    """Return the evaluation of the model in service by the tags of ``test``, and the decisions.
+
+    Raises
+    ------
+    ValueError : the model is broken, or has none of these tags
+    """
+    print(f"in service: {folder}")
+    tagger = Tagger(folder)
+    known = {tag: column for column, tag in enumerate(test.tags) if tag in set(tagger.tags)}
+    if not known:
+        raise ValueError(f"{folder} has none of the tags of the test questions")
+    ours, theirs = list(known.values()), [tagger.tags.index(tag) for tag in known]
+    answers, speed = measure(tagger, test)
+    probabilities, chosen = np.zeros(test.targets.shape), np.zeros(test.targets.shape, dtype=bool)
+    probabilities[:, ours], chosen[:, ours] = answers[:, theirs], tagger.rule.suggest(answers)[:, theirs]
+    evaluation = evaluate(f"in service: {folder.name}", "int8", train, test, probabilities, chosen)
+    evaluation.figures.update({"size_mb": tagger.model.model_path.stat().st_size / 1e6, **speed})
+    if baseline:
+        evaluation.figures.update(differences(evaluation, baseline, "baseline"))
+    hashes = file_hashes(folder, ("model_quantized.onnx", *DECIDING))
+    return evaluation, describe_decisions(evaluation, test, hashes, tagger.settings.deciding)
+
+
 def model_outputs(folder: Path) -> dict[str, Path]:
     """Return the files that this script writes next to a model."""
     return {name: folder / name for name in ("metrics.json", "per_tag.tsv", "worst_errors.md", "test_decisions.json")}
@@ -157,6 +185,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         models_dir="folder of the trained models",
         reports_dir="folder of the results",
     )
+    parser.add_argument("--served", type=Path, help="model folder that is in service, to compare it, too")
     add_force_option(parser)
     return parser.parse_args(argv)
 
@@ -176,11 +205,17 @@ def main(argv: list[str] | None = None) -> None:
         for folder, files in models.items():
             baseline = evaluated.get(args.models_dir / BASELINE, {}).get("fp32")
             evaluated[folder] = evaluate_model(files, train, test, args.data_dir, baseline)
+        if args.served:
+            baseline = evaluated.get(args.models_dir / BASELINE, {}).get("fp32")
+            served, decisions = evaluate_served(args.served, train, test, baseline)
     except ValueError as error:
         sys.exit(f"cannot compare: {error}")
 
     evaluations = [no_tags(train, test), most_frequent_tags(train, test)]
     evaluations += [evaluation for by_precision in evaluated.values() for evaluation in by_precision.values()]
+    if args.served:
+        evaluations.append(served)
+        write_decisions(args.reports_dir / "served_decisions.json", decisions)
     for folder, by_precision in evaluated.items():
         write_model_report(folder, models[folder], by_precision, train, test, args.data_dir)
     plots = save_plots(evaluations, test.targets, args.reports_dir)

@@ -18,7 +18,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this folder's mo
 from data.files import require
 from data.options import add_folder_options, add_trained_model_option
 from onnx_export.evaluation.best_shipped import BEST_SHIPPED, best_shipped, served_decisions
-from onnx_export.evaluation.decisions import GATE_FIGURES, paired_difference
+from onnx_export.evaluation.decisions import GATE_FIGURES, judge
 from tagging.console import run_script
 from tagging.options import script_parser
 from training.backbones import short_name
@@ -46,16 +46,10 @@ def main(argv: list[str] | None = None) -> None:
             f"{args.best} keeps no model that was shipped for the test questions and tags of {folder}: "
             f"ship one first, with  python onnx_export/ship.py --model {args.model}"
         )
-    worse = False
-    for figure, shipped in best.items():
-        difference, low, high = paired_difference(figure, decisions, shipped)
-        verdict = "worse" if high < 0 else "no worse"
-        worse |= high < 0
-        print(
-            f"{figure} {decisions['figures'][figure]:.4f}, {verdict} than the best shipped, {shipped['model']} with "
-            f"{shipped['figures'][figure]:.4f}: {difference:+.4f} [{low:+.4f}, {high:+.4f}]"
-        )
-    if worse:
+    named = {figure: shipped | {"model": f"the best shipped, {shipped['model']}"} for figure, shipped in best.items()}
+    verdicts = judge(decisions, named)
+    print("\n".join(verdict.line for verdict in verdicts))
+    if any(verdict.worse for verdict in verdicts):
         sys.exit(f"{folder}: worse than the best model that was shipped, by more than chance explains")
 
 

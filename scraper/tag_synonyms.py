@@ -49,8 +49,11 @@ def main(argv: list[str] | None = None) -> None:
             synonyms = read_synonyms(Api(args.api, args.site, args.delay, args.contact))
         except (KeyError, TypeError) as error:
             sys.exit(f"{args.api}: a synonym without {error}; nothing was written")
-        write_table(args.output, SYNONYM_COLUMNS, sorted(synonyms.items()))
-        print(f"{len(synonyms)} synonyms in {args.output}")
+        if synonyms:
+            write_table(args.output, SYNONYM_COLUMNS, sorted(synonyms.items()))
+            print(f"{len(synonyms)} synonyms in {args.output}")
+        else:  # filter_tags.py expects rows in the file
+            print(f"{args.site} has no synonyms: nothing was written")
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.support import expected_conditions as expected
 from selenium.webdriver.support.ui import WebDriverWait
 
-from tagging.tagger import Tagger
+from tagging.served import ServedTagger
 from tests.tiny_model import THRESHOLDS, build_model_folder
 from webapp.app import create_app
 from webapp.questions import MAX_DESCRIPTION, MAX_TITLE
@@ -400,7 +400,7 @@ def test_the_gradio_page_takes_title_limits_and_examples_from_the_model_folder(t
     own = {"title": "Kitchen tags", "max_title": 80, "max_description": 900, "max_tags": 3, "examples": [bread]}
     texts = {}
     for name, settings in {"own": own, "none": {}}.items():
-        config = app.build_app(Tagger(build_model_folder(tmp_path / name, **settings))).get_config_file()
+        config = app.build_app(ServedTagger(build_model_folder(tmp_path / name, **settings))).get_config_file()
         texts[name] = json.dumps(config["components"])
         limits = [part["props"]["max_length"] for part in config["components"] if part["props"].get("max_length")]
         assert limits == [settings.get("max_title", 300), settings.get("max_description", 30_000)]
@@ -415,11 +415,11 @@ def test_the_gradio_page_links_the_site_of_the_model_folder_unless_another_is_na
     monkeypatch.delenv("TAGGER_SITE", raising=False)
     import app
 
-    tagger = Tagger(build_model_folder(tmp_path / "model", site="https://cooking.stackexchange.com/"))
-    show, _ = app.make_handlers(tagger)
+    served = ServedTagger(build_model_folder(tmp_path / "model", site="https://cooking.stackexchange.com/"))
+    show, _ = app.make_handlers(served)
     assert 'href="https://cooking.stackexchange.com/questions/tagged/python"' in show("python", "", [])[0]
     monkeypatch.setenv("TAGGER_SITE", "https://bread.example")
-    show, _ = app.make_handlers(tagger)
+    show, _ = app.make_handlers(served)
     assert 'href="https://bread.example/questions/tagged/python"' in show("python", "", [])[0]
 
 
@@ -472,8 +472,8 @@ def test_the_front_matter_has_the_pinned_gradio_version():
     "code, folder, unwanted",
     [
         (
-            "import app; from tagging.tagger import Tagger; "
-            "model = Tagger('model'); app.build_app(model); model.answer('python', '')",
+            "import app; from pathlib import Path; from tagging.served import ServedTagger; "
+            "served = ServedTagger(Path('model')); app.build_app(served); served.now.answer('python', '')",
             None,
             {"torch", "transformers"},
         ),

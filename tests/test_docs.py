@@ -13,7 +13,7 @@ import pytest
 
 PAGES = ["README.md", "CONTRIBUTING.md"]
 PAGES += [f"{folder}/README.md" for folder in ("scraper", "data", "training", "onnx_export", "deployment", "webapp")]
-PAGES += ["deployment/browser/README.md", "onnx_export/evaluation/model_card.md"]
+PAGES += ["assets/refresh/README.md", "deployment/browser/README.md", "onnx_export/evaluation/model_card.md"]
 # `python folder/script.py options`, up to a comment, an arrow, the end of code or of the line
 COMMAND = re.compile(r"(?:python|torchrun [^`\n]*?|accelerate launch [^`\n]*?) ?((?:\w+/)+\w+\.py)([^`#\n]*)")
 LINK = re.compile(r"\]\((?!https?:|#)([^)#\s]+)")

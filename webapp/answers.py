@@ -64,10 +64,10 @@ class LocalTagger:
         self._one_at_a_time = threading.Lock()
 
     @cached_property
-    def _tagger(self):
-        from tagging.tagger import Tagger
+    def _served(self):
+        from tagging.served import ServedTagger
 
-        return Tagger(self._folder)
+        return ServedTagger(self._folder)
 
     def answers(self, questions: list[Question]) -> list[dict]:
         return self._ask(lambda tagger: [tagger.answer(*as_read(tagger, question)) for question in questions])
@@ -84,7 +84,7 @@ class LocalTagger:
         """Return ``function(tagger)``. Raises what :meth:`webapp.space.Space.call` raises."""
         with self._one_at_a_time:
             try:
-                tagger = self._tagger
+                tagger = self._served.now
             except Exception as error:  # a damaged folder, or a library that is not installed
                 raise SpaceUnavailable(f"TAGGER_MODEL, {self._folder}: {describe(error)}") from None
             try:

@@ -10,6 +10,11 @@
 ``calibration`` is the line of :class:`tagging.decision.DecisionRule`. The ONNX file may also lie beside the others. In
 older folders, ``fields`` and ``min_confidence`` are in thresholds.json and ``max_length`` is in tokenizer.json; what
 tagger.json says takes precedence.
+
+The folder of a site, which onnx_export/build_site.py makes, stands for the model folder of the release in service:
+
+    releases.json               {"served": "2", ...}, which onnx_export/release.py writes
+    releases/2/                 the model folder
 """
 
 import argparse
@@ -29,6 +34,7 @@ from tagging.settings import Settings, parse_settings
 INT8_MODEL, FP32_MODEL = "model_quantized.onnx", "model.onnx"
 TOKENIZER, TAGS, THRESHOLDS, SETTINGS = "tokenizer.json", "tag_types_encoded.json", "thresholds.json", "tagger.json"
 PLACES = ("onnx", "")  # of the ONNX file in a model folder
+RELEASES = "releases.json"  # in the folder of a site
 
 
 class ModelFolderError(ValueError):
@@ -79,14 +85,14 @@ class ModelFolder:
 
     @classmethod
     def read(cls, path: str | Path, model_file: str = INT8_MODEL) -> Self:
-        """Read a model folder that contains ``model_file``.
+        """Read a model folder that contains ``model_file``, or that of the release in service of a site's folder.
 
         Raises
         ------
         ModelFolderError
             If a file is missing or damaged, or thresholds and tags do not match.
         """
-        path = Path(path)
+        path = served_folder(Path(path))
         if (path / "onnx" / THRESHOLDS).is_file():  # of onnx_export/, in the folder of a trained model with its own
             path /= "onnx"
         model_path = find_model_file(path, model_file)
@@ -107,6 +113,24 @@ class ModelFolder:
     def encode(self, titles: Sequence[str], descriptions: Sequence[str]) -> list:
         """Tokenize the fields of questions that the model reads, see :func:`tagging.encoding.encode`."""
         return encode(self.tokenizer, titles, descriptions, self.settings.fields)
+
+
+def served_folder(folder: Path) -> Path:
+    """Return the model folder of the release in service if ``folder`` is that of a site, else ``folder`` itself.
+
+    Raises
+    ------
+    ModelFolderError
+        If releases.json is damaged, or no release is in service.
+    """
+    if not (folder / RELEASES).is_file():
+        return folder
+    served = read_json(folder / RELEASES).get("served")
+    if not isinstance(served, str):
+        raise ModelFolderError(
+            f"{folder}: no release is in service: run  python onnx_export/release.py {folder.name} promote"
+        )
+    return folder / "releases" / served
 
 
 def find_model_file(folder: Path, name: str = INT8_MODEL) -> Path | None:

@@ -21,6 +21,8 @@ import re
 from tagging.platforms import Platform
 
 NETWORK = "stackexchange.com"
+OWN_HOSTS = {name: f"{name}.com" for name in ("stackoverflow", "serverfault", "superuser", "askubuntu", "stackapps")}
+OWN_HOSTS |= {"mathoverflow": "mathoverflow.net"}
 DEFAULT_SITE = f"https://datascience.{NETWORK}"  # the site of the model in deployment/model
 API = f"https://api.{NETWORK}/2.3"
 API_PAGE_SIZE = 100  # questions of an answer of the API, and ids of a call: the maximum
@@ -78,17 +80,18 @@ canonical_url, question_key = STACK_EXCHANGE.canonical_url, STACK_EXCHANGE.quest
 
 
 def site_url(name: str) -> str:
-    """Return the URL of a site that is given by its URL, its host, or its name on stackexchange.com.
+    """Return the URL of a site that is given by its URL, its host, or its name.
 
     Examples
     --------
-    >>> site_url("ru.stackoverflow.com"), site_url("cooking")
-    ('https://ru.stackoverflow.com', 'https://cooking.stackexchange.com')
+    >>> site_url("ru.stackoverflow.com"), site_url("cooking"), site_url("askubuntu")
+    ('https://ru.stackoverflow.com', 'https://cooking.stackexchange.com', 'https://askubuntu.com')
     """
     address = name.strip().rstrip("/")
     if "://" in address:
         return address
-    return f"https://{address}" if "." in address else f"https://{address}.{NETWORK}"
+    host = OWN_HOSTS.get(address, f"{address}.{NETWORK}")
+    return f"https://{address}" if "." in address else f"https://{host}"
 
 
 def listing_url(site: str, tab: str, page: int) -> str:

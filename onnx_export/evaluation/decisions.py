@@ -16,6 +16,8 @@ learnt from.
 
 import hashlib
 import json
+from collections.abc import Mapping
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -24,6 +26,14 @@ from training.dataset import Part
 from training.metrics import interval, resample, tagging_metrics
 
 GATE_FIGURES = ("f1_micro", "f1_macro")
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Whether a model is worse in one figure than another, by more than chance explains, and a line that says so."""
+
+    worse: bool
+    line: str
 
 
 def hashed_url(url: str) -> str:
@@ -91,3 +101,21 @@ def paired_difference(figure: str, decisions: dict, other: dict) -> tuple[float,
     pairs = map(as_arrays, (decisions, other))
     ours, theirs = (resample(targets, chosen, chosen.astype(float))[figure] for targets, chosen in pairs)
     return estimate, *interval(estimate, ours - theirs, lowest=-1.0)
+
+
+def judge(decisions: dict, others: Mapping[str, dict]) -> list[Verdict]:
+    """Return the verdict on each figure of ``others``, {figure: decisions of the model to compare with}.
+
+    Worse means that the 95 % interval of :func:`paired_difference` lies below 0.
+    """
+    verdicts = []
+    for figure, other in others.items():
+        difference, low, high = paired_difference(figure, decisions, other)
+        verdicts.append(
+            Verdict(
+                high < 0,
+                f"{figure} {decisions['figures'][figure]:.4f}, {'worse' if high < 0 else 'no worse'} than "
+                f"{other['model']} with {other['figures'][figure]:.4f}: {difference:+.4f} [{low:+.4f}, {high:+.4f}]",
+            )
+        )
+    return verdicts

@@ -1,0 +1,1 @@
+"""The library of build_site.py and release.py: choices by the amount of data, stages, releases and the report."""
