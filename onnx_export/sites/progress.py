@@ -146,7 +146,7 @@ def spoken_seconds(seconds: float) -> str:
     Examples
     --------
     >>> spoken_seconds(4.2), spoken_seconds(75), spoken_seconds(4000)
-    ('4 s', '1 min 15 s', '1 h 7 min')
+    ('4 s', '1 min 15 s', '1 h 6 min')
     """
     minutes, rest = divmod(round(seconds), 60)
     if minutes >= 60:
