@@ -135,7 +135,7 @@ def add_api(served: ServedTagger) -> None:
     def tags() -> list:
         """List the tags that the model knows, with the threshold of their probability."""
         tagger = served.now
-        return [{"tag": tag, "threshold": tagger.rule.threshold} for tag in tagger.tags]
+        return [{"tag": tag, "threshold": tagger.rule.threshold} for tag in tagger.selection.names]
 
     for endpoint in (predict, predict_batch, explain):
         gr.api(endpoint, api_name=endpoint.__name__, concurrency_id="model", concurrency_limit=1)

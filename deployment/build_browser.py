@@ -91,7 +91,7 @@ def licences(packages: Path) -> str:
 
 
 def copy_model(folder: Path, target: Path) -> None:
-    """Copy the files of a model folder that the page reads; the settings are written in full.
+    """Copy the files of a model folder that the page reads; settings and rules are written in full, as JSON.
 
     Raises
     ------
@@ -105,6 +105,8 @@ def copy_model(folder: Path, target: Path) -> None:
         shutil.copy(model.path / name, target)
     settings = json.dumps(model.settings.as_json(), ensure_ascii=False, indent=1)
     (target / SETTINGS).write_text(settings, encoding="utf-8", newline="\n")
+    rules = json.dumps(model.rules.as_json(), ensure_ascii=False)
+    (target / "rules.json").write_text(rules, encoding="utf-8", newline="\n")
     if (card := model.path / "README.md").is_file():
         shutil.copy(card, target)
 

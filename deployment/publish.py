@@ -29,6 +29,7 @@ from urllib.parse import urlsplit
 
 from tagging.console import run_script
 from tagging.model_folder import (
+    RULES,
     SETTINGS,
     TAGS,
     THRESHOLDS,
@@ -109,7 +110,7 @@ def make_app_folder(model_folder: Path, target: Path) -> None:
     model = ModelFolder.read(model_folder)
     shutil.copytree(HERE, target, ignore=shutil.ignore_patterns(*NO_PART_OF_THE_APP))
     onnx_file = model.model_path.relative_to(model.path)
-    for name in (onnx_file, TOKENIZER, TAGS, THRESHOLDS, SETTINGS, "README.md"):
+    for name in (onnx_file, TOKENIZER, TAGS, THRESHOLDS, SETTINGS, RULES, "README.md"):
         if (model.path / name).is_file():
             (target / "model" / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(model.path / name, target / "model" / name)

@@ -30,7 +30,7 @@ from onnx_export.evaluation.model_card import describe_data, model_card
 from onnx_export.evaluation.reproduction import QUESTION_LIST, describe_list, shipped_record
 from onnx_export.evaluation.reproduction import RECORD as RUN
 from tagging.console import run_script
-from tagging.model_folder import INT8_MODEL, SETTINGS, read_json, read_settings
+from tagging.model_folder import INT8_MODEL, RULES, SETTINGS, read_json, read_settings
 from tagging.options import add_force_option, script_parser
 from tagging.settings import Settings, parse_settings
 from tagging.stack_exchange import STACK_EXCHANGE
@@ -76,7 +76,8 @@ def check_output(folder: Path, force: bool) -> None:
         for path in (folder.rglob("*") if folder.is_dir() else [])
         if path.is_symlink() or path.is_file() or path not in folders
     ]
-    foreign = {path.relative_to(folder).parts[0] for path in found if path not in known or not path.is_file()}
+    kept = {*known, folder / RULES}  # the site's rules are for every model of it
+    foreign = {path.relative_to(folder).parts[0] for path in found if path not in kept or not path.is_file()}
     if foreign:
         names = ", ".join(sorted(foreign)[:3])
         sys.exit(f"--output {folder} holds more than a shipped model ({names}): name a new or an empty folder")

@@ -78,7 +78,9 @@ class LocalTagger:
         return self._ask(lambda tagger: explain_tags(tagger, *as_read(tagger, question)))
 
     def tags(self) -> list[dict]:
-        return self._ask(lambda tagger: [{"tag": tag, "threshold": tagger.rule.threshold} for tag in tagger.tags])
+        return self._ask(
+            lambda tagger: [{"tag": tag, "threshold": tagger.rule.threshold} for tag in tagger.selection.names]
+        )
 
     def _ask(self, function: Callable):
         """Return ``function(tagger)``. Raises what :meth:`webapp.space.Space.call` raises."""

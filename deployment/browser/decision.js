@@ -25,13 +25,3 @@ export class DecisionRule {
     return raw.map((probability, tag) => sigmoid(this.slope * (logOdds(probability) - this.cuts[tag]) + shift));
   }
 }
-
-/** Return the indices of probabilities, the highest first; equal ones keep their order. */
-export const ranking = (probabilities) =>
-  probabilities.map((_, index) => index).sort((a, b) => probabilities[b] - probabilities[a]);
-
-/** Return the indices of the suggested tags, the most probable first: at least one, at most `maxTags`. */
-export function suggest(probabilities, threshold, maxTags) {
-  const best = ranking(probabilities).slice(0, maxTags);
-  return best.filter((tag, place) => place === 0 || probabilities[tag] >= threshold);
-}

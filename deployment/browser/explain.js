@@ -1,6 +1,6 @@
 // Which words of a question led to which suggested tag: the twin of deployment/tagging/explain.py.
 
-import { sigmoid, suggest } from "./decision.js";
+import { sigmoid } from "./decision.js";
 import { SPACE, strip } from "./python_text.js";
 
 const WINDOW = 6;
@@ -34,7 +34,7 @@ export async function explainTags(tagger, title, description) {
     if (!(attributed[best] > 0)) return;
     addText(field, start);
     const weight = Number(shares[best].toFixed(3));
-    pieces[field].push({ text: texts[field].slice(start, end), tag: tagger.tags[suggested[best]], weight });
+    pieces[field].push({ text: texts[field].slice(start, end), tag: suggested[best], weight });
     position[field] = end;
   });
   for (const field of Object.keys(texts)) addText(field);
@@ -46,7 +46,9 @@ async function occlude(tagger, texts) {
   const encoding = tagger.encode(texts.title, texts.description);
   const logits = await tagger.logits(encoding);
   const probabilities = tagger.rule.probabilities(logits.map(sigmoid));
-  const suggested = suggest(probabilities, tagger.rule.threshold, tagger.settings.max_tags).sort((a, b) => a - b);
+  const chosen = tagger.selection.select(probabilities).suggested;
+  const byLabel = new Map(chosen.map(({ label, tag }) => [label, tag]).reverse());
+  const suggested = [...byLabel.keys()].sort((a, b) => a - b);
   const dropsWithout = async (hidden) => {
     const others = await tagger.logits(encoding, encoding.ids.map((_, token) => (hidden.has(token) ? 0 : 1)));
     return suggested.map((tag) => logits[tag] - others[tag]);
@@ -65,7 +67,7 @@ async function occlude(tagger, texts) {
   const opened = windows.flat();
   const drops = [];
   for (const word of opened) drops.push(await dropsWithout(new Set(word.tokens)));
-  return { words: opened, drops, suggested };
+  return { words: opened, drops, suggested: suggested.map((label) => byLabel.get(label)) };
 }
 
 // Return the words between blanks that the model reads, with the places of their tokens. The library names no places in

@@ -144,13 +144,21 @@ function bar(probability) {
   return svg;
 }
 
+const RULES = {
+  implied: "goes with another of these tags",
+  required: "this site asks for such a tag",
+  people: "only people add this tag",
+  at_most: "this site does not combine it with a suggested tag",
+};
+
 function tagRows(rows) {
-  return rows.map(({ tag, probability }) => element(
+  return rows.map(({ tag, probability, rule }) => element(
     "li",
     {},
     element("a", { className: "tag", href: `${settings.site}/questions/tagged/${encodeURIComponent(tag)}` }, tag),
     bar(probability),
     element("span", { className: "percent" }, `${(100 * probability).toFixed(0)} %`),
+    ...(RULES[rule] ? [element("span", { className: "rule" }, RULES[rule])] : []),
   ));
 }
 

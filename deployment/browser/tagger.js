@@ -7,14 +7,14 @@
 
 import * as ort from "onnxruntime-web/wasm";
 
-import { DecisionRule, ranking, sigmoid, suggest } from "./decision.js";
+import { DecisionRule, sigmoid } from "./decision.js";
 import { QuestionTokenizer, isBlank, isFragmented } from "./encoding.js";
 import { ModelError, QuestionError } from "./errors.js";
 import { explainTags } from "./explain.js";
 import { length } from "./python_text.js";
 import { questionText } from "./question_text.js";
+import { Selection } from "./selection.js";
 
-const NUM_OTHERS = 5;
 const MODEL = "onnx/model_quantized.onnx";
 
 /**
@@ -26,9 +26,9 @@ const MODEL = "onnx/model_quantized.onnx";
  * @throws {ModelError} if a file is damaged, or the files do not belong together
  */
 export async function loadTagger(readFile, wasm) {
-  const names = ["tagger.json", "thresholds.json", "tag_types_encoded.json", "tokenizer.json"];
+  const names = ["tagger.json", "thresholds.json", "tag_types_encoded.json", "tokenizer.json", "rules.json"];
   const [model, ...files] = await Promise.all([MODEL, ...names].map(readFile));
-  const [settings, thresholds, tagIndices, tokenizer] = files.map((bytes, place) => readJson(names[place], bytes));
+  const [settings, thresholds, tagIndices, tokenizer, rules] = files.map((bytes, place) => readJson(names[place], bytes));
   const tags = Object.keys(tagIndices).sort((a, b) => tagIndices[a] - tagIndices[b]);
   if (!tags.every((tag, index) => tagIndices[tag] === index && thresholds.per_tag?.[tag] > 0)) {
     throw new ModelError("tag_types_encoded.json and thresholds.json do not belong together");
@@ -43,7 +43,7 @@ export async function loadTagger(readFile, wasm) {
     throw new ModelError(`${MODEL} is no readable ONNX model`);
   }
   try {
-    return new Tagger(session, settings, tags, new DecisionRule(thresholds, tags), tokenizer);
+    return new Tagger(session, settings, tags, new DecisionRule(thresholds, tags), tokenizer, rules);
   } catch (error) {
     throw new ModelError(`tokenizer.json is no readable tokenizer (${error.message})`);
   }
@@ -64,11 +64,12 @@ function readJson(name, bytes) {
 
 /** Suggests tags for questions; made by loadTagger. */
 export class Tagger {
-  constructor(session, settings, tags, rule, tokenizer) {
+  constructor(session, settings, tags, rule, tokenizer, rules) {
     this.session = session;
     this.settings = settings; // the content of tagger.json
     this.tags = tags;
     this.rule = rule;
+    this.selection = new Selection(tags, rule.threshold, settings.max_tags, rules);
     this.tokenizer = new QuestionTokenizer(tokenizer, settings.max_length);
   }
 
@@ -113,12 +114,11 @@ export class Tagger {
     const encoding = this.encode(...texts);
     const raw = (await this.logits(encoding)).map(sigmoid);
     const probabilities = this.rule.probabilities(raw);
-    const suggested = suggest(probabilities, this.rule.threshold, this.settings.max_tags);
-    const others = ranking(probabilities).filter((tag) => !suggested.includes(tag)).slice(0, NUM_OTHERS);
+    const { suggested, others } = this.selection.select(probabilities);
     const isRead = !isBlank(...texts, this.settings.fields) && !isFragmented(encoding);
     return {
-      suggested: this.rows(suggested, probabilities),
-      others: this.rows(others, probabilities),
+      suggested: this.rows(suggested),
+      others: this.rows(others),
       fits: isRead && raw.some((probability) => probability >= this.settings.min_confidence),
     };
   }
@@ -129,7 +129,7 @@ export class Tagger {
     if (isBlank(...texts, this.settings.fields)) return [];
     const raw = (await this.logits(this.encode(...texts))).map(sigmoid);
     const probabilities = this.rule.probabilities(raw);
-    return this.rows(suggest(probabilities, this.rule.threshold, this.settings.max_tags), probabilities);
+    return this.rows(this.selection.select(probabilities).suggested);
   }
 
   /** Return which words led to which suggested tag; see explainTags. Throws as `answer` does. */
@@ -138,8 +138,12 @@ export class Tagger {
     return explainTags(this, ...this.read(title, description));
   }
 
-  rows(indices, probabilities) {
-    return indices.map((index) => ({ tag: this.tags[index], probability: Number(probabilities[index].toFixed(4)) }));
+  rows(choices) {
+    return choices.map(({ tag, probability, rule }) => ({
+      tag,
+      probability: Number(probability.toFixed(4)),
+      ...(rule ? { rule } : {}),
+    }));
   }
 
   check(title, description) {

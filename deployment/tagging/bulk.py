@@ -21,7 +21,7 @@ CHUNK = 256  # questions between two writes; a kill loses at most as many
 
 def digest_of_inputs(source: Path, model: ModelFolder, top_k: int | None) -> str:
     """Return the SHA-256 of everything that the results depend on; only results with the same one are resumed."""
-    digest = hashlib.sha256(repr((top_k, model.settings.deciding)).encode())
+    digest = hashlib.sha256(repr((top_k, model.settings.deciding, model.rules.as_json())).encode())
     for path in (source, model.model_path, model.path / TOKENIZER, model.path / THRESHOLDS):
         with path.open("rb") as file:
             digest.update(hashlib.file_digest(file, "sha256").digest())

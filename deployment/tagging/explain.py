@@ -45,7 +45,7 @@ def explain_tags(tagger: Tagger, title: str, description: str) -> dict[str, list
     """
     check_question(title, description)
     texts = {"title": title.strip(), "description": description.strip()}
-    words, drops, suggested = occlude(tagger, texts)
+    words, drops, names = occlude(tagger, texts)
     largest = drops.max(axis=0, initial=0.0)
     shares = np.divide(drops, largest, out=np.zeros_like(drops), where=largest > 0)
     attributed = np.where(shares >= MIN_SHARE, drops, 0.0)
@@ -57,7 +57,7 @@ def explain_tags(tagger: Tagger, title: str, description: str) -> dict[str, list
             text, before = texts[word.field], position[word.field]
             if word.start > before:
                 pieces[word.field].append({"text": text[before : word.start], "tag": None, "weight": 0.0})
-            attribution = {"tag": tagger.tags[suggested[best]], "weight": round(float(share[best]), 3)}
+            attribution = {"tag": names[best], "weight": round(float(share[best]), 3)}
             pieces[word.field].append({"text": text[word.start : word.end]} | attribution)
             position[word.field] = word.end
     for name in FIELDS:
@@ -66,7 +66,7 @@ def explain_tags(tagger: Tagger, title: str, description: str) -> dict[str, list
     return pieces
 
 
-def occlude(tagger: Tagger, texts: dict[str, str]) -> tuple[list[Word], np.ndarray, np.ndarray]:
+def occlude(tagger: Tagger, texts: dict[str, str]) -> tuple[list[Word], np.ndarray, list[str]]:
     """Hide the words of a question from the model.
 
     Each hidden word costs one run of the model. WINDOW neighbours are therefore hidden together first, and only the
@@ -76,12 +76,14 @@ def occlude(tagger: Tagger, texts: dict[str, str]) -> tuple[list[Word], np.ndarr
     -------
     words : list of Word, those hidden one by one
     drops : float array of shape (words, k), the drop of each suggested tag's logit
-    suggested : int array of shape (k,), the indices of the suggested tags
+    names : list of k str, the suggested tags; of those whose probability comes from one label, the most probable
     """
     encoding = tagger.model.encode([texts["title"]], [texts["description"]])[0]
     words = read_words(encoding, [name for name in FIELDS if texts[name] and name in tagger.settings.fields], texts)
     logits = tagger.run(tagger.inputs([encoding]))
-    suggested = np.flatnonzero(tagger.rule.suggest(tagger.rule.probabilities(sigmoid(logits)))[0])
+    chosen = tagger.selection.select(tagger.rule.probabilities(sigmoid(logits))[0])[0]
+    by_label = {choice.label: choice.tag for choice in reversed(chosen)}
+    suggested = np.array(sorted(by_label))
     windows = [words[start : start + WINDOW] for start in range(0, len(words), WINDOW)]
     if len(windows) > MAX_OPENED:
         hidden = np.array([np.any([word.tokens for word in window], axis=0) for window in windows])
@@ -89,7 +91,11 @@ def occlude(tagger: Tagger, texts: dict[str, str]) -> tuple[list[Word], np.ndarr
         windows = [windows[index] for index in sorted(np.argsort(-importance, kind="stable")[:MAX_OPENED])]
     words = [word for window in windows for word in window]
     hidden = np.array([word.tokens for word in words], dtype=bool).reshape(len(words), len(encoding.ids))
-    return words, logit_drops(tagger, encoding, hidden, logits, suggested), suggested
+    return (
+        words,
+        logit_drops(tagger, encoding, hidden, logits, suggested),
+        [by_label[label] for label in sorted(by_label)],
+    )
 
 
 def read_words(encoding, fields: list[str], texts: dict[str, str]) -> list[Word]:

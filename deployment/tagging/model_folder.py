@@ -6,6 +6,7 @@
     thresholds.json             {"global": t, "per_tag": {tag: t}, "calibration": {"slope": s, "threshold": t}}, tuned
                                 on the validation scores of the served model
     tagger.json                 the settings, see :mod:`tagging.settings`
+    rules.toml                  optional: the site's rules for its tags, see :mod:`tagging.rules`
 
 ``calibration`` is the line of :class:`tagging.decision.DecisionRule`. The ONNX file may also lie beside the others. In
 older folders, ``fields`` and ``min_confidence`` are in thresholds.json and ``max_length`` is in tokenizer.json; what
@@ -29,10 +30,12 @@ import numpy as np
 
 from tagging.decision import Calibration, DecisionRule, Thresholds
 from tagging.encoding import encode, load_tokenizer
+from tagging.rules import Rules, parse_rules
 from tagging.settings import Settings, parse_settings
 
 INT8_MODEL, FP32_MODEL = "model_quantized.onnx", "model.onnx"
 TOKENIZER, TAGS, THRESHOLDS, SETTINGS = "tokenizer.json", "tag_types_encoded.json", "thresholds.json", "tagger.json"
+RULES = "rules.toml"
 PLACES = ("onnx", "")  # of the ONNX file in a model folder
 RELEASES = "releases.json"  # in the folder of a site
 
@@ -70,6 +73,8 @@ class ModelFolder:
     rule : DecisionRule
         From raw to calibrated probabilities and to suggested tags.
     settings : Settings
+    rules : Rules
+        Of the site; none without a rules.toml.
     tokenizer : tokenizers.Tokenizer
         With truncation and without padding.
     pad_id : int
@@ -80,6 +85,7 @@ class ModelFolder:
     tags: list[str]
     rule: DecisionRule
     settings: Settings
+    rules: Rules
     tokenizer: Any
     pad_id: int
 
@@ -104,11 +110,12 @@ class ModelFolder:
             )
         tags, settings = read_tags(path / TAGS), read_settings(path)
         rule = DecisionRule.of(read_thresholds(path / THRESHOLDS, tags), tags, settings)
+        rules = read_rules(path / RULES, tags)
         try:
             tokenizer, pad_id = load_tokenizer(path / TOKENIZER, settings.max_length)
         except Exception as error:  # tokenizers raises a bare Exception for every kind of damage
             raise ModelFolderError(f"{path / TOKENIZER}: not a tokenizer ({error})") from error
-        return cls(path, model_path, tags, rule, settings, tokenizer, pad_id)
+        return cls(path, model_path, tags, rule, settings, rules, tokenizer, pad_id)
 
     def encode(self, titles: Sequence[str], descriptions: Sequence[str]) -> list:
         """Tokenize the fields of questions that the model reads, see :func:`tagging.encoding.encode`."""
@@ -187,6 +194,26 @@ def read_thresholds(path: Path, tags: Sequence[str]) -> Thresholds:
                     global_threshold, per_tag, Calibration(slope, threshold), str(content.get("tuning", ""))
                 )
     raise ModelFolderError(f"{path}: 'calibration' needs a 'slope' above 0 and a 'threshold' between 0 and 1")
+
+
+def read_rules(path: Path, tags: Sequence[str]) -> Rules:
+    """Read a rules.toml, no rules if there is no such file; see :func:`tagging.rules.parse_rules`.
+
+    Raises
+    ------
+    ModelFolderError
+        If it cannot be read; the message gives the file and the line.
+    """
+    if not path.is_file():
+        return Rules()
+    content = path.read_bytes()
+    try:
+        return parse_rules(content.decode("utf-8-sig"), tags)
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise ModelFolderError(f"{path}, line {line}: not UTF-8; save the file as UTF-8") from error
+    except ValueError as error:
+        raise ModelFolderError(f"{path}, {error}") from error
 
 
 def read_settings(folder: Path) -> Settings:

@@ -11,8 +11,7 @@ from tagging.cpus import usable_cpus
 from tagging.decision import sigmoid
 from tagging.encoding import check_question, is_blank, is_fragmented
 from tagging.model_folder import INT8_MODEL, ModelFolder, ModelFolderError
-
-NUM_OTHERS = 5  # tags of an answer beside the suggested ones
+from tagging.selection import Choice, Selection
 
 
 def import_onnxruntime() -> ModuleType:
@@ -65,6 +64,8 @@ class Tagger:
         The files of the folder: tags, decision rule, settings and tokenizer.
     tags, rule, settings : list of str, DecisionRule, Settings
         Those of ``model``.
+    selection : Selection
+        From calibrated probabilities to the tags of an answer, by the decision rule and the rules of the site.
     input_names : set of str
         The inputs of the ONNX model: some of input_ids, attention_mask and token_type_ids.
 
@@ -77,6 +78,7 @@ class Tagger:
     def __init__(self, folder: str | Path, model_file: str = INT8_MODEL, num_threads: int = 0):
         self.model = ModelFolder.read(folder, model_file)
         self.tags, self.rule, self.settings = self.model.tags, self.model.rule, self.model.settings
+        self.selection = Selection(self.tags, self.rule, self.model.rules)
         self._session = open_session(self.model.model_path, num_threads)
         self.input_names = {model_input.name for model_input in self._session.get_inputs()}
         num_labels = self._session.get_outputs()[0].shape[-1]
@@ -126,8 +128,8 @@ class Tagger:
     def tag(self, title: str, description: str, top_k: int | None = None) -> list[tuple[str, float]]:
         """Return (tag, probability) pairs of one question, the most probable first.
 
-        ``top_k=None`` gives the suggested tags (see :func:`tagging.decision.suggest`); a number gives that many of the
-        most probable tags whether they reach the threshold or not.
+        ``top_k=None`` gives the suggested tags (see :class:`tagging.selection.Selection`); a number gives that many
+        of the most probable tags whether they reach the threshold or not.
 
         Raises
         ------
@@ -144,13 +146,10 @@ class Tagger:
         for row, (title, description) in enumerate(zip(titles, descriptions, strict=True)):
             check_question(title, description, f"question {row}" if len(titles) > 1 else "the question")
         probabilities = self.probabilities(titles, descriptions, batch_size)
-        chosen = np.ones(probabilities.shape, dtype=bool)
-        if top_k is None:
-            chosen = self.rule.suggest(probabilities)
         tagged = []
-        for row_probabilities, row_chosen in zip(probabilities, chosen, strict=True):
-            ranked = [index for index in np.argsort(-row_probabilities, kind="stable") if row_chosen[index]]
-            tagged.append([(self.tags[index], float(row_probabilities[index])) for index in ranked[:top_k]])
+        for row in probabilities:
+            chosen = self.selection.select(row)[0] if top_k is None else self.selection.ranking(row)[:top_k]
+            tagged.append([(choice.tag, choice.probability) for choice in chosen])
         return tagged
 
     def answer(self, title: str, description: str) -> dict:
@@ -161,7 +160,8 @@ class Tagger:
          "fits":      bool}     False: no tag clearly fits, or the text is in another language, or not in a
                                    field that is read
 
-        No probability of "others" is above one of "suggested".
+        No probability of "others" is above one of "suggested", unless a rule of the site decided: such a row has a
+        further field "rule", see :class:`tagging.selection.Choice`.
 
         Raises
         ------
@@ -171,16 +171,19 @@ class Tagger:
         encoding = self.model.encode([title], [description])[0]
         raw = sigmoid(self.run(self.inputs([encoding])))
         probabilities = self.rule.probabilities(raw)
-        chosen = self.rule.suggest(probabilities)[0]
-        ranked = np.argsort(-probabilities[0], kind="stable")
+        suggested, others = self.selection.select(probabilities[0])
 
-        def rows(indices) -> list[dict]:
-            return [{"tag": self.tags[i], "probability": round(float(probabilities[0, i]), 4)} for i in indices]
+        def rows(choices: list[Choice]) -> list[dict]:
+            return [
+                {"tag": choice.tag, "probability": round(choice.probability, 4)}
+                | ({"rule": choice.rule} if choice.rule else {})
+                for choice in choices
+            ]
 
         read = not is_blank(title, description, self.settings.fields) and not is_fragmented(encoding)
         fits = read and bool(self.rule.fits(raw)[0])
         return {
-            "suggested": rows(ranked[chosen[ranked]]),
-            "others": rows(ranked[~chosen[ranked]][:NUM_OTHERS]),
+            "suggested": rows(suggested),
+            "others": rows(others),
             "fits": fits,
         }
