@@ -4,7 +4,7 @@ The file is CSV in UTF-8, compressed by gzip, with the columns of COLUMNS:
 
 site        URL of the site, such as https://cooking.stackexchange.com
 id          id of the question on its site
-split       train, validation, test, or repost, which no stage uses
+split       train, validation, test, repost, which no stage uses, or extra, of extra_questions.csv
 described   1 if the data had a description of the question, else 0
 tags        the tags that the model was trained with, a JSON array
 """
@@ -36,7 +36,8 @@ class ListedQuestion:
 
 
 COLUMNS = [field.name for field in fields(ListedQuestion)]
-SPLITS = (*FRACTIONS, REPOST)
+EXTRA_SPLIT = "extra"
+SPLITS = (*FRACTIONS, REPOST, EXTRA_SPLIT)
 
 
 def list_questions(questions, splits: Sequence[str], platform: Platform) -> list[ListedQuestion]:

@@ -31,6 +31,7 @@ from training.recipes import folder_name
 ROOT = Path(__file__).resolve().parents[1]
 MARK = "reproduction.json"  # in a folder that this script may write to
 NEEDED = ("name", "arguments", "minutes", "allow_drop", "question_list")
+TRAININGS = ("training/finetune.py", "training/distill.py")
 LISTED = ("sha256", "site", "questions", "parts")
 
 
@@ -78,7 +79,7 @@ def is_done(stage: Stage) -> bool:
 def run_stage(stage: Stage, processes: int, extra: list[str]) -> None:
     """Run a stage; stop with one line if it fails."""
     python = [sys.executable]
-    if processes > 1 and stage.words[0] == "training/finetune.py":
+    if processes > 1 and stage.words[0] in TRAININGS:
         python += ["-m", "torch.distributed.run", "--nproc-per-node", str(processes)]
     script, *options = stage.words
     print(f"--- {shlex.join([script, *options])}", flush=True)
@@ -96,6 +97,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     add = parser.add_argument
     add("--model", type=Path, default=Path("deployment/model"), help="folder of the shipped model")
     add("--backbone", help="local folder of the backbone, if its recorded name cannot be found")
+    add("--teacher-backbone", help="the same of the teacher's backbone")
     add("--api", help="base URL of the API, if not that of Stack Exchange")
     add("--contact", help="URL or e-mail address for the User-Agent of the calls of the API")
     add("--delay", type=number_from(0), default=1.0, help="minimum delay between two calls, in seconds")
@@ -116,19 +118,22 @@ def main(argv: list[str] | None = None) -> None:
     if args.backbone:
         record["arguments"]["model"] = args.backbone
         record["name"] = folder_name(short_name(args.backbone), record["arguments"]["recipe"])
+    for teacher in record.get("teachers", []) if args.teacher_backbone else []:
+        teacher["arguments"]["model"] = args.teacher_backbone
+        teacher["name"] = folder_name(short_name(args.teacher_backbone), teacher["arguments"]["recipe"])
     given = {"--api": args.api, "--contact": args.contact, "--delay": str(args.delay)}
     fetching = [word for option, value in given.items() if value for word in (option, value)]
     plan = stages(record, args.model, places, recorded, fetching, args.delay)
     for number, stage in enumerate(plan, start=1):
         print(f"{number}. {stage.words[0]}: {stage.expected}")
-    fetch, *others = plan
-    run_stage(fetch, 1, [])
-    for stage in others:
-        if is_done(stage) and not args.force:
+    for stage in plan:
+        if not stage.inputs:  # a fetching, which resumes by itself
+            run_stage(stage, 1, [])
+        elif is_done(stage) and not args.force:
             print(f"--- {stage.words[0]}: done before")
-            continue
-        resume = ["--resume"] if stage.words[0] == "training/finetune.py" and not args.force else []
-        run_stage(stage, record.get("processes", 1), [*resume, "--force"])
+        else:
+            resume = ["--resume"] if stage.words[0] in TRAININGS and not args.force else []
+            run_stage(stage, record.get("processes", 1), [*resume, "--force"])
     table = figures_table(recorded, read_json(places["models"] / record["name"] / "onnx" / "metrics.json"))
     report = places["reports"] / "reproduction.md"
     write_report(report, f"# {args.model} made again\n\n{table}", "onnx_export/reproduce.py")

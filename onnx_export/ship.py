@@ -22,7 +22,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "deployment"))  # w
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this folder's modules, whatever is installed
 from data.files import read_questions, read_table, refuse_overwrite, require, write_json
 from data.options import add_folder_options, add_trained_model_option
-from data.question_list import ListedQuestion, encode_question_list, list_questions
+from data.question_list import EXTRA_SPLIT, ListedQuestion, encode_question_list, list_questions
 from onnx_export.evaluation.best_shipped import BEST_SHIPPED, best_shipped, raise_bar, served_decisions
 from onnx_export.evaluation.evaluate import MAX_DROP
 from onnx_export.evaluation.hub_files import model_config, tokenizer_config
@@ -36,7 +36,8 @@ from tagging.settings import Settings, parse_settings
 from tagging.stack_exchange import STACK_EXCHANGE
 from tagging.tagger import Tagger
 from training.backbones import short_name
-from training.dataset import RECORD, data_hash, site_of
+from training.dataset import EXTRA, RECORD, data_hash, read_extra_table, site_of
+from training.provenance import extra_record
 
 MODEL = "onnx/model_quantized.onnx"  # where the Hub and transformers.js look for it
 SERVED = ("tokenizer.json", "tag_types_encoded.json", "thresholds.json")
@@ -50,10 +51,14 @@ PRESENTATION = ("title", "language", "max_title", "max_description", "examples")
 STAGING = ".new"  # folder in the output folder, on the same disk, where the new files gather
 
 
-def read_data(data_dir: Path) -> tuple[dict[str, Any], list[ListedQuestion]]:
+def read_data(data_dir: Path, run: dict[str, Any]) -> tuple[dict[str, Any], list[ListedQuestion]]:
     """Return what the card says of the questions in ``data_dir``, and the list of those that have an id.
 
-    A record of other files than these is left out.
+    A record of other files than these is left out. ``run`` is the run.json of the training.
+
+    Raises
+    ------
+    ValueError : a file cannot be read, or extra_questions.csv is not the one that was trained on
     """
     questions = read_questions(data_dir / "ques_filtered.csv")
     parts = read_table(data_dir / "split.csv", ["url", "split"]).set_index("url")["split"]
@@ -61,7 +66,13 @@ def read_data(data_dir: Path) -> tuple[dict[str, Any], list[ListedQuestion]]:
     known = record.get("data_sha256") == data_hash(data_dir)
     splits = parts[questions["url"]].to_numpy()
     described = describe_data(questions, splits, record if known else None) | {"address": site_of(questions["url"])}
-    return described, list_questions(questions, splits, STACK_EXCHANGE)
+    listed = list_questions(questions, splits, STACK_EXCHANGE)
+    if "extra_questions" in run:
+        extra, _ = read_extra_table(data_dir)
+        if extra is None or extra_record(data_dir)["sha256"] != run["extra_questions"]["sha256"]:
+            raise ValueError(f"{data_dir / EXTRA} is not the file that it was trained on: restore it")
+        listed = sorted([*listed, *list_questions(extra, [EXTRA_SPLIT] * len(extra), STACK_EXCHANGE)])
+    return described, listed
 
 
 def check_output(folder: Path, force: bool) -> None:
@@ -195,7 +206,7 @@ def main(argv: list[str] | None = None) -> None:
         size_mb = (folder / "onnx" / "model_quantized.onnx").stat().st_size / 1e6
         report = folder / "onnx" / "quantization.json"
         quantization = read_json(report) if report.is_file() else {}
-        data, listed = read_data(args.data_dir)
+        data, listed = read_data(args.data_dir, run)
         question_list = encode_question_list(listed) if listed else b""
         described = describe_list(listed, hashlib.sha256(question_list).hexdigest()) if listed else None
         dropped = quantization.get("drop", {}).get("f1_micro", 0) > MAX_DROP

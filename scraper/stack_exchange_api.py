@@ -247,18 +247,19 @@ def api_date(text: str) -> int:
 
 
 def listed_ids(path: Path, site: str) -> list[int]:
-    """Return the ids of a question list.
+    """Return the ids of the questions of a site in a question list.
 
     Raises
     ------
     ValueError
-        The file is not a question list, or lists questions of another site.
+        The file is not a question list, or lists no question of the site.
     """
     listed = read_question_list(path)
-    for row, question in enumerate(listed, start=1):
-        if host_of(question.site) != host_of(site):
-            raise ValueError(f"{path}, row {row}: a question of {question.site}, not of {site}: name its --site")
-    return [question.id for question in listed]
+    ids = [question.id for question in listed if host_of(question.site) == host_of(site)]
+    if not ids:
+        sites = ", ".join(sorted({question.site for question in listed})[:3])
+        raise ValueError(f"{path} lists no question of {site}: give --site {sites}")
+    return ids
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:

@@ -177,7 +177,7 @@ def test_an_output_with_other_questions_or_of_another_site_is_left_unchanged(tmp
         (f"{HEADER}\n{ROW.replace('rye', 'Rye')}\n", "row 1, column tags: 'Rye' is not a tag"),
         (f"{HEADER}\n{ROW.replace('https://', '')}\n", "row 1, column site: 'cooking.stackexchange.com' is not"),
         (f"{HEADER}\n{ROW},more\n", "row 1: 6 cells, expected 5"),
-        (f"{HEADER}\n{ROW}\n", "row 1: a question of https://cooking.stackexchange.com, not of https://other"),
+        (f"{HEADER}\n{ROW}\n", "no question of https://other.example: give --site https://cooking.stackexchange.com"),
     ],
 )  # fmt: skip
 def test_a_file_that_is_no_list_of_this_site_is_reported_in_one_line(tmp_path, content, complaint):

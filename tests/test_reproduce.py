@@ -10,14 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from data.files import read_questions
+from data.files import read_questions, write_questions
 from data.sample_site.server import SampleSite
 from onnx_export import compare, export, quantize, reproduce, ship
 from onnx_export.evaluation.reproduction import about, stages
 from scraper import stack_exchange_api
 from tests.test_question_list import by_question, calls_by_id
 from tests.tiny_backbones import save_backbone
-from training import filter_tags, finetune
+from training import distill, extra_questions, filter_tags, finetune
 
 NAME = "bert-base-uncased"
 TRAINING = ["--epochs", "2", "--batch-size", "8", "--learning-rate", "0.01", "--max-length", "32", "--consistency", "0"]
@@ -103,6 +103,77 @@ def test_one_command_makes_the_model_again_and_the_same_command_repeats_nothing(
     assert (tmp_path / "models" / NAME / "model.safetensors").stat() == trained
 
 
+@pytest.fixture(scope="module")
+def distilled(site, made):
+    """The same of a model that was distilled from another one; a fourth of its questions are extra ones."""
+    root = made.parent / "distilled"
+    questions = read_questions(made / "data/ques_details.csv")
+    extra = questions.index % 4 == 0
+    for place, rows in (("data/ques_details.csv", ~extra), ("extra.csv", extra)):
+        (root / place).parent.mkdir(parents=True, exist_ok=True)
+        write_questions(root / place, questions[rows])
+    data = ["--data-dir", str(root / "data")]
+    where = [*data, "--models-dir", str(root / "models")]
+    filter_tags.main([*data, "--min-frequency", "0.05"])
+    extra_questions.main([*data, "--input", str(root / "extra.csv"), "--name", "more", "--weight", "0.5"])
+    backbone = str(made / "backbones" / NAME)
+    finetune.main(["--model", backbone, *where, *TRAINING])
+    teacher = ["--teacher", str(root / "models" / NAME), "--teacher-fields", "title"]
+    distill.main(["--student", backbone, *teacher, *where, *TRAINING, "--extra-questions"])
+    model = ["--model", f"{NAME}-distilled", *where]
+    export.main(model)
+    quantize.main([*model, "--allow-drop"])
+    compare.main([*where, "--reports-dir", str(root / "reports")])
+    ship.main([*model, "--output", str(root / "model"), "--best", str(root / "best")])
+    return root
+
+
+def test_a_distilled_model_is_made_again_with_its_teacher_and_its_extra_questions(
+    made, distilled, site, tmp_path, in_this_process
+):
+    words = command(made, site, tmp_path, "--model", str(distilled / "model"))
+    reproduce.main([*words, "--teacher-backbone", str(made / "backbones" / NAME)])
+    ours, theirs = (read_questions(root / "data/extra_questions.csv") for root in (tmp_path, distilled))
+    assert sorted(map(str, ours[["title", "description", "tags"]].to_numpy().tolist())) == sorted(
+        map(str, theirs[["title", "description", "tags"]].to_numpy().tolist())
+    )
+    recorded, reproduced = (
+        json.loads(path.read_text())["int8"]
+        for path in (distilled / "model/metrics.json", tmp_path / "models" / f"{NAME}-distilled" / "onnx/metrics.json")
+    )
+    assert reproduced["f1_micro"] == pytest.approx(recorded["f1_micro"], abs=1e-6)  # of the same machine
+
+    card = (distilled / "model/README.md").read_text()
+    listed = json.loads((distilled / "model/run.json").read_text())["question_list"]
+    assert f"- {listed['parts']['extra']} questions of {site.url} (more)" in card
+    assert "what a teacher answers to the title (weight 0.5;" in card and str(made / "backbones") not in card
+    assert f"training/distill.py --student {NAME} --teacher models/reproduced/{NAME} --teacher-fields title" in card
+
+
+def test_the_questions_of_each_site_are_fetched_from_it(distilled):
+    record = json.loads((distilled / "model/run.json").read_text())
+    record["question_list"]["sites"] |= {"https://ai.example": 7}
+    record["extra_questions"]["sources"]["ai"] = {"site": "https://ai.example", "weight": 0.25}
+    words = [stage.words for stage in stages(record, distilled / "model")]
+    for stage in stages(record, distilled / "model"):
+        module_of(stage).parse_args(stage.words[1:])
+    fetched = [word[word.index("--output") + 1] for word in words if word[0] == "scraper/stack_exchange_api.py"]
+    added = [word[word.index("--input") + 1] for word in words if word[0] == "training/extra_questions.py"]
+    assert fetched == ["data/reproduced/ques_details.csv", "data/reproduced/ai.example.csv"]
+    assert sorted(added) == sorted(fetched)
+
+
+def test_extra_questions_that_were_not_trained_on_are_not_shipped(distilled, tmp_path):
+    data = shutil.copytree(distilled / "data", tmp_path / "data")
+    extra_questions.main(["--data-dir", str(data), "--input", str(distilled / "extra.csv"), "--name", "more",
+                          "--weight", "2", "--force"])  # fmt: skip
+    (data / "extra_questions.csv").write_text((data / "extra_questions.csv").read_text().replace("how", "why"))
+    words = ["--model", f"{NAME}-distilled", "--data-dir", str(data), "--models-dir", str(distilled / "models")]
+    with pytest.raises(SystemExit, match=r"extra_questions\.csv is not the file that it was trained on: restore it"):
+        ship.main([*words, "--output", str(tmp_path / "model"), "--best", str(tmp_path / "best")])
+    assert not (tmp_path / "model").exists()
+
+
 def test_a_stage_that_fails_ends_the_command(made, site, tmp_path):
     words = [sys.executable, "onnx_export/reproduce.py", *command(made, site, tmp_path, "--api", f"{site.url}/none")]
     done = subprocess.run(words, capture_output=True, text=True)
@@ -151,7 +222,7 @@ def test_the_card_names_the_command_the_list_and_its_stages(made, site):
 
 def test_more_calls_than_a_day_allows_are_announced(made):
     record = json.loads((made / "model/run.json").read_text())
-    record["question_list"]["questions"] = 60_001
+    record["question_list"]["sites"] = {record["question_list"]["site"]: 60_001}
     record["minutes"] = 32
     fetch, _, training, *_ = (stage.expected for stage in stages(record, Path("model")))
     assert fetch == "about 20 minutes; calls: 601, of which the API answers 300 a day without a key, so 3 days"

@@ -18,6 +18,7 @@ HUB_IDS = {
     "roberta-base": "FacebookAI/roberta-base",
     "bert-base-uncased": "google-bert/bert-base-uncased",
     "all-minilm-l6-v2": "sentence-transformers/all-MiniLM-L6-v2",
+    "all-mpnet-base-v2": "sentence-transformers/all-mpnet-base-v2",
 }
 
 # Weights as safetensors only: loading them runs no code.

@@ -10,6 +10,8 @@ Run it once for each source. With --extra-questions, finetune.py and distill.py 
 The input has the columns of ques_details.csv. Its tags are renamed by the tag map, and those that the site does not
 have are dropped. A question that is left without a tag is kept for distill.py, whose teacher tags it. A question that
 is equal or nearly equal to one of validation or test is dropped, and so is one that ques_filtered.csv has.
+
+--question-list takes the questions that the questions.csv.gz of a model lists as extra, with its tags, and no others.
 """
 
 import argparse
@@ -22,8 +24,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this folder's mo
 from data.duplicates import resembles
 from data.files import read_questions, write_json, write_questions
 from data.options import add_folder_options
+from data.question_list import EXTRA_SPLIT, read_question_list, select_listed
 from tagging.console import run_script
 from tagging.options import add_force_option, positive, script_parser
+from tagging.stack_exchange import STACK_EXCHANGE
 from training.dataset import EXTRA, EXTRA_RECORD, data_hash, read_extra_table, read_part, site_of
 from training.tags import map_tags
 
@@ -65,6 +69,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
                         "ques_details.csv; [] in the column tags where they are not known")  # fmt: skip
     parser.add_argument("--name", help="name of the source; by default, the URL of its site")
     parser.add_argument("--tag-map", type=Path, help="JSON file of {tag of the source: tag of the site}")
+    parser.add_argument("--question-list", type=Path, help="a questions.csv.gz whose extra questions to take")
     parser.add_argument("--weight", type=positive, default=1.0,
                         help="weight of each of its questions in the loss; one of the site has 1")  # fmt: skip
     add_folder_options(parser, data_dir="folder of the output of training/filter_tags.py")
@@ -80,6 +85,9 @@ def main(argv: list[str] | None = None) -> None:
         train = read_part(args.data_dir, "train")
         renamed = read_tag_map(args.tag_map, train.tags) if args.tag_map else {}
         questions = read_questions(args.input)
+        if args.question_list:
+            listed = [one for one in read_question_list(args.question_list) if one.split == EXTRA_SPLIT]
+            questions = select_listed(questions, listed, STACK_EXCHANGE)
         name = args.name or site_of(questions["url"])
         before, record = read_extra_table(args.data_dir)
         sources = record.get("sources", {})
@@ -90,7 +98,7 @@ def main(argv: list[str] | None = None) -> None:
         kept, dropped = select(questions, args.data_dir, present)
         if kept.empty:
             raise ValueError(
-                f"{args.input}: no question is left: {dropped['present']} are there already, "
+                f"{args.input}: no question is left of {len(questions)}: {dropped['present']} are there already, "
                 f"{dropped['resembling_held_out']} resemble one of validation or test"
             )
     except ValueError as error:
@@ -98,11 +106,11 @@ def main(argv: list[str] | None = None) -> None:
 
     known = set(train.tags)
     kept = kept.assign(tags=[map_tags(tags, renamed, known) for tags in kept["tags"]], source=name)
-    counts = {"questions": len(kept), "tagged": sum(map(bool, kept["tags"])),
+    counts = {"site": site_of(questions["url"]), "questions": len(kept), "tagged": sum(map(bool, kept["tags"])),
               "described": int((kept["description"] != "").sum())}  # fmt: skip
     sources = {**sources, name: {"weight": args.weight, **counts, "dropped": dropped}}
     (args.data_dir / EXTRA_RECORD).unlink(missing_ok=True)  # no stage reads the other without it
-    write_questions(args.data_dir / EXTRA, pd.concat([others, kept]), further=["source"])
+    write_questions(args.data_dir / EXTRA, pd.concat([others, kept]).sort_values("url"), further=["source"])
     write_json(args.data_dir / EXTRA_RECORD, {"data_sha256": data_hash(args.data_dir), "sources": sources})
     print(f"{name}: {counts['questions']} questions, {counts['tagged']} of them with tags of the site; left out: "
           f"{dropped['resembling_held_out']} that resemble a question of validation or test, {dropped['present']} that "

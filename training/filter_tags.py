@@ -44,7 +44,7 @@ from data.files import (
     write_questions,
 )
 from data.options import add_folder_options
-from data.question_list import read_question_list, select_listed
+from data.question_list import EXTRA_SPLIT, read_question_list, select_listed
 from tagging.console import run_script
 from tagging.files import atomic_path
 from tagging.model_folder import read_tags
@@ -72,7 +72,7 @@ def read_input(args: argparse.Namespace, details: Path) -> tuple:
         print(f"synonyms: {count} questions carried tags that {synonyms} renames")
         questions = renamed
     if args.question_list:
-        listed = read_question_list(args.question_list)
+        listed = [question for question in read_question_list(args.question_list) if question.split != EXTRA_SPLIT]
         tags = read_tags(args.tags) if args.tags else frequent_tags([question.tags for question in listed], 0)
         selected = select_listed(questions, listed, STACK_EXCHANGE)
         if selected.empty:

@@ -5,7 +5,7 @@ from torch import nn
 from transformers import Trainer, default_data_collator
 
 from training.model import QuestionTagger
-from training.trainers import predict_by_length
+from training.predictions import predict_by_length
 
 DROPOUT = 0.3  # of the vectors' components: without dropout of its own, the encoder does not regularize the head
 

@@ -24,8 +24,8 @@ def add_backbone_option(
         name,
         dest="model",
         default=default,
-        help="distilroberta-base, roberta-base, bert-base-uncased, all-minilm-l6-v2, the id of another encoder on the "
-        "Hugging Face Hub, or a local folder",
+        help="distilroberta-base, roberta-base, bert-base-uncased, all-minilm-l6-v2, all-mpnet-base-v2, the id of "
+        "another encoder on the Hugging Face Hub, or a local folder",
     )
 
 

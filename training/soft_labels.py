@@ -17,6 +17,7 @@ from tagging.files import atomic_path
 from tagging.model_folder import read_settings, read_tags
 from training.backbones import cache_folder, is_writable, temporary_folder
 from training.dataset import Part
+from training.predictions import predict_by_length
 from training.provenance import file_hash
 
 
@@ -57,7 +58,7 @@ def _logits(folder: Path, part: Part, fields: Sequence[str], batch_size: int) ->
 
     from training.model import load_trained
     from training.recipes import Settings
-    from training.trainers import load_backbone_tokenizer, make_dataset, predict_by_length, training_arguments
+    from training.trainers import load_backbone_tokenizer, make_dataset, training_arguments
 
     tokenizer = load_backbone_tokenizer(folder, read_settings(folder).max_length)
     questions = make_dataset(tokenizer, replace(part, weights=None), fields)

@@ -247,14 +247,6 @@ def make_trainer(
     return trainer
 
 
-def predict_by_length(trainer, questions: list[dict]) -> np.ndarray:
-    """Return the predictions for ``questions``, in their order; they are computed by length, with little padding."""
-    order = np.argsort([-len(question["input_ids"]) for question in questions], kind="stable")
-    predictions = np.empty_like(predicted := trainer.predict([questions[i] for i in order]).predictions)
-    predictions[order] = predicted
-    return predictions
-
-
 def last_checkpoint(trainer, folder: Path) -> str | None:
     """Return the newest complete checkpoint in ``folder``, if any, and remove incomplete ones."""
     newest = newest_checkpoint(folder)

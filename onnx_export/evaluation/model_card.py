@@ -11,7 +11,7 @@ from data.files import DATE_COLUMN, FRACTIONS, REPOST
 from data.markdown import markdown_table
 from onnx_export.evaluation.evaluate import MAX_DROP
 from onnx_export.evaluation.hub_files import card_examples, card_header
-from onnx_export.evaluation.reproduction import QUESTION_LIST, is_local, option_words, stages
+from onnx_export.evaluation.reproduction import QUESTION_LIST, is_local, option_words, stages, training_words
 from tagging.settings import Settings
 from tagging.stack_exchange import STACK_EXCHANGE
 from training.backbones import HUB_IDS, short_name
@@ -22,6 +22,7 @@ LICENCES = {
     "roberta-base": "MIT",
     "bert-base-uncased": "Apache-2.0",
     "all-minilm-l6-v2": "Apache-2.0",
+    "all-mpnet-base-v2": "Apache-2.0",
 }
 LANGUAGES = {"en": "English", "es": "Spanish", "ja": "Japanese", "pt": "Portuguese", "ru": "Russian"}
 CARD_FIGURES = MAIN_FIGURES | {
@@ -74,6 +75,7 @@ def model_card(
             figures=card_table(metrics),
             same_tags=metrics["int8"]["same_tags_as_fp32"],
             weak_side=describe_weak_side(metrics["int8"]),
+            sources=describe_sources(run),
             question_list=describe_question_list(run),
             commands=reproduction(run, output) or commands(model, run, data, quantization, output),
             minutes=run["minutes"],
@@ -177,6 +179,28 @@ def describe_weak_side(figures: dict) -> str:
     )
 
 
+def describe_sources(run: dict) -> str:
+    """Return what the card says of the questions of other sources and of the teachers; '' without either."""
+    lines = []
+    for name, source in run.get("extra_questions", {}).get("sources", {}).items():
+        origin = source["site"] if name == source["site"] else f"{source['site']} ({name})"
+        lines.append(
+            f"- {source['questions']} questions of {origin}, {source['tagged']} of them with tags, which a tag map "
+            f"renames to those of the site, and {source['described']} with a description; weight {source['weight']:g}"
+        )
+    text = "\n\nFor training alone, without what resembles a question of validation or test:\n\n" if lines else ""
+    text += "\n".join(lines)
+    if "teachers" in run:
+        fields = " and ".join(run["teacher_fields"])
+        named = "; ".join(describe_backbone(teacher).replace("\n", " ") for teacher in run["teachers"])
+        text += (
+            f"\n\nIts labels are the mean of the tags and of what a teacher answers to the {fields} (weight "
+            f"{run['teacher_weight']:g}; where there is no tag, the teacher alone). Teacher: {named}, trained on the "
+            "questions of the site by the same recipe."
+        )
+    return text
+
+
 def describe_question_list(run: dict) -> str:
     """Return the sentence on questions.csv.gz; none where no question can be listed."""
     listed = run.get("question_list")
@@ -197,7 +221,7 @@ def reproduction(run: dict, output: Path) -> str:
     of_model = "" if output == Path("deployment/model") else f" MODEL_FOLDER={shlex.quote(folder)}"
     lines = []
     for stage in stages(run, output, fetching=["--contact", "you@example.org"]):
-        torchrun = run.get("processes", 1) > 1 and stage.words[0] == "training/finetune.py"
+        torchrun = run.get("processes", 1) > 1 and stage.words[0] in ("training/finetune.py", "training/distill.py")
         python = f"torchrun --nproc-per-node {run['processes']}" if torchrun else "python"
         lines.append(f"    {python} {shlex.join(stage.words)}")
     return f"""    make reproduce CONTACT=you@example.org{of_model}
@@ -227,8 +251,9 @@ def commands(model: str, run: dict, data: dict, quantization: dict, output: Path
     python = "python" if processes == 1 else f"torchrun --nproc-per-node {processes}"
     name = shlex.quote(model)
     dropped = quantization.get("drop", {}).get("f1_micro", 0) > MAX_DROP
+    trained = training_words(run | {"arguments": arguments}, Path("models"))
     lines += [
-        f"{python} training/finetune.py {option_text(arguments)}",
+        f"{python} {shlex.join(trained)}",
         f"python onnx_export/export.py --model {name}",
         f"python onnx_export/quantize.py --model {name}" + (" --allow-drop" if dropped else ""),
         "python onnx_export/compare.py",

@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from data.markdown import markdown_table
-from data.question_list import SPLITS, ListedQuestion
+from data.question_list import EXTRA_SPLIT, SPLITS, ListedQuestion
 from tagging.stack_exchange import API_CALLS_A_DAY, API_PAGE_SIZE
 from training.backbones import short_name
 from training.metrics import MAIN_FIGURES
+from training.recipes import DISTILLED
 
 QUESTION_LIST, RECORD = "questions.csv.gz", "run.json"  # of a shipped model
 PLACES = {name: Path(name) / "reproduced" for name in ("data", "models", "reports")}
@@ -56,7 +57,9 @@ def describe_list(listed: Sequence[ListedQuestion], sha256: str) -> dict[str, An
     """Return what run.json says of a question list: its hash, the number of its questions, and those of each part."""
     counts = Counter(question.split for question in listed)
     parts = {split: counts[split] for split in SPLITS if counts[split]}
-    return {"sha256": sha256, "site": listed[0].site, "questions": len(listed), "parts": parts}
+    sites = Counter(question.site for question in listed)
+    site = next(question.site for question in listed if question.split != EXTRA_SPLIT)
+    return {"sha256": sha256, "site": site, "questions": len(listed), "parts": parts, "sites": dict(sites)}
 
 
 def shipped_record(
@@ -72,12 +75,16 @@ def shipped_record(
     filtering : filter_tags.json, None if it does not tell of the data
     question_list : from :func:`describe_list`, None if no question can be listed
     """
-    arguments = run["arguments"]
-    if is_local(arguments["model"]):  # where it lies here says nothing elsewhere
-        arguments = arguments | {"model": short_name(arguments["model"])}
-    own = {"name": name, "arguments": arguments, "allow_drop": allow_drop}
-    known = {"filtering": filtering, "question_list": question_list}
+    own = {"name": name, "arguments": _portable(run["arguments"]), "allow_drop": allow_drop}
+    teachers = [teacher | {"arguments": _portable(teacher["arguments"])} for teacher in run.get("teachers", [])]
+    known = {"filtering": filtering, "question_list": question_list, "teachers": teachers}
     return {**run, **own, **{key: value for key, value in known.items() if value}}
+
+
+def _portable(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Return recorded options with the name of a local backbone: where it lies here says nothing elsewhere."""
+    model = arguments["model"]
+    return {**arguments, "model": short_name(model) if is_local(model) else model}
 
 
 def stages(
@@ -101,44 +108,56 @@ def stages(
     """
     data, models, reports = (places[name].as_posix() for name in PLACES)
     listed, tags = ((folder / name).as_posix() for name in (QUESTION_LIST, "tag_types_encoded.json"))
-    site = record["question_list"]["site"]
     made = places["models"] / record["name"]
-    names = ("ques_details.csv", "split.csv")
-    details, split = (places["data"] / name for name in names)
-    calls = math.ceil(record["question_list"]["questions"] / API_PAGE_SIZE)
-    minutes, days = calls * (delay_s + CALL_S) / 60, math.ceil(calls / API_CALLS_A_DAY)
+    split = places["data"] / "split.csv"
     validation = record["question_list"]["parts"].get("validation", 0)
     test = record["question_list"]["parts"].get("test", 0)
     fp32_s, int8_s = ((metrics or {}).get(kind, {}).get("latency_p50_ms", 0) / 1000 for kind in ("fp32", "int8"))
     where = ["--data-dir", data, "--models-dir", models]
     model = ["--model", record["name"], *where]
     run, onnx, int8 = (made / name for name in (RECORD, "onnx/model.onnx", "onnx/model_quantized.onnx"))
+    details = {site: places["data"] / _details_file(site, record) for site in _sites(record)}
+    extra = places["data"] / "extra_questions.json"
+    sources = record.get("extra_questions", {}).get("sources", {})
     return [
-        Stage(
-            [
-                "scraper/stack_exchange_api.py",
-                "--site",
-                site,
-                "--ids",
-                listed,
-                "--output",
-                details.as_posix(),
-                *fetching,
-            ],
-            [],
-            [details],
-            f"{about(minutes)}; calls: {calls}, of which the API answers {API_CALLS_A_DAY} a day without a key"
-            + (f", so {days} days" if days > 1 else ""),
+        *(
+            Stage(
+                ["scraper/stack_exchange_api.py", "--site", site, "--ids", listed, "--output", file.as_posix(),
+                 *fetching],
+                [],
+                [file],
+                _fetching_time(_sites(record)[site], delay_s),
+            )
+            for site, file in details.items()
         ),
         Stage(
             ["training/filter_tags.py", "--data-dir", data, "--question-list", listed, "--tags", tags],
-            [details, folder / QUESTION_LIST],
+            [details[record["question_list"]["site"]], folder / QUESTION_LIST],
             [split],
             about(0),
         ),
+        *(
+            Stage(
+                ["training/extra_questions.py", "--data-dir", data, "--input", details[source["site"]].as_posix(),
+                 "--question-list", listed, "--name", name, "--weight", str(source["weight"])],
+                [split, details[source["site"]]],
+                [extra],
+                about(0),
+            )
+            for name, source in sources.items()
+        ),
+        *(
+            Stage(
+                ["training/finetune.py", *option_words(teacher["arguments"]), *where],
+                [split, folder / RECORD],
+                [places["models"] / teacher["name"] / RECORD],
+                f"{about(teacher['minutes'])} where the model was made",
+            )
+            for teacher in record.get("teachers", [])
+        ),
         Stage(
-            ["training/finetune.py", *option_words(record["arguments"]), *where],
-            [split, folder / RECORD],
+            [*training_words(record, places["models"]), *where],
+            [split, folder / RECORD, *([extra] if sources else [])],
             [run],
             f"{about(record['minutes'])} where the model was made",
         ),
@@ -155,7 +174,43 @@ def stages(
             [made / "onnx" / "metrics.json"],
             about(test * (fp32_s + int8_s) / 60),
         ),
-    ]
+    ]  # fmt: skip
+
+
+def training_words(record: Mapping[str, Any], models: Path) -> list[str]:
+    """Return script and options of the training that a run.json records; its teachers lie in ``models``."""
+    arguments = dict(record["arguments"])
+    if arguments.get("recipe") != DISTILLED:
+        return ["training/finetune.py", *option_words(arguments)]
+    student = arguments.pop("model")
+    options = {name: value for name, value in arguments.items() if name not in ("recipe", "sweep")}
+    teachers = [(models / teacher["name"]).as_posix() for teacher in record["teachers"]]
+    words = ["training/distill.py", "--student", student, "--teacher", *teachers]
+    words += ["--teacher-fields", *record["teacher_fields"], "--teacher-weight", str(record["teacher_weight"])]
+    return [*words, *option_words(options)]
+
+
+def _sites(record: Mapping[str, Any]) -> dict[str, int]:
+    """Return the number of listed questions of each site, the model's own first; records of one site lack it."""
+    listed = record["question_list"]
+    own = listed["site"]
+    sites = listed.get("sites", {own: listed["questions"]})
+    return {own: sites[own], **{site: count for site, count in sites.items() if site != own}}
+
+
+def _details_file(site: str, record: Mapping[str, Any]) -> str:
+    """Return the name of the file of a site's questions."""
+    own = site == record["question_list"]["site"]
+    return "ques_details.csv" if own else f"{site.partition('://')[2].replace(':', '-')}.csv"
+
+
+def _fetching_time(questions: int, delay_s: float) -> str:
+    """Return for people how long it takes to fetch a number of questions by their ids."""
+    calls = math.ceil(questions / API_PAGE_SIZE)
+    days = math.ceil(calls / API_CALLS_A_DAY)
+    of_days = f", so {days} days" if days > 1 else ""
+    minutes = about(calls * (delay_s + CALL_S) / 60)
+    return f"{minutes}; calls: {calls}, of which the API answers {API_CALLS_A_DAY} a day without a key{of_days}"
 
 
 def about(minutes: float) -> str:
