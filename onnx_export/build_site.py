@@ -40,7 +40,7 @@ from tagging.files import atomic_path
 from tagging.locks import sole_writer
 from tagging.model_folder import SETTINGS, read_json
 from tagging.options import number_from, positive, script_parser
-from tagging.stack_exchange import site_url
+from tagging.stack_exchange import STACK_EXCHANGE, site_url
 from training.dataset import data_hash
 
 NAME = re.compile(r"[a-z0-9][a-z0-9.-]*")
@@ -52,7 +52,7 @@ TAGGER_STAGES = 5  # train, export, int8, compare, stage
 def site_name(text: str) -> str:
     """Convert the name of a site, which is that of its folder, too."""
     if not NAME.fullmatch(text):
-        raise argparse.ArgumentTypeError(f"{text[:40]!r} is no name of a site, such as cooking or ru.stackoverflow.com")
+        raise argparse.ArgumentTypeError(f"{text[:40]!r} is no name of a site, such as cooking")
     return text
 
 
@@ -163,6 +163,7 @@ def write_page(site: Site, census: Census, choices: Choices, progress: Progress)
         ),
     ]
     page = report.render(
+        licence=STACK_EXCHANGE.attribution,
         host=urlsplit(site.url).netloc,
         url=site.url,
         release=name,

@@ -29,7 +29,14 @@ from data.spreadsheet import spreadsheet_text
 from onnx_export.evaluation.best_shipped import file_hashes, write_decisions
 from onnx_export.evaluation.comparison_report import REFERENCE, markdown, save_plots
 from onnx_export.evaluation.decisions import describe_decisions
-from onnx_export.evaluation.evaluate import Evaluation, differences, evaluate, most_frequent_tags, no_tags
+from onnx_export.evaluation.evaluate import (
+    Evaluation,
+    differences,
+    evaluate,
+    inputs_of,
+    most_frequent_tags,
+    no_tags,
+)
 from onnx_export.evaluation.model_report import per_tag_table, worst_errors
 from tagging.console import run_script
 from tagging.files import atomic_path
@@ -110,6 +117,21 @@ def evaluate_model(
     return evaluations
 
 
+def evaluate_inputs(folder: Path, file: Path, train: Part, test: Part) -> list[Evaluation]:
+    """Return the evaluation of a model by title, by description, and by both, where the questions have them."""
+    described, inputs = inputs_of(test)
+    tagger = Tagger(folder, file.name)
+    if not inputs or len(tagger.settings.fields) == 1:
+        return []
+    evaluations = []
+    for name, (titles, descriptions) in inputs.items():
+        probabilities = tagger.probabilities(titles, descriptions, batch_size=32)
+        chosen = tagger.rule.suggest(probabilities)
+        evaluations.append(evaluate(folder.parent.name, name, train, described, probabilities, chosen))
+        evaluations[-1].figures["questions"] = len(described)
+    return evaluations
+
+
 def evaluate_served(folder: Path, train: Part, test: Part, baseline: Evaluation | None) -> tuple[Evaluation, dict]:
     """Return the evaluation of the model in service by the tags of ``test``, and the decisions.
 
@@ -140,7 +162,13 @@ def model_outputs(folder: Path) -> dict[str, Path]:
 
 
 def write_model_report(
-    folder: Path, files: dict[str, Path], evaluations: dict[str, Evaluation], train: Part, test: Part, data_dir: Path
+    folder: Path,
+    files: dict[str, Path],
+    evaluations: dict[str, Evaluation],
+    inputs: list[Evaluation],
+    train: Part,
+    test: Part,
+    data_dir: Path,
 ) -> None:
     """Write the figures of one model, and of its int8 file, if it has one, the tags, worst errors and decisions."""
     outputs = model_outputs(folder)
@@ -157,22 +185,26 @@ def write_model_report(
     write_decisions(outputs["test_decisions.json"], decisions)
     figures = {precision: evaluation.figures for precision, evaluation in evaluations.items()}
     about = {"data_sha256": data_hash(data_dir), "test_questions": len(test), "tags": len(test.tags)}
-    write_json(outputs["metrics.json"], about | figures)
+    by_input = {evaluation.precision: evaluation.figures for evaluation in inputs}
+    write_json(outputs["metrics.json"], about | figures | ({"inputs": by_input} if by_input else {}))
 
 
-def write_comparison(outputs: dict[str, Path], rows: list[dict], train: Part, test: Part, data_dir: Path) -> str:
+def write_comparison(
+    outputs: dict[str, Path], rows: list[dict], inputs: list[dict], train: Part, test: Part, data_dir: Path
+) -> str:
     """Write the comparison as Markdown, CSV and JSON; return the Markdown."""
     import pandas as pd
 
     counts = train.targets.sum(axis=0)
-    report = markdown(rows, len(test), {name: counts[tags].tolist() for name, tags in frequency_thirds(counts).items()})
+    thirds = {name: counts[tags].tolist() for name, tags in frequency_thirds(counts).items()}
+    report = markdown(rows, len(test), thirds, inputs)
     with atomic_path(outputs["md"]) as temporary:
         temporary.write_text(report, encoding="utf-8", newline="\n")
     columns = dict.fromkeys(name for row in reversed(rows) for name in row)  # the last row has the most
     with atomic_path(outputs["csv"]) as temporary:
         table = pd.DataFrame(rows, columns=list(columns)).map(spreadsheet_text)
         table.to_csv(temporary, index=False, lineterminator="\n")
-    measured = {"data_sha256": data_hash(data_dir), "test_questions": len(test), "rows": rows}
+    measured = {"data_sha256": data_hash(data_dir), "test_questions": len(test), "rows": rows, "inputs": inputs}
     write_json(outputs["json"], measured | {"reference_on_another_split": REFERENCE})
     return report
 
@@ -200,11 +232,14 @@ def main(argv: list[str] | None = None) -> None:
         sys.exit(f"no exported model in {args.models_dir}: run  python onnx_export/export.py  first")
 
     evaluated: dict[Path, dict[str, Evaluation]] = {}
+    inputs: dict[Path, list[Evaluation]] = {}
     try:
         train, test = read_part(args.data_dir, "train"), read_part(args.data_dir, "test")
         for folder, files in models.items():
             baseline = evaluated.get(args.models_dir / BASELINE, {}).get("fp32")
             evaluated[folder] = evaluate_model(files, train, test, args.data_dir, baseline)
+            served_file = files.get("int8") or files["fp32"]
+            inputs[folder] = evaluate_inputs(folder, served_file, train, test) if folder.name == "onnx" else []
         if args.served:
             baseline = evaluated.get(args.models_dir / BASELINE, {}).get("fp32")
             served, decisions = evaluate_served(args.served, train, test, baseline)
@@ -217,9 +252,11 @@ def main(argv: list[str] | None = None) -> None:
         evaluations.append(served)
         write_decisions(args.reports_dir / "served_decisions.json", decisions)
     for folder, by_precision in evaluated.items():
-        write_model_report(folder, models[folder], by_precision, train, test, args.data_dir)
+        write_model_report(folder, models[folder], by_precision, inputs[folder], train, test, args.data_dir)
     plots = save_plots(evaluations, test.targets, args.reports_dir)
-    print(write_comparison(outputs, [evaluation.row for evaluation in evaluations], train, test, args.data_dir))
+    rows = [evaluation.row for evaluation in evaluations]
+    of_inputs = [evaluation.row for folder in inputs for evaluation in inputs[folder]]
+    print(write_comparison(outputs, rows, of_inputs, train, test, args.data_dir))
     print(f"written: {', '.join(str(path) for path in [*outputs.values(), *plots])}")
     print(f"and next to each model: {', '.join(model_outputs(Path()))}")
 

@@ -29,7 +29,7 @@ from scraper.pages import parse_question
 from tagging.decision import suggest
 from tagging.tagger import Tagger
 from tests.tiny_backbones import save_backbone, save_other
-from training import ablate, baseline, duration, filter_tags, finetune, recipes, trainers
+from training import ablate, baseline, duration, filter_tags, finetune, fitting, recipes, trainers
 from training.checkpoints import newest_checkpoint
 from training.dataset import read_part
 from training.metrics import tagging_metrics
@@ -144,6 +144,14 @@ def test_comparison_shows_every_model_and_the_reference_apart(data_dir, models_d
     measured, published = text.split("## The reference's published figures")
     assert "tfidf-baseline" in measured
     assert "0.308" in published
+    (inputs,) = [part for part in measured.split("## ") if part.startswith("Title, description, and both")]
+    rows = [tuple(cell.strip() for cell in line.split("|")[1:3]) for line in inputs.splitlines() if "[" in line]
+    expected = [(name, read) for name in sorted(ARCHITECTURES) for read in ("title", "description", "both")]
+    assert rows == expected
+    for name in ARCHITECTURES:
+        metrics = json.loads((models_dir / name / "onnx" / "metrics.json").read_text())
+        assert metrics["inputs"]["both"]["f1_micro"] == metrics["int8"]["f1_micro"]  # every question has both
+        assert len({figures["calibration_error_shown"] for figures in metrics["inputs"].values()}) == 3
     assert text in capsys.readouterr().out
     assert all(path.read_bytes().startswith(b"\x89PNG") for path in tmp_path.glob("*.png"))
     assert len(list(tmp_path.iterdir())) == 6
@@ -161,6 +169,7 @@ def test_a_compared_model_is_shipped_with_its_card(data_dir, models_dir, tmp_pat
     card = (shipped / "README.md").read_text()
     metrics = json.loads((shipped / "metrics.json").read_text())
     assert f"| micro F1 | {metrics['fp32']['f1_micro']:.3f} [" in card
+    assert "test questions with a description, read by title, by description, and by both:" in card
     assert "google-bert/bert-base-uncased" in card and "licence Apache-2.0" in card and "CC BY-SA" in card
     questions = read_questions(data_dir / "ques_filtered.csv")
     assert f"{len(questions)} questions of 127.0.0.1" in card
@@ -516,15 +525,15 @@ def test_a_resumed_training_keeps_the_precision_that_run_json_records(data_dir, 
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
-        patched.setattr(finetune, "choose_precision", lambda: "bf16")
-        patched.setattr(finetune, "save_result", killed)
+        patched.setattr(fitting, "choose_precision", lambda: "bf16")
+        patched.setattr(fitting, "save_result", killed)
         finetune.main(command)
 
     saved = []
     with monkeypatch.context() as patched:
-        for module in (finetune, trainers):
+        for module in (fitting, trainers):
             patched.setattr(module, "choose_precision", lambda: "fp32")
-        patched.setattr(finetune, "save_result", lambda *results: saved.extend(results))
+        patched.setattr(fitting, "save_result", lambda *results: saved.extend(results))
         finetune.main([*command, "--resume"])
     trainer, _, _, _, run, *_ = saved
     assert (run["precision"], trainer.args.bf16) == ("bf16", True)

@@ -152,7 +152,8 @@ def test_a_distilled_model_is_made_again_with_its_teacher_and_its_extra_question
 
 def test_the_questions_of_each_site_are_fetched_from_it(distilled):
     record = json.loads((distilled / "model/run.json").read_text())
-    record["question_list"]["sites"] |= {"https://ai.example": 7}
+    listed = record["question_list"]
+    listed["sites"] = {"https://ai.example": 7, listed["site"]: listed["questions"]}
     record["extra_questions"]["sources"]["ai"] = {"site": "https://ai.example", "weight": 0.25}
     words = [stage.words for stage in stages(record, distilled / "model")]
     for stage in stages(record, distilled / "model"):
@@ -222,7 +223,7 @@ def test_the_card_names_the_command_the_list_and_its_stages(made, site):
 
 def test_more_calls_than_a_day_allows_are_announced(made):
     record = json.loads((made / "model/run.json").read_text())
-    record["question_list"]["sites"] = {record["question_list"]["site"]: 60_001}
+    record["question_list"]["questions"] = 60_001
     record["minutes"] = 32
     fetch, _, training, *_ = (stage.expected for stage in stages(record, Path("model")))
     assert fetch == "about 20 minutes; calls: 601, of which the API answers 300 a day without a key, so 3 days"

@@ -18,7 +18,7 @@ from data.files import ONNX_FILES, remove_results, write_questions
 from onnx_export import compare, export, quantize
 from tests.tiny_backbones import save_other
 from tests.tiny_model import build_model_folder
-from training import ablate, backbones, baseline, filter_tags, finetune
+from training import ablate, backbones, baseline, filter_tags, finetune, fitting
 from training.checkpoints import remove_checkpoints
 from training.dataset import read_part
 
@@ -264,7 +264,7 @@ def test_unknown_models_are_reported(data_dir, monkeypatch):
 )
 def test_an_unusable_encoder_is_rejected_before_training(architecture, settings, complaint, data_dir, monkeypatch):
     backbone = save_other(architecture, ["how do i plot a frame in python"] * 9, data_dir / "backbones", **settings)
-    monkeypatch.setattr(finetune, "train_runs", lambda *_: pytest.fail("it was trained"))
+    monkeypatch.setattr(fitting, "train_runs", lambda *_: pytest.fail("it was trained"))
     line = stopped(finetune, "--model", backbone, "--data-dir", data_dir, "--models-dir", data_dir / "models")
     assert complaint in line
     assert "take distilroberta-base" in line or "tokenizer" in line

@@ -315,6 +315,10 @@ def cut_at(name: str):
     return execute
 
 
+def restore_interrupts():
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell has its background jobs ignore it
+
+
 def test_ctrl_c_ends_the_stage_and_a_failure_names_its_log(tmp_path):
     command = [sys.executable, "onnx_export/build_site.py", "cooking", "--sites-dir", str(tmp_path), "--source", "dump"]
     done = subprocess.run([*command, "--file", str(tmp_path / "none.7z")], capture_output=True, text=True)
@@ -328,6 +332,7 @@ def test_ctrl_c_ends_the_stage_and_a_failure_names_its_log(tmp_path):
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
+        preexec_fn=restore_interrupts,
     )
     try:
         while not (tmp_path / "cooking/data/ques_details.sqlite").is_file():  # the stage has begun

@@ -30,6 +30,7 @@ from tagging.decision import sigmoid
 from tagging.files import atomic_path
 from tagging.model_folder import read_json
 from tagging.options import add_force_option, script_parser
+from tagging.settings import FIELDS
 from training.backbones import BackboneError, find_backbone
 from training.dataset import Part, check_fields, data_hash, read_part
 from training.metrics import MAIN_FIGURES, interval, resample, tagging_metrics
@@ -97,6 +98,13 @@ def no_consistency(trainer) -> None:
     trainer.model.consistency = 0.0
 
 
+def both_fields_alone(trainer) -> None:
+    """Read every question by both of its fields, and never by one."""
+    for question in trainer.train_dataset:
+        for field in FIELDS:
+            question.pop(field, None)
+
+
 def with_loss(name: str) -> Callable:
     """Return a change of the loss to LOSSES[name]."""
 
@@ -111,6 +119,7 @@ VARIANTS: dict[str, tuple[dict, str | None, Callable | None]] = {
     RECIPE: ({}, None, None),
     "the recipe, next seed": ({"seed": 1}, None, None),
     "no consistency term": ({}, None, no_consistency),
+    "no field dropout": ({}, None, both_fields_alone),
     "random head": ({}, None, random_head),
     "bias at zero": ({}, None, bias_at_zero),
     "head at the encoder's rate": ({}, None, one_learning_rate),

@@ -22,7 +22,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "deployment"))  # where the package tagging is
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this folder's modules, whatever is installed
 from data.duplicates import resembles
-from data.files import read_questions, write_json, write_questions
+from data.files import read_questions, read_table, write_json, write_questions
 from data.options import add_folder_options
 from data.question_list import EXTRA_SPLIT, read_question_list, select_listed
 from tagging.console import run_script
@@ -53,11 +53,11 @@ def read_tag_map(path: Path, tags: list[str]) -> dict[str, str]:
 
 def select(questions, data_dir: Path, present: set[str]):
     """Return the questions that may be trained on, and the numbers of those that are dropped, by reason."""
-    held_out = [read_part(data_dir, part) for part in ("validation", "test")]
-    titles, descriptions = (
-        [text for part in held_out for text in getattr(part, name)] for name in ("titles", "descriptions")
-    )
-    similar = resembles((list(questions["title"]), list(questions["description"])), (titles, descriptions))
+    splits = read_table(data_dir / "split.csv", ["url", "split"])
+    filtered = read_questions(data_dir / "ques_filtered.csv")
+    held_out = filtered[filtered["url"].isin(splits["url"][splits["split"] != "train"])]
+    texts, held_out_texts = ((list(table["title"]), list(table["description"])) for table in (questions, held_out))
+    similar = resembles(texts, held_out_texts)
     here = questions["url"].isin(present).to_numpy()
     dropped = {"resembling_held_out": int((similar & ~here).sum()), "present": int(here.sum())}
     return questions[~similar & ~here], dropped

@@ -1,5 +1,6 @@
 """The comparison for people to read: Markdown and plots of the measured rows. Nothing is measured here."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from data.markdown import markdown_table
@@ -77,7 +78,7 @@ def describe_thirds(thirds: dict[str, list[int]]) -> str:
     )
 
 
-def markdown(rows: list[dict], num_questions: int, thirds: dict[str, list[int]]) -> str:
+def markdown(rows: list[dict], num_questions: int, thirds: dict[str, list[int]], inputs: Sequence[dict] = ()) -> str:
     """Return the report as Markdown: the measured rows, then the reference's published ones, marked as such.
 
     Parameters
@@ -85,6 +86,7 @@ def markdown(rows: list[dict], num_questions: int, thirds: dict[str, list[int]])
     rows : one per model and precision, with the rows that need no model before them
     num_questions : of the test part
     thirds : head, middle and tail -> the numbers of training questions of their tags
+    inputs : one row per model, as it is served, and input, where questions have descriptions
     """
     sections = [
         f"# Comparison on {num_questions} test questions, {sum(map(len, thirds.values()))} tags",
@@ -97,6 +99,7 @@ def markdown(rows: list[dict], num_questions: int, thirds: dict[str, list[int]])
         f"## The ranking\n\n{figures_table(rows, RANKED)}",
         "## Macro F1 of frequent and rare tags\n\nThe tags in three parts of equal size, by their training questions: "
         f"{describe_thirds(thirds)}.\n\n{figures_table(rows, FREQUENCY)}",
+        *_inputs_section(inputs),
         *_difference_sections(rows),
         f"## Calibration\n\nExpected calibration error in {NUM_BINS} bins of equal width (Naeini et al. 2015, Guo et "
         "al. 2017). Over all pairs of a question and a tag it is flattered by the many near 0 that nobody sees; the "
@@ -107,6 +110,17 @@ def markdown(rows: list[dict], num_questions: int, thirds: dict[str, list[int]])
         f"{figures_table(REFERENCE, PUBLISHED)}",
     ]
     return "\n\n".join(sections) + "\n"
+
+
+def _inputs_section(inputs: Sequence[dict]) -> list[str]:
+    """Return the table of what each model makes of a title, a description, and both; nothing without rows."""
+    if not inputs:
+        return []
+    columns = MAIN_FIGURES | {"ECE of the shown": CALIBRATION["ECE of the shown"]}
+    return [
+        f"## Title, description, and both\n\nThe {inputs[0]['questions']} test questions that have both fields, read "
+        f"by one of them or by both, at the same thresholds.\n\n{figures_table(list(inputs), columns, intervals=True)}"
+    ]
 
 
 def _difference_sections(rows: list[dict]) -> list[str]:

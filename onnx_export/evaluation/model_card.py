@@ -25,13 +25,14 @@ LICENCES = {
     "all-mpnet-base-v2": "Apache-2.0",
 }
 LANGUAGES = {"en": "English", "es": "Spanish", "ja": "Japanese", "pt": "Portuguese", "ru": "Russian"}
+SHOWN_ERROR = "calibration_error_shown"
 CARD_FIGURES = MAIN_FIGURES | {
     "micro precision": "precision_micro",
     "micro recall": "recall_micro",
     "F1 of a question": "f1_samples",
     "exact match": "exact_match",
     "no tag suggested": "empty_answers",
-    "calibration error of the shown tags": "calibration_error_shown",
+    "calibration error of the shown tags": SHOWN_ERROR,
 }
 
 
@@ -72,7 +73,7 @@ def model_card(
             language=LANGUAGES.get(settings.language, settings.language),
             tags=metrics["tags"],
             test_questions=metrics["test_questions"],
-            figures=card_table(metrics),
+            figures=card_table(metrics) + inputs_table(metrics),
             same_tags=metrics["int8"]["same_tags_as_fp32"],
             weak_side=describe_weak_side(metrics["int8"]),
             sources=describe_sources(run),
@@ -166,6 +167,20 @@ def card_table(metrics: dict) -> str:
 
     rows = [(label, cell(metrics["fp32"], name), cell(metrics["int8"], name)) for label, name in CARD_FIGURES.items()]
     return markdown_table(["", "fp32", "int8, as served"], rows)
+
+
+def inputs_table(metrics: dict) -> str:
+    """Return the figures by title, description and both; '' where the test questions have no descriptions."""
+    inputs = metrics.get("inputs", {})
+    if not inputs:
+        return ""
+    columns = {label: name for label, name in CARD_FIGURES.items() if name in (*MAIN_FIGURES.values(), SHOWN_ERROR)}
+    rows = [(name, *(f"{figures[figure]:.3f}" for figure in columns.values())) for name, figures in inputs.items()]
+    questions = inputs["both"]["questions"]
+    return (
+        f"\n\nThe {questions} test questions with a description, read by title, by description, and by both:\n\n"
+        + markdown_table(["int8", *columns], rows)
+    )
 
 
 def describe_weak_side(figures: dict) -> str:

@@ -59,7 +59,8 @@ def describe_list(listed: Sequence[ListedQuestion], sha256: str) -> dict[str, An
     parts = {split: counts[split] for split in SPLITS if counts[split]}
     sites = Counter(question.site for question in listed)
     site = next(question.site for question in listed if question.split != EXTRA_SPLIT)
-    return {"sha256": sha256, "site": site, "questions": len(listed), "parts": parts, "sites": dict(sites)}
+    described = {"sha256": sha256, "site": site, "questions": len(listed), "parts": parts}
+    return described | ({"sites": dict(sites)} if len(sites) > 1 else {})
 
 
 def shipped_record(
