@@ -536,8 +536,9 @@ def test_without_settings_nothing_is_asked_until_an_address_is_chosen(browser, s
 def test_the_row_can_be_switched_off_and_on_by_the_menu(page, site, api):
     page.execute_script("menu['Suggested tags: settings']()")
     save_settings(page, "off")
-    assert page.find_elements(By.ID, "question-tagger-row") == []
+    wait_for(page, lambda _: not page.find_elements(By.ID, "question-tagger-row"))  # the dialog closes later
     write(page, "gradient")
+    page.execute_async_script("setTimeout(arguments[0], 1000)")  # longer than the script waits for the next key
     assert page.find_elements(By.ID, "question-tagger-row") == []
     page.execute_script("menu['Suggested tags: settings']()")
     save_settings(page, "api", api)
@@ -548,7 +549,7 @@ def test_a_dialog_that_is_cancelled_changes_nothing(page):
     stored = page.execute_script("return JSON.stringify(stored)")
     page.execute_script("menu['Suggested tags: settings']()")
     save_settings(page, "page", "not an address", button="cancel")
-    assert page.find_elements(By.ID, "question-tagger-settings") == []
+    wait_for(page, lambda _: not page.find_elements(By.ID, "question-tagger-settings"))
     page.execute_script("menu['Suggested tags: settings']()")
     save_settings(page, "page", "javascript:alert(1)")  # refused by the field
     assert page.find_elements(By.ID, "question-tagger-settings")
