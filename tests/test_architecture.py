@@ -14,7 +14,7 @@ MAY_IMPORT = {
     "scraper": {"tagging", "data"},
     "training": {"tagging", "data"},
     "onnx_export": {"tagging", "data", "training"},
-    "webapp": {"tagging"},
+    "webapp": {"tagging", "data"},
     "benchmarks": {"tagging", "data", "scraper", "training", "onnx_export", "webapp"},
 }
 SPACE_SCRIPTS = sorted(ROOT.glob("deployment/*.py"))  # their folder is copied out alone

@@ -13,8 +13,14 @@ from bs4 import BeautifulSoup
 from selenium.webdriver.common.by import By
 
 from data.files import write_questions
+from data.worklist_file import CHANGES, read_worklist
 from training import filter_tags, retag_worklist, tag_watch
+from training.backbones import find_backbone
+from training.dataset import Part
 from training.moderation import worklist
+from training.moderation.planted import RANKS, hits, plant, precision_of_scores
+from training.moderation.scorers import heads_scorer, neighbours_scorer
+from training.vectors import question_vectors
 
 TOPICS = {
     "gardening": ["soil", "seed", "plant", "prune", "water", "compost", "leaf", "root"],
@@ -49,6 +55,27 @@ def topical_questions(n: int = 240) -> pd.DataFrame:
 
 
 @pytest.fixture(scope="module")
+def encoder(tmp_path_factory):
+    """The folder of the default encoder; its vectors are kept in a folder of the tests."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+        folder = find_backbone("all-minilm-l6-v2")
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        yield folder
+
+
+@pytest.fixture(scope="module")
+def make_worklist(encoder):
+    """Run retag_worklist.py with the encoder of the tests: make_worklist(data_dir, reports_dir, *options)."""
+
+    def make(data_dir, reports_dir, *options: str) -> None:
+        where = ["--data-dir", str(data_dir), "--reports-dir", str(reports_dir)]
+        retag_worklist.main([*where, "--model", str(encoder), *options])
+
+    return make
+
+
+@pytest.fixture(scope="module")
 def data_dir(tmp_path_factory):
     folder = tmp_path_factory.mktemp("moderators")
     write_questions(folder / "ques_details.csv", topical_questions())
@@ -57,8 +84,8 @@ def data_dir(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def reports(data_dir):
-    retag_worklist.main(["--data-dir", str(data_dir), "--reports-dir", str(data_dir / "reports")])
+def reports(data_dir, make_worklist):
+    make_worklist(data_dir, data_dir / "reports")
     return data_dir / "reports"
 
 
@@ -73,7 +100,23 @@ def test_wrongly_tagged_questions_come_first_with_the_correction(reports):
     }
     assert len(listed) < 12
     assert listed["score"].is_monotonic_decreasing
-    assert listed["score"].between(0.8, 1).all()
+    changes = [change for row in rows_of(reports) for kind in CHANGES for change in row[kind]]
+    assert all(0.8 <= change["confidence"] <= 1 for change in changes)
+
+
+def rows_of(reports) -> list[dict]:
+    return read_worklist(reports / "retag_worklist.jsonl")
+
+
+def test_the_file_for_the_queue_is_the_same_list_with_the_precision_of_each_change(reports):
+    listed = pd.read_csv(reports / "retag_worklist.csv", keep_default_na=False)
+    rows = rows_of(reports)
+    assert [row["url"] for row in rows] == listed["url"].tolist()
+    assert [f"{row['score']:.3f}" for row in rows] == [f"{score:.3f}" for score in listed["score"]]
+    for kind in CHANGES:
+        assert [", ".join(change["tag"] for change in row[kind]) for row in rows] == listed[kind].tolist()
+        precisions = [change["precision"] for row in rows for change in row[kind]]
+        assert precisions and all(0 <= precision <= 1 for precision in precisions)
 
 
 def test_the_page_shows_the_same_list_and_loads_nothing(reports):
@@ -109,7 +152,8 @@ TEXTS = ["What is x = 1?", "a-b", "C++; C", "1 - 2", "", "'=1"]
 
 
 def test_cells_that_look_like_formulas_are_text(tmp_path):
-    row = {"tags": ["-tag", "b"], "add": [("=tag", 0.9)], "remove": [], "score": 0.9, "is_link": True}
+    change = {"tag": "=tag", "confidence": 0.9, "score": 0.9}
+    row = {"tags": ["-tag", "b"], "add": [change], "remove": [], "score": 0.9, "is_link": True}
     rows = [
         row | {"url": f"https://site.example/{number}", "title": title} for number, title in enumerate(FORMULAS + TEXTS)
     ]
@@ -155,14 +199,14 @@ def stopped(stage, *arguments) -> str:
     return stop.value.code
 
 
-def test_duplicates_are_in_the_same_fold(tmp_path):
+def test_duplicates_are_in_the_same_fold(tmp_path, make_worklist):
     questions = topical_questions()
     for row in range(20, 26):
         questions.at[row, "title"] = questions.at[row, "description"] = "brioche brioche brioche flour oven yeast"
         questions.at[row, "tags"] = ["baking", "sailing"]
     write_questions(tmp_path / "ques_details.csv", questions)
     filter_tags.main(["--data-dir", str(tmp_path)])
-    retag_worklist.main(["--data-dir", str(tmp_path), "--reports-dir", str(tmp_path)])
+    make_worklist(tmp_path, tmp_path)
     listed = pd.read_csv(tmp_path / "retag_worklist.csv").set_index("url")["remove"]
     assert [listed.get(f"https://site.example/q/{row}") for row in range(20, 26)] == ["sailing"] * 6
 
@@ -178,31 +222,99 @@ def test_a_rare_tag_is_not_removed_for_its_low_prior():
     assert worklist.confidence_of_change(few, np.full(few.shape, 0.5))[0].tolist() == pytest.approx([0.75, 0.5])
 
 
+def test_a_change_scores_more_where_one_of_the_other_kind_is_confident():
+    targets = np.array([True, False, False])
+    alone = worklist.scores_of_change(targets, np.array([0.1, 0.8, 0.2]))
+    both = worklist.scores_of_change(targets, np.array([0.9, 0.8, 0.2]))
+    assert both[1] > alone[1]
+    assert alone.argmax() == 1
+    assert both.argmax() == 0
+
+
+def test_planted_errors_are_lost_and_swapped_tags_of_few_questions():
+    rng = np.random.default_rng(0)
+    targets = rng.random((1000, 30)) < np.linspace(0.3, 0.02, 30)
+    planted = plant(targets, seed=1)
+    changed = np.flatnonzero(planted.changes.any(axis=1))
+    assert len(changed) == 50
+    assert (planted.targets != targets)[changed].sum(axis=1).max() == 2
+    assert np.array_equal(planted.targets, (targets | planted.wrong) & ~planted.lost & ~planted.replaced)
+    assert planted.wrong.sum() == planted.replaced.sum() == 50 - planted.lost.sum()
+    assert 20 <= planted.lost.sum() <= 25  # one of a question's only tag is swapped
+    assert planted.targets[targets.any(axis=1)].any(axis=1).all()
+    rank = np.argsort(np.argsort(-targets.sum(axis=0), kind="stable"))
+    lost, gained = planted.replaced.nonzero(), planted.wrong.nonzero()
+    assert np.array_equal(lost[0], gained[0])
+    assert (abs(rank[lost[1]] - rank[gained[1]]) <= RANKS).all()
+
+
+def test_precision_is_read_off_the_suggestions_that_repair_a_planted_error():
+    targets = np.array([[True, False], [False, True]] * 20)
+    planted = plant(targets, share=0.1)  # each has one tag, which is swapped
+    rows = [
+        {"row": row, "add": [{"tag": "ab"[int(not b)], "score": 0.9 if row < 20 else 0.3}], "remove": []}
+        for row, (_, b) in enumerate(planted.targets)
+    ]
+    scores, right = hits(rows, planted, ["a", "b"], "add")
+    assert scores.tolist() == [0.9] * 20 + [0.3] * 20
+    assert right.sum() == planted.replaced.sum() == 4
+    assert not len(hits(rows, planted, ["a", "b"], "remove")[0])
+    precision = precision_of_scores(np.array([0.9, 0.8, 0.2, 0.1]), np.array([True, True, False, False]))
+    assert precision([0.95, 0.85, 0.15, 0.0]).tolist() == [1, 1, 0, 0]
+
+
+def test_vectors_are_computed_once_and_go_with_their_questions(encoder, capsys):
+    texts = ["oven and dough", "a boat", "castle the king, then the queen, then take the bishop", "soil"]
+    part = Part(texts, [""] * 4, np.eye(4, dtype=bool), list("abcd"), list("wxyz"))
+    vectors = question_vectors(str(encoder), part)
+    capsys.readouterr()
+    assert np.array_equal(question_vectors(str(encoder), part), vectors)
+    assert "computing" not in capsys.readouterr().out
+    turned = question_vectors(str(encoder), part.take(np.array([3, 2, 1, 0])))
+    assert "computing the vectors of 4 questions" in capsys.readouterr().out
+    assert turned == pytest.approx(vectors[::-1], abs=1e-4)
+    assert np.linalg.norm(vectors[:, None] - vectors, axis=2)[~np.eye(4, dtype=bool)].min() > 1e-3
+
+
+@pytest.mark.parametrize("scorer", [heads_scorer, neighbours_scorer])
+def test_a_scorer_learns_from_the_vectors_of_other_questions(scorer):
+    rng = np.random.default_rng(0)
+    kind = rng.integers(3, size=300)
+    vectors = np.eye(3)[kind] @ rng.normal(size=(3, 16)) + 0.1 * rng.normal(size=(300, 16))
+    part = Part([""] * 300, [""] * 300, np.eye(3, dtype=bool)[kind], list("abc"), [""] * 300)
+    seen, unseen = np.arange(200), np.arange(200, 300)
+    assert np.array_equal(scorer(part, vectors)(seen, unseen).argmax(axis=1), kind[unseen])
+
+
 def test_a_tag_can_be_added_for_each_one_removed():
     targets, confidence = np.array([True] * 5 + [False] * 2), np.array([0.9] + [0.1] * 4 + [0.8, 0.7])
     changed = worklist.changes(targets, confidence, list("abcdefg"), 0.5)
-    assert (changed["remove"], changed["add"]) == ([("a", 0.9)], [("f", 0.8)])
+    assert [(kind, change["tag"], change["confidence"]) for kind in CHANGES for change in changed[kind]] == [
+        ("add", "f", 0.8),
+        ("remove", "a", 0.9),
+    ]
     assert not worklist.changes(targets, np.where(targets, 0.1, 0.9), list("abcdefg"), 0.5)["add"]
 
 
-def test_limit_and_confidence_shorten_the_list(data_dir, tmp_path):
-    where = ["--data-dir", str(data_dir), "--reports-dir", str(tmp_path)]
-    retag_worklist.main([*where, "--limit", "2"])
-    assert len(pd.read_csv(tmp_path / "retag_worklist.csv")) == 2
+def test_limit_and_confidence_shorten_the_list(data_dir, tmp_path, make_worklist):
+    make_worklist(data_dir, tmp_path, "--limit", "2")
+    assert len(pd.read_csv(tmp_path / "retag_worklist.csv")) == len(rows_of(tmp_path)) == 2
+    where = ["--data-dir", data_dir, "--reports-dir", tmp_path]
     assert "already there: give --force" in stopped(retag_worklist, *where)
-    retag_worklist.main([*where, "--min-confidence", "0.9999", "--force"])
+    make_worklist(data_dir, tmp_path, "--min-confidence", "0.9999", "--force")
     assert pd.read_csv(tmp_path / "retag_worklist.csv").empty
     assert "a lower --min-confidence shows more" in (tmp_path / "retag_worklist.html").read_text()
+    assert rows_of(tmp_path) == []
 
 
-def test_no_sixth_tag_is_suggested(tmp_path):
+def test_no_sixth_tag_is_suggested(tmp_path, make_worklist):
     rng = random.Random(0)
     topics = [f"topic{number}" for number in range(6)]
     rows = [[tag, f"{tag} {row}", [tag], f"u{row}"] for row, tag in enumerate(rng.choices(topics, k=200))]
     rows += [[" ".join(topics), f"all {row}", topics[:5], f"full{row}"] for row in range(6)]
     write_questions(tmp_path / "ques_details.csv", pd.DataFrame(rows, columns=["title", "description", "tags", "url"]))
     filter_tags.main(["--data-dir", str(tmp_path)])
-    retag_worklist.main(["--data-dir", str(tmp_path), "--reports-dir", str(tmp_path), "--min-confidence", "0.01"])
+    make_worklist(tmp_path, tmp_path, "--min-confidence", "0.01")
     listed = pd.read_csv(tmp_path / "retag_worklist.csv", keep_default_na=False)
     sizes = [
         len({*row.tags.split(", "), *row.add.split(", ")} - {*row.remove.split(", "), ""})
@@ -211,8 +323,9 @@ def test_no_sixth_tag_is_suggested(tmp_path):
     assert max(sizes) == 5
 
 
-def test_too_few_questions_and_unknown_tags_are_rejected(tmp_path):
-    where = ["--data-dir", tmp_path, "--reports-dir", tmp_path / "reports"]
+def test_too_few_questions_and_unknown_tags_are_rejected(tmp_path, encoder):
+    model = ["--model", encoder]
+    where = ["--data-dir", tmp_path, "--reports-dir", tmp_path / "reports", *model]
     assert "run  python training/filter_tags.py  first" in stopped(retag_worklist, *where)
     rows = [["the same", "", ["a"], f"u{row}"] for row in range(20)]
     questions = pd.DataFrame(rows, columns=["title", "description", "tags", "url"])
@@ -220,7 +333,7 @@ def test_too_few_questions_and_unknown_tags_are_rejected(tmp_path):
     (tmp_path / "tag_types_encoded.json").write_text('{"a": 0}')
     assert "at least 5 different questions are needed, found 1" in stopped(retag_worklist, *where)
     write_questions(tmp_path / "ques_filtered.csv", questions.head(5).assign(title=list("abcde")))
-    retag_worklist.main([str(part) for part in (*where[:2], "--reports-dir", tmp_path)])
+    retag_worklist.main([str(part) for part in (*where[:2], "--reports-dir", tmp_path, *model)])
     (tmp_path / "tag_types_encoded.json").write_text('{"b": 0}')
     assert "do not belong together" in stopped(retag_worklist, *where)
     assert not (tmp_path / "reports").exists()

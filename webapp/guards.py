@@ -113,6 +113,11 @@ def init_app(app: Flask) -> None:
         If TAGGER_RATE_LIMIT cannot be parsed.
     """
     app.extensions["rate_limit"] = RateLimit(str(app.config["TAGGER_RATE_LIMIT"]))
+    protect(app)
+
+
+def protect(app: Flask) -> None:
+    """Register all guards but the rate limit."""
     log_as_json(app)
     app.before_request(start_clock)
     app.before_request(refuse_forged)

@@ -1,8 +1,10 @@
 """The worklist of questions whose tags look wrong, without I/O except for the page's template.
 
-Every question is scored by a TF-IDF baseline that did not see it: five folds, duplicates in the same one. The method is
-confident learning (Northcutt, Jiang and Chuang 2021, "Confident Learning: Estimating Uncertainty in Dataset Labels";
-Thyagarajan et al. 2022 for several labels per example): a tag, or its absence, that got a low probability is suspect.
+Every question is scored by models that did not see it: five folds, duplicates in the same one. They are three, since
+they err on different questions: one head per tag on the encoder's vectors, the tags of the nearest questions by these
+vectors, and TF-IDF. Their logits are averaged. The method is confident learning (Northcutt, Jiang and Chuang 2021,
+"Confident Learning: Estimating Uncertainty in Dataset Labels"; Thyagarajan et al. 2022 for several labels per example):
+a tag, or its absence, that got a low probability is suspect.
 With p the cross-validated probability of a tag and q the share of questions that carry it, the confidence of
 
     adding it is      p
@@ -11,25 +13,32 @@ With p the cross-validated probability of a tag and q the share of questions tha
 The first is one minus the self-confidence of the tag's absence. For a tag that is there, self-confidence alone would
 suspect every rare tag, since p is small wherever q is. So the tag's prior is taken out (Saerens et al. 2002, "Adjusting
 the outputs of a classifier to new a priori probabilities"), as confident learning takes out a class's mean: 0.5 says
-that the text tells nothing, 1 that it speaks against the tag. A question's score is the highest confidence of its
-changes.
+that the text tells nothing, 1 that it speaks against the tag.
+
+A wrong tag mostly stands in the place of a missing one. So the score of a change, by which the list is ordered, is its
+confidence times (1 + c) / 2, where c is the highest confidence of a change of the other kind in the same question. A
+question's score is the highest one of its changes.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from data.duplicates import duplicate_groups
 from data.spreadsheet import spreadsheet_text
+from tagging.decision import sigmoid
 from tagging.stack_exchange import STACK_EXCHANGE
 from training.dataset import Part
-from training.tfidf import TfidfTagger, fit
+from training.moderation.scorers import Scorer
 
 FOLDS = 5
 
 
-def cross_validated_probabilities(questions: Part) -> np.ndarray:
-    """Return each question's tag probabilities by a baseline fitted without it and its duplicates.
+def cross_validated_probabilities(questions: Part, scorers: Sequence[Scorer]) -> np.ndarray:
+    """Return each question's tag probabilities by models that did not see it and its duplicates.
+
+    The logits of the scorers (training/moderation/scorers.py) are averaged.
 
     Returns
     -------
@@ -48,8 +57,7 @@ def cross_validated_probabilities(questions: Part) -> np.ndarray:
     probabilities = np.empty(questions.targets.shape, dtype=np.float32)
     folds = GroupKFold(FOLDS, shuffle=True, random_state=0).split(groups, groups=groups)
     for seen, unseen in tqdm(folds, total=FOLDS, desc="cross-validation", unit="fold"):
-        tagger, part = TfidfTagger(fit(questions.take(seen))), questions.take(unseen)
-        probabilities[unseen] = tagger.raw_probabilities(part.titles, part.descriptions)
+        probabilities[unseen] = sigmoid(np.mean([score(seen, unseen) for score in scorers], axis=0))
     return probabilities
 
 
@@ -70,33 +78,55 @@ def confidence_of_change(targets: np.ndarray, probabilities: np.ndarray) -> np.n
     return np.where(targets, 1 / (1 + p / (1 - p) * (1 - prior) / prior), p)
 
 
-def changes(targets: np.ndarray, confidence: np.ndarray, tags: list[str], min_confidence: float) -> dict:
-    """Return the changes of one question: {"tags": [tag], "add": [(tag, confidence)], "remove": ..., "score": highest}.
+def scores_of_change(targets: np.ndarray, confidence: np.ndarray) -> np.ndarray:
+    """Return the scores of the changes of one question (module docstring), an array of shape (num_labels,).
 
-    The most confident changes come first. Only those of confidence ``min_confidence`` or more count, and no more
-    additions than the site allows tags.
+    Examples
+    --------
+    >>> scores_of_change(np.array([True, False]), np.array([0.8, 0.5])).round(3).tolist()
+    [0.6, 0.45]
+    """
+    removal, addition = (confidence[kind].max(initial=0.0) for kind in (targets, ~targets))
+    return confidence * (1 + np.where(targets, addition, removal)) / 2
+
+
+def changes(targets: np.ndarray, confidence: np.ndarray, tags: list[str], min_confidence: float) -> dict:
+    """Return the changes of one question: {"tags": [tag], "add": [change], "remove": [change], "score": highest}.
+
+    A change is {"tag": tag, "confidence": confidence, "score": score}. The most confident ones come first. Only those
+    of confidence ``min_confidence`` or more count, and no more additions than the site allows tags.
     ``targets`` and ``confidence`` have the shape (num_labels,).
     """
     ranked = [index for index in np.argsort(-confidence, kind="stable") if confidence[index] >= min_confidence]
+    if not ranked:
+        return {"tags": [], "add": [], "remove": [], "score": 0.0}
     remove = [index for index in ranked if targets[index]]
     room = STACK_EXCHANGE.max_tags - int(targets.sum()) + len(remove)
     add = [index for index in ranked if not targets[index]][: max(room, 0)]
+    scores = scores_of_change(targets, confidence)
+
+    def described(index: int) -> dict:
+        return {"tag": tags[index], "confidence": float(confidence[index]), "score": float(scores[index])}
+
     return {
         "tags": [tags[index] for index in np.flatnonzero(targets)],
-        "add": [(tags[index], confidence[index]) for index in add],
-        "remove": [(tags[index], confidence[index]) for index in remove],
-        "score": max(confidence[add + remove], default=0.0),
+        "add": [described(index) for index in add],
+        "remove": [described(index) for index in remove],
+        "score": float(max(scores[add + remove], default=0.0)),
     }
 
 
 def worklist(
     questions, targets: np.ndarray, confidence: np.ndarray, tags: list[str], min_confidence: float
 ) -> list[dict]:
-    """Return a row for each question with a change, the highest score first: :func:`changes`, url and title."""
+    """Return a row for each question with a change, the highest score first: :func:`changes`, url, title and row.
+
+    ``row`` is the row of ``targets``.
+    """
     rows = [
-        {"url": url, "title": title, "is_link": url.startswith(("https://", "http://"))} | found
-        for url, title, targets_of_one, confidence_of_one in zip(
-            questions["url"], questions["title"], targets, confidence, strict=True
+        {"row": row, "url": url, "title": title, "is_link": url.startswith(("https://", "http://"))} | found
+        for row, (url, title, targets_of_one, confidence_of_one) in enumerate(
+            zip(questions["url"], questions["title"], targets, confidence, strict=True)
         )
         if (found := changes(targets_of_one, confidence_of_one, tags, min_confidence))["score"]
     ]
@@ -112,8 +142,8 @@ def csv_table(rows: list[dict]):
             "url": row["url"],
             "title": row["title"],
             "tags": ", ".join(row["tags"]),
-            "add": ", ".join(tag for tag, _ in row["add"]),
-            "remove": ", ".join(tag for tag, _ in row["remove"]),
+            "add": ", ".join(change["tag"] for change in row["add"]),
+            "remove": ", ".join(change["tag"] for change in row["remove"]),
             "score": f"{row['score']:.3f}",
         }
         for row in rows
