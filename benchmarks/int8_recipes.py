@@ -34,7 +34,7 @@ from training.backbones import short_name
 from training.dataset import Part, read_part
 from training.metrics import tagging_metrics
 from training.processor import cpu_flags, cpu_name
-from training.thresholds import suggest_by_halves, tune_thresholds
+from training.thresholds import suggest_by_folds, tune_thresholds
 
 LENGTHS = (64, 125)  # tokens, beside the median length of a title
 BATCH = 32
@@ -96,7 +96,7 @@ def quality(taggers: dict[str, Tagger], validation: Part) -> dict[str, list[str]
     rule = fp32 = None
     for name, tagger in taggers.items():
         raw = tagger.raw_probabilities(*texts)
-        halves = suggest_by_halves(validation.targets, raw, validation.tags)
+        halves = suggest_by_folds(validation.targets, raw, validation.tags)
         figures = tagging_metrics(validation.targets, halves, raw)
         if rule is None:
             rule = DecisionRule.of(tune_thresholds(validation.targets, raw, validation.tags), validation.tags)

@@ -22,7 +22,7 @@ from tagging.options import script_parser
 from training.dataset import Part, read_part
 from training.metrics import MAIN_FIGURES, tagging_metrics
 from training.tfidf import TfidfTagger, fit
-from training.thresholds import suggest_by_halves
+from training.thresholds import suggest_by_folds
 
 LIBLINEAR = {"dual": False, "tol": 1e-4}  # scikit-learn's defaults for this solver
 MAX_SECONDS = 60
@@ -41,7 +41,7 @@ def train_and_evaluate(train: Part, validation: Part, **settings) -> tuple[float
     tagger = TfidfTagger(fit(train, **settings))
     took = time.perf_counter() - started
     probabilities = tagger.raw_probabilities(validation.titles, validation.descriptions)
-    suggested = suggest_by_halves(validation.targets, probabilities, validation.tags)
+    suggested = suggest_by_folds(validation.targets, probabilities, validation.tags)
     return took, tagging_metrics(validation.targets, suggested, probabilities)
 
 

@@ -34,7 +34,7 @@ from tagging.tagger import Tagger
 from training.backbones import short_name
 from training.dataset import Part, check_fields, read_part
 from training.metrics import tagging_metrics
-from training.thresholds import PER_TAG, TUNINGS, min_confidence
+from training.thresholds import FAVOURED, PER_TAG, TUNINGS, min_confidence
 
 
 def score(tagger: Tagger, validation: Part, tuning: str) -> tuple[Thresholds, np.ndarray, dict[str, float]]:
@@ -53,14 +53,24 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--allow-drop", action="store_true", help=f"write the model even if it loses more than {MAX_DROP} micro F1"
     )
+    parser.add_argument(
+        "--favour",
+        choices=FAVOURED,
+        help="average of F1 that the thresholds favour. micro: one for all tags; macro: one per tag, also for rare ones. "
+        "Without it, they are tuned as before, by a training for both",
+    )
     add_force_option(parser)
     return parser.parse_args(argv)
 
 
-def assess(folder: Path, quantized: Path, validation: Part) -> tuple[Thresholds, Settings, dict]:
-    """Return thresholds and settings of the model in ``quantized``, and a report of its loss against ``folder``'s."""
+def assess(folder: Path, quantized: Path, validation: Part, favour: str | None) -> tuple[Thresholds, Settings, dict]:
+    """Return thresholds and settings of the model in ``quantized``, and a report of its loss against ``folder``'s.
+
+    ``favour`` is a key of FAVOURED; without one, the thresholds are tuned as those in ``folder``.
+    """
     tagger = Tagger(folder, "model.onnx")
-    tuning = read_thresholds(folder / "thresholds.json", tagger.tags).tuning or PER_TAG
+    kept = read_thresholds(folder / "thresholds.json", tagger.tags).tuning or PER_TAG
+    tuning = FAVOURED[favour] if favour else kept
     _, fp32_raw, fp32 = score(tagger, validation, tuning)
     thresholds, int8_raw, int8 = score(Tagger(quantized), validation, tuning)
     settings = replace(tagger.settings, min_confidence=min_confidence(int8_raw))
@@ -86,7 +96,7 @@ def main(argv: list[str] | None = None) -> None:
                 folder, staging / "model_quantized.onnx", validation.take(np.arange(len(validation))[:CALIBRATION])
             )
             copy_settings(folder, staging)
-            thresholds, settings, report = assess(folder, staging, validation)
+            thresholds, settings, report = assess(folder, staging, validation, args.favour)
         except ValueError as error:
             sys.exit(f"cannot quantize {folder / 'model.onnx'}: {error}")
         drop = report["drop"]

@@ -5,7 +5,7 @@ import contextlib
 import pandas as pd
 import pytest
 
-from benchmarks import bulk, cost, doubt, dump, fine_tuning, int8_recipes, session, tfidf, vocabulary
+from benchmarks import bulk, cost, doubt, dump, fine_tuning, int8_recipes, session, tfidf, thresholds, vocabulary
 from data.files import write_questions
 from tests.tiny_backbones import save_other
 from tests.tiny_model import TAGS, build_model_folder
@@ -37,6 +37,7 @@ def inputs(tmp_path_factory):
         (fine_tuning, "--data-dir {data_dir} --model {backbone} --num-questions 16 --batch-size 8 --max-length 32"),
         (session, "--model {model} --questions {questions}"),
         (tfidf, "--data-dir {data_dir}"),
+        (thresholds, "--model {model} --data-dir {data_dir}"),
         (vocabulary, "--model {model} --data-dir {data_dir} --other {questions}"),
     ],
     ids=lambda value: value.__name__.rpartition(".")[2] if hasattr(value, "__name__") else "",

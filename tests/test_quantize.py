@@ -69,6 +69,17 @@ def test_a_loss_over_the_limit_is_rejected_without_allow_drop(arguments, monkeyp
     assert (folder / "model_quantized.onnx").is_file()
 
 
+def test_the_thresholds_favour_the_average_that_is_asked_for(arguments):
+    command, folder = arguments
+    tunings = []
+    for options in ([], ["--favour", "micro"], [], ["--favour", "macro"]):
+        quantize.main([*command, *options, "--force"])
+        thresholds = json.loads((folder / "thresholds.json").read_text())
+        tunings.append(thresholds["tuning"])
+        assert (len(set(thresholds["per_tag"].values())) == 1) == (thresholds["tuning"] == "one for all tags")
+    assert tunings == ["one per tag", "one for all tags", "one for all tags", "one per tag, for macro F1"]
+
+
 def relative_error(activations: np.ndarray, weights: np.ndarray) -> float:
     """What quantize_matrices costs a product, as the mean error of its values against their mean size."""
     x = helper.make_tensor_value_info("x", TensorProto.FLOAT, ["questions", "tokens", len(weights)])

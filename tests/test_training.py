@@ -25,7 +25,7 @@ from training.provenance import commit, describe_backbone
 from training.recipes import Settings
 from training.reference import OneCycleTrainer, rates_by_depth
 from training.results import plot_log
-from training.thresholds import best_f1_threshold, tune_thresholds
+from training.thresholds import FAVOURED, PER_TAG, TUNINGS, best_f1_threshold, tune_thresholds
 from training.trainers import make_optimizer, training_arguments
 
 
@@ -58,6 +58,21 @@ def test_thresholds_of_rare_tags_are_near_the_global_one():
     assert thresholds.per_tag["unseen"] == thresholds.global_threshold == pytest.approx(0.35)
     assert thresholds.per_tag["frequent"] == pytest.approx(own["frequent"], abs=0.01)
     assert 0.35 < thresholds.per_tag["rare"] < 0.38
+
+
+def test_thresholds_for_macro_f1_follow_a_rare_tag_and_those_for_micro_f1_none():
+    """Each tag has its best cut at another score: one threshold for all is best for the frequent one alone."""
+    rng = np.random.default_rng(0)
+    targets = rng.random((600, 2)) < [0.4, 0.02]
+    scores = np.clip(np.where(targets, [0.7, 0.3], [0.4, 0.1]) + 0.1 * rng.standard_normal(targets.shape), 0.001, 0.999)
+    tags = ["frequent", "rare"]
+    f1 = {}
+    for name in ("", *FAVOURED):
+        tuned = TUNINGS[FAVOURED.get(name, PER_TAG)](targets, scores, tags)
+        rule = DecisionRule.of(tuned, tags)
+        f1[name] = tagging_metrics(targets, rule.suggest(rule.probabilities(scores)), scores)["f1_macro"]
+        assert TUNINGS[tuned.tuning](targets, scores, tags) == tuned  # as quantize.py tunes them again
+    assert f1["micro"] < f1[""] < f1["macro"]
 
 
 def test_tuned_thresholds_beat_one_half_on_underconfident_scores():

@@ -38,7 +38,7 @@ from training.options import add_backbone_option, add_training_options
 from training.processor import choose_precision
 from training.recipes import FROZEN_ENCODER, HEAD_FACTOR, OURS, RECIPES, Recipe, Settings
 from training.tfidf import TfidfTagger, fit
-from training.thresholds import TUNINGS, one_half, one_threshold, suggest_by_halves
+from training.thresholds import TUNINGS, one_half, one_threshold, suggest_by_folds
 from training.trainers import longest_input, make_optimizer, train_seed
 
 RECIPE = "the recipe"
@@ -274,7 +274,7 @@ def variants(
         probabilities = sigmoid(np.load(scores))
         answers[name] = (
             probabilities,
-            suggest_by_halves(validation.targets, probabilities, validation.tags, TUNINGS[recipe_of(name).tuning]),
+            suggest_by_folds(validation.targets, probabilities, validation.tags, TUNINGS[recipe_of(name).tuning]),
         )
     return answers
 
@@ -283,7 +283,7 @@ def without_training(logits: np.ndarray, train: Part, validation: Part) -> dict:
     """Return {name: (probabilities, chosen tags)} of what changes after the recipe's training, and of TF-IDF."""
     probabilities = sigmoid(logits)
     baseline = TfidfTagger(fit(train)).raw_probabilities(validation.titles, validation.descriptions)
-    suggested = partial(suggest_by_halves, validation.targets, tags=validation.tags)
+    suggested = partial(suggest_by_folds, validation.targets, tags=validation.tags)
     mixed = sigmoid((1 - MIXED_IN) * logits + MIXED_IN * np.log(baseline / (1 - baseline)))
     return {
         "one threshold for all tags": (probabilities, suggested(probabilities, tune=one_threshold)),

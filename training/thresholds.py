@@ -1,6 +1,7 @@
 """Thresholds above which a tag is suggested, tuned on validation scores. Pure functions."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -9,12 +10,16 @@ from training.calibration import fit_platt
 
 # A tag's own best threshold and the global one have equal weight when the tag has this many validation questions.
 # With fewer questions, the best threshold is mostly due to chance (Yang 2001, "A study of thresholding strategies for
-# text categorization", on overfitting of per-category thresholds for rare categories).
+# text categorization", on overfitting of per-category thresholds for rare categories). benchmarks/thresholds.py draws
+# micro against macro F1 over the strength: what one gains, the other loses.
 PRIOR_STRENGTH = 40.0
+MACRO_STRENGTH = 10.0  # for macro F1, of which a weaker one gains little
 MIN_THRESHOLD = 1e-6  # the smallest positive number with the six digits of thresholds.json
 DOUBTED_SHARE = 0.1  # of the validation questions, for which no tag clearly fits
 # The values of "tuning" in thresholds.json, by which quantize.py tunes the thresholds of the int8 model again.
 PER_TAG, ONE, ONE_HALF = "one per tag", "one for all tags", "one half"
+FOR_MACRO = "one per tag, for macro F1"
+FAVOURED = {"micro": ONE, "macro": FOR_MACRO}  # by the average of F1 that --favour names
 
 
 def best_f1_threshold(targets: np.ndarray, probabilities: np.ndarray) -> tuple[float, float]:
@@ -39,16 +44,20 @@ def best_f1_threshold(targets: np.ndarray, probabilities: np.ndarray) -> tuple[f
     return float((scores[best] + below[best]) / 2), float(f1[best])
 
 
-def tune_thresholds(targets: np.ndarray, probabilities: np.ndarray, tags: Sequence[str]) -> Thresholds:
+def tune_thresholds(
+    targets: np.ndarray, probabilities: np.ndarray, tags: Sequence[str], strength: float = PRIOR_STRENGTH
+) -> Thresholds:
     """Tune a global threshold, and one per tag, shrunk towards the global one the more, the rarer the tag.
 
     A tag's threshold is the mean, in log odds, of its own best threshold and the global one, weighted by its number of
-    positive validation questions against PRIOR_STRENGTH.
+    positive validation questions against ``strength``. The global one has the best micro F1. The weaker it is, the more
+    the thresholds favour macro F1, in which a rare tag counts as much as a frequent one.
 
     Parameters
     ----------
     targets : bool array of shape (n, num_labels)
     probabilities : float array of shape (n, num_labels)
+    strength : number of questions
 
     Returns
     -------
@@ -61,11 +70,16 @@ def tune_thresholds(targets: np.ndarray, probabilities: np.ndarray, tags: Sequen
         threshold = global_threshold
         if positives:
             own = max(best_f1_threshold(targets[:, index], probabilities[:, index])[0], MIN_THRESHOLD)
-            weight = positives / (positives + PRIOR_STRENGTH)
+            weight = positives / (positives + strength)
             threshold = float(sigmoid(weight * log_odds(own) + (1 - weight) * log_odds(global_threshold)))
         per_tag[tag] = round(threshold, 6)
     calibration = fit_line(targets, probabilities, global_threshold, np.array(list(per_tag.values())))
     return Thresholds(round(global_threshold, 6), per_tag, calibration, PER_TAG)
+
+
+def tune_for_macro(targets: np.ndarray, probabilities: np.ndarray, tags: Sequence[str]) -> Thresholds:
+    """Return the thresholds of :func:`tune_thresholds` that favour macro F1."""
+    return replace(tune_thresholds(targets, probabilities, tags, MACRO_STRENGTH), tuning=FOR_MACRO)
 
 
 def min_confidence(probabilities: np.ndarray) -> float:
@@ -109,15 +123,20 @@ def one_half(targets: np.ndarray, probabilities: np.ndarray, tags: Sequence[str]
 
 TUNINGS: dict[str, Callable[[np.ndarray, np.ndarray, Sequence[str]], Thresholds]] = {
     PER_TAG: tune_thresholds,
+    FOR_MACRO: tune_for_macro,
     ONE: one_threshold,
     ONE_HALF: one_half,
 }
 
 
-def suggest_by_halves(
-    targets: np.ndarray, probabilities: np.ndarray, tags: Sequence[str], tune: Callable = tune_thresholds
+def suggest_by_folds(
+    targets: np.ndarray,
+    probabilities: np.ndarray,
+    tags: Sequence[str],
+    tune: Callable = tune_thresholds,
+    folds: int = 2,
 ) -> np.ndarray:
-    """Suggest tags in each half of the questions with thresholds tuned on the other half.
+    """Suggest tags in each fold of the questions with thresholds tuned on the others.
 
     Parameters
     ----------
@@ -128,9 +147,10 @@ def suggest_by_halves(
     -------
     bool array of shape (n, num_labels)
     """
-    half = np.random.default_rng(0).permutation(len(targets)) % 2 == 0
+    fold = np.random.default_rng(0).permutation(len(targets)) % folds
     suggested = np.zeros_like(targets)
-    for scored in (half, ~half):
+    for number in range(folds):
+        scored = fold == number
         rule = DecisionRule.of(tune(targets[~scored], probabilities[~scored], tags), tags)
         suggested[scored] = rule.suggest(rule.probabilities(probabilities[scored]))
     return suggested
