@@ -56,8 +56,8 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--favour",
         choices=FAVOURED,
-        help="average of F1 that the thresholds favour. micro: one for all tags; macro: one per tag, also for rare ones. "
-        "Without it, they are tuned as before, by a training for both",
+        help="average of F1 that the thresholds favour. micro: one for all tags; macro: one per tag, also for rare "
+        "ones. Without it, they are tuned as before, by a training for both",
     )
     add_force_option(parser)
     return parser.parse_args(argv)
