@@ -7,14 +7,17 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
+from data.files import write_json, write_questions
 from tagging.decision import DecisionRule
 from tagging.model_folder import ModelFolderError
 from tagging.rules import parse_rules
 from tagging.selection import Selection
 from tagging.tagger import Tagger
 from tests.tiny_model import TAGS, build_model_folder
+from training import propose_rules
 
 ROOT = Path(__file__).parents[1]
 
@@ -129,3 +132,55 @@ def test_the_browser_page_selects_as_python_does(text, tmp_path):
     )
     shown = subprocess.run(["node", tmp_path / "run.mjs"], capture_output=True, text=True, check=True).stdout
     assert json.loads(shown) == expected
+
+
+# ---- proposals ----
+
+
+def propose(folder: Path, groups: list[tuple[int, list[str]]], *options: str) -> list[str]:
+    """Run the script on so many questions with these tags each; return the proposals, without their figures."""
+    rows = [
+        [f"Question {row}", "", tags, f"u{row}.{'-'.join(tags)}"] for number, tags in groups for row in range(number)
+    ]
+    write_questions(folder / "ques_filtered.csv", pd.DataFrame(rows, columns=["title", "description", "tags", "url"]))
+    tags = sorted({tag for _, tags in groups for tag in tags})
+    write_json(folder / "tag_types_encoded.json", {tag: index for index, tag in enumerate(tags)})
+    propose_rules.main(["--data-dir", str(folder), "--reports-dir", str(folder), "--force", *options])
+    lines = (folder / "proposed_rules.toml").read_text(encoding="utf-8").splitlines()
+    return [line.removeprefix("# ").partition("  #")[0] for line in lines if line.startswith('# "')]
+
+
+def test_a_planted_implication_and_synonyms_are_proposed_and_an_accepted_one_is_applied(tmp_path):
+    groups = [
+        (96, ["pandas", "python"]), (4, ["pandas"]), (200, ["python"]),  # 96 % of pandas
+        (94, ["keras", "python"]), (6, ["keras"]),  # 94 % of keras
+        (19, ["c++", "r"]),  # always, but too few
+        (30, ["forecast"]), (50, ["forecasting"]), (2, ["forecast", "forecasting"]),
+        (30, ["nlp"]), (40, ["natural-language-processing"]), (40, ["sha-1"]), (40, ["sha-2"]),
+        (30, ["loss", "cost"]),  # neither without the other
+    ]  # fmt: skip
+    assert propose(tmp_path, groups) == [
+        '"pandas" = ["python"]',
+        '"forecast" = "forecasting"',
+        '"cost" = "loss"',
+        '"nlp" = "natural-language-processing"',
+    ]
+    model = build_model_folder(tmp_path / "model")
+    proposed = (tmp_path / "proposed_rules.toml").read_text(encoding="utf-8")
+    for rules, suggested in ((proposed, {"pandas": ""}), (accepted(proposed), {"python": "implied", "pandas": ""})):
+        (model / "rules.toml").write_text(rules, encoding="utf-8")
+        assert rows(Tagger(model).answer("csv", "")["suggested"]) == suggested
+
+
+def accepted(proposed: str) -> str:
+    """Return the proposals as a person leaves them who accepts the one for pandas."""
+    return proposed.replace('# "pandas"', '"pandas"')
+
+
+def test_nothing_is_proposed_where_nothing_is_found_and_no_file_is_replaced_without_being_asked(tmp_path):
+    assert propose(tmp_path, [(50, ["a", "b"]), (50, ["a"]), (50, ["b"])]) == []
+    before = (tmp_path / "proposed_rules.toml").read_bytes()
+    with pytest.raises(SystemExit, match=r"proposed_rules\.toml already there: give --force"):
+        propose_rules.main(["--data-dir", str(tmp_path), "--reports-dir", str(tmp_path)])
+    assert (tmp_path / "proposed_rules.toml").read_bytes() == before
+    assert propose(tmp_path, [(50, ["a", "b"]), (50, ["a"]), (50, ["b"])], "--min-confidence", "0.5") != []
