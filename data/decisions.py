@@ -13,6 +13,7 @@ decided_at    ISO 8601, UTC
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, fields
+from pathlib import Path
 
 from data.spreadsheet import spreadsheet_text
 
@@ -92,3 +93,42 @@ def label_studio_tasks(decisions: Iterable[Decision], texts: dict[str, str]) -> 
             }
         )
     return tasks
+
+
+def read_decisions(path: Path) -> list[Decision]:
+    """Read a decisions.jsonl.
+
+    Raises
+    ------
+    ValueError
+        The file cannot be read, or a line is not a decision; the message gives file and line.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8").rstrip("\n").split("\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path}: cannot be read ({error})") from error
+    decisions = []
+    for number, line in enumerate(lines if lines != [""] else [], start=1):
+        try:
+            decisions.append(parse_decision(json.loads(line)))
+        except (ValueError, KeyError, TypeError) as error:
+            raise ValueError(
+                f"{path}, line {number}: not a decision as  python webapp/moderation.py --export FILE.jsonl  writes "
+                f"them ({error})"
+            ) from error
+    return decisions
+
+
+def parse_decision(row: dict) -> Decision:
+    """Return the decision in a JSON object. Raises ValueError, KeyError or TypeError if it is none."""
+    values = {name: row[name] for name in COLUMNS}
+    for name in LISTS:
+        if not isinstance(values[name], list) or not all(isinstance(tag, str) and tag for tag in values[name]):
+            raise ValueError(f"{name} is {str(values[name])[:40]!r}")
+        values[name] = tuple(values[name])
+    for name in set(COLUMNS) - set(LISTS):
+        if not isinstance(values[name], (int, float) if name == "score" else str):
+            raise ValueError(f"{name} is {str(values[name])[:40]!r}")
+    if values["action"] not in ACTIONS:
+        raise ValueError(f"action is {values['action'][:40]!r}")
+    return Decision(**values)

@@ -5,8 +5,21 @@ import contextlib
 import pandas as pd
 import pytest
 
-from benchmarks import bulk, cost, doubt, dump, fine_tuning, int8_recipes, session, tfidf, thresholds, vocabulary
-from data.files import write_questions
+from benchmarks import (
+    bulk,
+    cost,
+    decisions,
+    doubt,
+    dump,
+    fine_tuning,
+    int8_recipes,
+    session,
+    tfidf,
+    thresholds,
+    vocabulary,
+)
+from data.decisions import REPLACE, Decision, as_jsonl
+from data.files import read_questions, write_questions
 from tests.tiny_backbones import save_other
 from tests.tiny_model import TAGS, build_model_folder
 from training import filter_tags
@@ -21,6 +34,13 @@ def inputs(tmp_path_factory):
     questions = data_dir / "ques_details.csv"
     write_questions(questions, pd.DataFrame(rows, columns=["title", "description", "tags", "url"]))
     filter_tags.main(["--data-dir", str(data_dir), "--tags", str(model / "tag_types_encoded.json")])
+    decided = [
+        Decision(
+            row.url, row.title, tuple(row.tags), (), (), REPLACE, (TAGS[0],), 0.5, "Ada", "2026-11-26T12:00:00+00:00"
+        )
+        for row in read_questions(data_dir / "ques_filtered.csv").itertuples()
+    ]
+    (data_dir / "decisions.jsonl").write_text(as_jsonl(decided[:30]), encoding="utf-8")
     onnx = build_model_folder(data_dir / "models" / "tiny" / "onnx")
     (onnx / "model_quantized.onnx").rename(onnx / "model.onnx")
     backbone = save_other("bert", [row[0] for row in rows], tmp_path_factory.mktemp("backbone"))
@@ -32,6 +52,7 @@ def inputs(tmp_path_factory):
     [
         (bulk, "--model {model} --questions {questions} --rows 8"),
         (cost, "--model {model} --questions {questions}"),
+        (decisions, "--decisions {data_dir}/decisions.jsonl --data-dir {data_dir} --model {backbone}"),
         (doubt, "--model {model} --own {questions} --other {questions}"),
         (dump, "--megabytes 1"),
         (fine_tuning, "--data-dir {data_dir} --model {backbone} --num-questions 16 --batch-size 8 --max-length 32"),

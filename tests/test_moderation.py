@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
+import pandas as pd
 import pytest
 from bs4 import BeautifulSoup
 from selenium.webdriver.common.action_chains import ActionChains
@@ -17,10 +18,12 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support import expected_conditions as expected
 
-from data.files import write_json, write_table
+from data.files import read_questions, write_json, write_questions, write_table
 from data.worklist_file import write_worklist
 from tests.test_accessibility import check_page, screen  # noqa: F401
 from tests.test_apps import free_port, server, wait_for
+from training import filter_tags
+from training.dataset import read_part
 from webapp import moderation
 
 ROOT = Path(__file__).parents[1]
@@ -41,6 +44,7 @@ def suggestion(number: int, title: str = "", add=("csv",), remove=("r",), score:
 
 def write_site(folder: Path, rows: list[dict], described: tuple[int, ...] = ()) -> None:
     """Write a worklist, the tags of the site, and the texts of the questions ``described``."""
+    folder.mkdir(exist_ok=True)
     write_worklist(folder / "retag_worklist.jsonl", rows)
     write_json(folder / "tag_types_encoded.json", {tag: index for index, tag in enumerate(TAGS)})
     cells = [
@@ -333,3 +337,42 @@ def test_bad_input_gets_one_line(tmp_path):
     with (tmp_path / "retag_worklist.jsonl").open("a", encoding="utf-8") as file:
         file.write('{"url": "u"}\n')
     assert "retag_worklist.jsonl, line 2: not a row of a worklist" in complaint(tmp_path)
+
+
+def test_decisions_change_the_tags_of_the_training_part_alone(tmp_path, capsys):
+    rows = [[f"Question {n}", f"Text {n}", ["pandas", "r"], f"https://site.example/questions/{n}"] for n in range(50)]
+    rows += [["Other", "Text", TAGS, "https://site.example/questions/50"]]
+    write_questions(tmp_path / "ques_details.csv", pd.DataFrame(rows, columns=["title", "description", "tags", "url"]))
+    command = ["--data-dir", str(tmp_path), "--min-frequency", "0"]
+    filter_tags.main(command)
+    parts = {part: read_part(tmp_path, part).urls for part in ("train", "validation")}
+    tags = {row.url: row.tags for row in read_questions(tmp_path / "ques_filtered.csv").itertuples()}
+    numbers = [int(url.rpartition("/")[2]) for url in parts["train"] + parts["validation"] if not url.endswith("/50")]
+
+    write_site(tmp_path / "queue", [suggestion(number, score=0.5) for number in numbers])
+    with queue_server(tmp_path / "queue", "--budget", "0") as url, visitor(url) as client:
+        actions = dict(zip(numbers, ["accept", "reject", "replace"] * len(numbers), strict=False))
+        while title := shown(client):
+            number = int(title.split()[1])
+            assert decide(client, number, actions[number], "python").status_code == 303
+    export(tmp_path / "queue", tmp_path / "decisions.jsonl")
+
+    filter_tags.main([*command, "--decisions", str(tmp_path / "decisions.jsonl"), "--force"])
+    expected = {"accept": ["pandas", "csv"], "reject": ["pandas", "r"], "replace": ["python"]}
+    for row in read_questions(tmp_path / "ques_filtered.csv").itertuples():
+        action = actions.get(int(row.url.rpartition("/")[2]))
+        assert row.tags == (expected[action] if action and row.url in parts["train"] else tags[row.url])
+    said = re.search(
+        r"decisions: (\d+) of (\d+) are about questions of train; (\d+) of these get", capsys.readouterr().out
+    )
+    decided = [actions[number] for number in numbers if f"https://site.example/questions/{number}" in parts["train"]]
+    assert said and [int(count) for count in said.groups()] == [
+        len(decided), len(numbers), len(decided) - decided.count("reject"),
+    ]  # fmt: skip
+
+    before = (tmp_path / "ques_filtered.csv").read_bytes()
+    with (tmp_path / "decisions.jsonl").open("a", encoding="utf-8") as file:
+        file.write('{"url": "u", "action": "accept"}\n')
+    with pytest.raises(SystemExit, match=rf"decisions\.jsonl, line {len(numbers) + 1}: not a decision"):
+        filter_tags.main([*command, "--decisions", str(tmp_path / "decisions.jsonl"), "--force"])
+    assert (tmp_path / "ques_filtered.csv").read_bytes() == before

@@ -19,6 +19,9 @@ where the two are short, the one that is not in test, or else the one in train.
 --question-list takes tags and parts from the questions.csv.gz of a model instead, so that both are the same again:
 
     python training/filter_tags.py --question-list deployment/model/questions.csv.gz
+
+--decisions changes the tags of the questions in train as moderators decided in the moderation queue. Those of
+validation and test keep their tags, so that figures stay comparable.
 """
 
 import argparse
@@ -31,6 +34,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "deployment"))  # where the package tagging is
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this folder's modules, whatever is installed
+from data.decisions import read_decisions
 from data.duplicates import duplicate_groups, join_groups, long_duplicate_groups, short_near_duplicates
 from data.files import (
     DATE_COLUMN,
@@ -52,7 +56,7 @@ from tagging.options import add_force_option, script_parser, seed_number, share
 from tagging.stack_exchange import STACK_EXCHANGE
 from training.dataset import FILES, RECORD, data_hash
 from training.splits import check_parts, keep_apart, random_split, time_split
-from training.tags import frequent_tags, keep_tags, rename_synonyms
+from training.tags import decided_tags, frequent_tags, keep_tags, rename_synonyms
 
 SYNONYMS = "tag_synonyms.csv"
 
@@ -116,6 +120,23 @@ def split_questions(args: argparse.Namespace, questions) -> tuple[np.ndarray, np
     return groups, splits
 
 
+def apply_decisions(path: Path, questions, splits: np.ndarray, tags: Sequence[str]):
+    """Return the questions with the decided tags of those in train, and tell how many change.
+
+    Raises
+    ------
+    ValueError : the file cannot be read; the message names it, and the line where there is one
+    """
+    decisions = read_decisions(path)
+    in_train = splits == "train"
+    urls = set(questions["url"][in_train])
+    about = [decision for decision in decisions if decision.url in urls]
+    decided = decided_tags(questions, about, set(tags))
+    count = sum(map(operator.ne, decided["tags"], questions["tags"]))
+    print(f"decisions: {len(about)} of {len(decisions)} are about questions of train; {count} of these get other tags")
+    return decided
+
+
 def describe_selection(selected, tags: Sequence[str], found: int, listed: int) -> str:
     """Return one line for people: what of the question list is missing or has changed, and what it does not list.
 
@@ -161,6 +182,7 @@ def describe_filtering(args: argparse.Namespace) -> dict:
         "arguments": {"question_list": args.question_list.as_posix()} if args.question_list else arguments,
         "published_tags": bool(args.tags),
         "synonyms": (args.data_dir / SYNONYMS).is_file(),
+        **({"decisions": True} if args.decisions else {}),
         "data_sha256": data_hash(args.data_dir),
     }
 
@@ -179,6 +201,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--split", choices=["random", "time"], default="random", help="time trains on the past")
     parser.add_argument("--seed", type=seed_number, default=42, help="seed of the random split")
+    parser.add_argument("--decisions", type=Path, help="decisions.jsonl of webapp/moderation.py, for the training part")
     add_force_option(parser)
     return parser.parse_args(argv)
 
@@ -201,6 +224,8 @@ def main(argv: list[str] | None = None) -> None:
             left = "no tag" if filtered.empty else f"only {tags[0]}"
             raise ValueError(f"{details}: {left} is left at {rule}, where two tags or more are needed: {remedy}")
         groups, splits = split_questions(args, filtered)
+        if args.decisions:
+            filtered = apply_decisions(args.decisions, filtered, splits, tags)
     except ValueError as error:
         sys.exit(str(error))
 

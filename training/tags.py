@@ -3,6 +3,8 @@
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
+from data.decisions import Decision
+
 
 def frequent_tags(tag_lists: Sequence[Iterable[str]], min_frequency: float) -> list[str]:
     """Return the tags that at least int(n * min_frequency) of the n questions carry, the most frequent first."""
@@ -33,3 +35,19 @@ def map_tags(tags: Iterable[str], renamed: Mapping[str, str], known: Collection[
     ['decision-trees', 'keras']
     """
     return [tag for tag in dict.fromkeys(renamed.get(tag, tag) for tag in tags) if tag in known]
+
+
+def decided_tags(questions, decisions: Iterable[Decision], known: Collection[str]):
+    """Return the questions with the tags that were decided to be added, and without those to be removed.
+
+    What else has changed since a decision stays, and so does a question that would be left without a tag. Tags that are
+    not ``known`` are not added.
+    """
+    changed = dict(zip(questions["url"], questions["tags"], strict=True))
+    for decision in decisions:
+        if decision.url in changed:
+            removed = set(decision.tags) - set(decision.tags_after)
+            left = [tag for tag in changed[decision.url] if tag not in removed]
+            added = [tag for tag in decision.tags_after if tag not in (*decision.tags, *left) and tag in known]
+            changed[decision.url] = left + added or changed[decision.url]
+    return questions.assign(tags=[changed[url] for url in questions["url"]])
