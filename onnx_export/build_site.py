@@ -38,7 +38,7 @@ from onnx_export.sites.stages import SOURCES, Site
 from tagging.console import run_script
 from tagging.files import atomic_path
 from tagging.locks import sole_writer
-from tagging.model_folder import SETTINGS, read_json
+from tagging.model_folder import RULES, SETTINGS, read_json
 from tagging.options import number_from, positive, script_parser
 from tagging.stack_exchange import STACK_EXCHANGE, site_url
 from training.dataset import data_hash
@@ -127,9 +127,12 @@ def build_tagger(site: Site, progress: Progress, choices: Choices, models: Path,
     folder, releases = release_folder(site.folder, name), read_releases(site.folder)
     shipping = stages.ship(site, models, quick, folder)
     if not progress.is_done(shipping) and releases.served:
-        # ship.py keeps what the page shows, such as its title, from the model that it replaces.
-        with atomic_path(folder / SETTINGS) as temporary:
-            temporary.write_bytes((release_folder(site.folder, releases.served) / SETTINGS).read_bytes())
+        # ship.py keeps what people wrote, such as the title of the page and the rules, from the model that it replaces.
+        served = release_folder(site.folder, releases.served)
+        for name_of_file in (SETTINGS, RULES):
+            if (served / name_of_file).is_file():
+                with atomic_path(folder / name_of_file) as temporary:
+                    temporary.write_bytes((served / name_of_file).read_bytes())
     if progress.run(shipping):
         write_releases(site.folder, read_releases(site.folder).stage(name))
         print(f"        release {name} is staged: python onnx_export/release.py {site.folder.name} promote", flush=True)

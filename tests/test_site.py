@@ -281,6 +281,8 @@ def test_a_refresh_retrains_when_the_watch_says_so_and_judges_by_the_new_questio
     assert "harvest: 159 questions (0 new, 0 changed)" in output
     assert "still good, for release 2" in output and "nothing is trained" in output and releases(sites)["staged"] == "2"
 
+    rules = sites / "cooking/releases" / releases(sites)["served"] / "rules.toml"
+    rules.write_text('never_suggest = ["sourdough"]\n', encoding="utf-8")
     before = list(network.questions)
     for question in before[:24]:
         if not question.deleted:
@@ -295,7 +297,9 @@ def test_a_refresh_retrains_when_the_watch_says_so_and_judges_by_the_new_questio
         network.questions[:] = before
     assert len(network.log) == asked, "what was cut goes on with the questions that it had fetched"
     assert "release 3 is staged" in output and "filter: up to date" in output
-    assert "sourdough" in Tagger(sites / "cooking/releases/3").tags
+    tagger = Tagger(sites / "cooking/releases/3")
+    assert "sourdough" in tagger.tags
+    assert tagger.model.rules.never_suggest == ("sourdough",), "the rules of the release in service are kept"
     rows = json.loads((sites / "cooking/reports/comparison.json").read_text())["rows"]
     assert "in service: 1" in [row["model"] for row in rows]
     verdict = printed(release, "cooking", "promote", "--sites-dir", str(sites))
