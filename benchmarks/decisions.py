@@ -10,22 +10,22 @@ difference and its 95 % bootstrap interval.
 
 import argparse
 import sys
-from dataclasses import replace
 from pathlib import Path
+
+import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "deployment"))  # where the package tagging is
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this folder's modules, whatever is installed
 from benchmarks.measure import add_output_option, write_report
-from data.decisions import read_decisions
-from data.files import read_questions
+from data.decisions import Decision, read_decisions
 from data.markdown import markdown_table
 from data.options import add_folder_options
 from tagging.console import run_script
 from tagging.decision import sigmoid
 from tagging.options import script_parser
-from training.dataset import Part, as_part, read_part
+from training.dataset import Part, read_part
 from training.heads import fit_heads
-from training.metrics import MAIN_FIGURES, interval, resample, tagging_metrics
+from training.metrics import MAIN_FIGURES, interval, multi_hot, resample, tagging_metrics
 from training.options import add_backbone_option
 from training.tags import decided_tags
 from training.thresholds import suggest_by_folds
@@ -34,11 +34,10 @@ from training.vectors import question_vectors
 FOLDS = 10
 
 
-def decided_part(train: Part, data_dir: Path, decisions: list) -> Part:
-    """Return the training part with the decided tags."""
-    questions = read_questions(data_dir / "ques_filtered.csv")
-    questions = questions[questions["url"].isin(train.urls)]
-    return as_part(decided_tags(questions, decisions, set(train.tags)), train.tags)
+def decided_targets(train: Part, decisions: list[Decision]) -> np.ndarray:
+    """Return the targets of the training part with the decided tags."""
+    tag_lists = [[train.tags[index] for index in np.flatnonzero(row)] for row in train.targets]
+    return multi_hot(decided_tags(train.urls, tag_lists, decisions, set(train.tags)), train.tags)
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
@@ -54,8 +53,8 @@ def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
     try:
         train, validation = (read_part(args.data_dir, part) for part in ("train", "validation"))
-        decided = decided_part(train, args.data_dir, read_decisions(args.decisions))
-        changed = int((train.targets != decided.targets).any(axis=1).sum())
+        decided = decided_targets(train, read_decisions(args.decisions))
+        changed = int((train.targets != decided).any(axis=1).sum())
         if not changed:
             raise ValueError(
                 f"{args.decisions}: no decision changes the tags of a question in train of {args.data_dir}: name the "
@@ -65,8 +64,8 @@ def main(argv: list[str] | None = None) -> None:
     except ValueError as error:
         sys.exit(str(error))
     rows, resamples, estimates = [], {}, {}
-    for name, part in (("tags of the site", train), ("decided tags", replace(train, targets=decided.targets))):
-        probabilities = sigmoid(fit_heads(vectors, part.targets)(unseen))
+    for name, targets in (("tags of the site", train.targets), ("decided tags", decided)):
+        probabilities = sigmoid(fit_heads(vectors, targets)(unseen))
         chosen = suggest_by_folds(validation.targets, probabilities, validation.tags, folds=FOLDS)
         estimates[name] = tagging_metrics(validation.targets, chosen, probabilities)
         resamples[name] = resample(validation.targets, chosen, probabilities)

@@ -20,14 +20,12 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "deployment"))  # where the package tagging is
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this folder's modules, whatever is installed
 from benchmarks.measure import add_output_option, write_report
-from data.files import read_questions, require
 from data.markdown import markdown_table
 from data.options import add_folder_options
 from data.worklist_file import CHANGES
 from tagging.console import run_script
-from tagging.model_folder import read_tags
 from tagging.options import script_parser, seed_number
-from training.dataset import as_part
+from training.dataset import read_whole
 from training.moderation.planted import SHARE, Planted, hits, plant, precision_and_recall
 from training.moderation.scorers import heads_scorer, neighbours_scorer, tfidf_scorer
 from training.moderation.worklist import confidence_of_change, cross_validated_probabilities, worklist
@@ -86,10 +84,8 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
 
 def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
-    made_by = "python training/filter_tags.py"
     try:
-        questions = read_questions(require(args.data_dir / "ques_filtered.csv", made_by))
-        part = as_part(questions, read_tags(require(args.data_dir / "tag_types_encoded.json", made_by)))
+        questions, part = read_whole(args.data_dir)
         planted = plant(part.targets, args.seed)
         part = replace(part, targets=planted.targets)
         vectors = question_vectors(args.model, part)

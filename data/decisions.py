@@ -11,10 +11,11 @@ decided_at    ISO 8601, UTC
 """
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
+from data.files import read_json_lines
 from data.spreadsheet import spreadsheet_text
 
 ACCEPT, REJECT, REPLACE = ACTIONS = ("accept", "reject", "replace")
@@ -38,6 +39,17 @@ class Decision:
     def settles(self, tag: str) -> bool:
         """Return whether the question should not be asked about ``tag`` again: of all tags after a replacement."""
         return self.action == REPLACE or tag in self.add or tag in self.remove
+
+
+def changed_tags(tags: Iterable[str], add: Iterable[str], remove: Collection[str]) -> list[str]:
+    """Return the tags of a question after a change.
+
+    Examples
+    --------
+    >>> changed_tags(["pandas", "r"], ["csv"], ["r"])
+    ['pandas', 'csv']
+    """
+    return [*(tag for tag in tags if tag not in remove), *add]
 
 
 COLUMNS = [field.name for field in fields(Decision)]
@@ -73,7 +85,7 @@ def label_studio_tasks(decisions: Iterable[Decision], texts: dict[str, str]) -> 
 
     tasks = []
     for decision in decisions:
-        suggested = [tag for tag in decision.tags if tag not in decision.remove] + list(decision.add)
+        suggested = changed_tags(decision.tags, decision.add, decision.remove)
         choices = list(dict.fromkeys([*decision.tags, *suggested, *decision.tags_after]))
         text = "\n\n".join(part for part in (decision.title, texts.get(decision.url, "")) if part)
         tasks.append(
@@ -96,27 +108,9 @@ def label_studio_tasks(decisions: Iterable[Decision], texts: dict[str, str]) -> 
 
 
 def read_decisions(path: Path) -> list[Decision]:
-    """Read a decisions.jsonl.
-
-    Raises
-    ------
-    ValueError
-        The file cannot be read, or a line is not a decision; the message gives file and line.
-    """
-    try:
-        lines = path.read_text(encoding="utf-8").rstrip("\n").split("\n")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path}: cannot be read ({error})") from error
-    decisions = []
-    for number, line in enumerate(lines if lines != [""] else [], start=1):
-        try:
-            decisions.append(parse_decision(json.loads(line)))
-        except (ValueError, KeyError, TypeError) as error:
-            raise ValueError(
-                f"{path}, line {number}: not a decision as  python webapp/moderation.py --export FILE.jsonl  writes "
-                f"them ({error})"
-            ) from error
-    return decisions
+    """Read a decisions.jsonl; errors as in :func:`data.files.read_json_lines`."""
+    expected = "not a decision as  python webapp/moderation.py --export FILE.jsonl  writes them ({error})"
+    return read_json_lines(path, parse_decision, expected)
 
 
 def parse_decision(row: dict) -> Decision:

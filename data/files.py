@@ -13,12 +13,14 @@ import csv
 import json
 import re
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TypedDict
+from typing import Any, TypedDict, TypeVar
 
 from tagging.files import atomic_path
 from tagging.tables import match_columns, read_header, read_rows
+
+Row = TypeVar("Row")
 
 URL_COLUMNS = ["title", "url"]
 QUESTION_COLUMNS = ["title", "description", "tags", "url"]
@@ -55,6 +57,31 @@ def write_json(path: str | Path, content: object) -> None:
     """Write indented JSON atomically."""
     with atomic_path(path) as temporary:
         temporary.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8", newline="\n")
+
+
+def read_json_lines(path: Path, parse: Callable[[Any], Row], expected: str) -> list[Row]:
+    """Read a file of one JSON value a line.
+
+    Parameters
+    ----------
+    parse : makes a row of a value, and raises ValueError, KeyError or TypeError if it is none
+    expected : the end of the message on such a line; {error} in it stands for what ``parse`` or JSON says
+
+    Raises
+    ------
+    ValueError : the file cannot be read, or a line is not as expected; the message gives file and line
+    """
+    try:
+        lines = path.read_text(encoding="utf-8").rstrip("\n").split("\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path}: cannot be read ({error})") from error
+    rows = []
+    for number, line in enumerate(lines if lines != [""] else [], start=1):
+        try:
+            rows.append(parse(json.loads(line)))
+        except (ValueError, KeyError, TypeError) as error:
+            raise ValueError(f"{path}, line {number}: {expected.format(error=error)}") from error
+    return rows
 
 
 def write_table(path: str | Path, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:

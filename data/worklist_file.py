@@ -12,6 +12,7 @@ import math
 from collections.abc import Iterable
 from pathlib import Path
 
+from data.files import read_json_lines
 from tagging.files import atomic_path
 
 CHANGES = ("add", "remove")
@@ -31,37 +32,25 @@ def write_worklist(path: Path, rows: Iterable[dict]) -> None:
 
 
 def read_worklist(path: Path) -> list[dict]:
-    """Read what :func:`write_worklist` wrote.
+    """Read what :func:`write_worklist` wrote; errors as in :func:`data.files.read_json_lines`."""
+    expected = "not a row of a worklist; make it anew with  python training/retag_worklist.py"
+    return read_json_lines(path, parse_row, expected)
 
-    Raises
-    ------
-    ValueError
-        A line is not as described above; the message gives file and line.
-    """
-    try:
-        lines = path.read_text(encoding="utf-8").rstrip("\n").split("\n")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path}: cannot be read ({error})") from error
-    rows = []
-    for number, line in enumerate(lines if lines != [""] else [], start=1):
-        where = f"{path}, line {number}"
-        try:
-            row = json.loads(line)
-            complete = (
-                all(isinstance(row[name], str) for name in ("url", "title"))
-                and all(isinstance(tag, str) for tag in row["tags"])
-                and math.isfinite(row["score"])
-                and all(
-                    isinstance(change["tag"], str)
-                    and math.isfinite(change["confidence"])
-                    and (change["precision"] is None or math.isfinite(change["precision"]))
-                    for kind in CHANGES
-                    for change in row[kind]
-                )
-            )
-        except (ValueError, KeyError, TypeError):
-            complete = False
-        if not complete:
-            raise ValueError(f"{where}: not a row of a worklist; make it anew with  python training/retag_worklist.py")
-        rows.append(row)
-    return rows
+
+def parse_row(row: dict) -> dict:
+    """Return a row as the module docstring describes it. Raises ValueError, KeyError or TypeError if it is none."""
+    complete = (
+        all(isinstance(row[name], str) for name in ("url", "title"))
+        and all(isinstance(tag, str) for tag in row["tags"])
+        and math.isfinite(row["score"])
+        and all(
+            isinstance(change["tag"], str)
+            and math.isfinite(change["confidence"])
+            and (change["precision"] is None or math.isfinite(change["precision"]))
+            for kind in CHANGES
+            for change in row[kind]
+        )
+    )
+    if not complete:
+        raise ValueError("a value is not as described")
+    return row

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 import numpy as np
 
-from data.files import FRACTIONS, read_questions, read_table
+from data.files import FRACTIONS, read_questions, read_table, require
 from tagging.model_folder import ModelFolderError, read_json, read_tags
 from tagging.stack_exchange import DEFAULT_SITE
 from training.metrics import multi_hot
@@ -85,6 +85,23 @@ def read_part(data_dir: Path, split: str) -> Part:
     if empty:
         raise ValueError(f"{data_dir / 'split.csv'}: no question is in the part {empty[0]!r}; more are needed")
     return as_part(questions[questions["url"].isin(splits["url"][splits["split"] == split])], tags)
+
+
+def read_whole(data_dir: Path) -> tuple:
+    """Read the questions of all parts of the split, as a DataFrame and as a :class:`Part`.
+
+    Exits with a one-line message if a file is missing.
+
+    Raises
+    ------
+    ValueError : a file is broken, or the files do not belong together
+    """
+    made_by = "python training/filter_tags.py"
+    files = [require(data_dir / name, made_by) for name in ("ques_filtered.csv", "tag_types_encoded.json")]
+    questions, tags = read_questions(files[0]), read_tags(files[1])
+    if not set(questions["tags"].explode().dropna()) <= set(tags):
+        raise ValueError(f"{files[0]} and {files[1]} do not belong together: make them anew with  {made_by} --force")
+    return questions, as_part(questions, tags)
 
 
 def read_extra(data_dir: Path, tags: list[str]) -> Part:

@@ -131,10 +131,10 @@ def apply_decisions(path: Path, questions, splits: np.ndarray, tags: Sequence[st
     in_train = splits == "train"
     urls = set(questions["url"][in_train])
     about = [decision for decision in decisions if decision.url in urls]
-    decided = decided_tags(questions, about, set(tags))
-    count = sum(map(operator.ne, decided["tags"], questions["tags"]))
+    decided = decided_tags(questions["url"], questions["tags"], about, set(tags))
+    count = sum(map(operator.ne, decided, questions["tags"]))
     print(f"decisions: {len(about)} of {len(decisions)} are about questions of train; {count} of these get other tags")
-    return decided
+    return questions.assign(tags=decided)
 
 
 def describe_selection(selected, tags: Sequence[str], found: int, listed: int) -> str:

@@ -1,5 +1,6 @@
 """Train the head alone, on the vectors of the questions, which the frozen encoder computes once."""
 
+import numpy as np
 import torch
 from torch import nn
 from transformers import Trainer, default_data_collator
@@ -44,6 +45,11 @@ def use_vectors(trainer) -> None:
 def _with_vectors(embedder, questions: list[dict]) -> list[dict]:
     """Return the vector of each question, in their order, with its labels and its weight."""
     kept = [{name: question[name] for name in KEPT if name in question} for question in questions]
-    inputs = [{name: values for name, values in question.items() if name not in KEPT} for question in questions]
-    vectors = predict_by_length(embedder, inputs)
+    vectors = embed(embedder, questions)
     return [{"vectors": vector, **rest} for vector, rest in zip(vectors, kept, strict=True)]
+
+
+def embed(embedder, questions: list[dict]) -> np.ndarray:
+    """Return the vectors of questions by a Trainer of an :class:`Embedder`, shape (n, hidden_size), in their order."""
+    inputs = [{name: values for name, values in question.items() if name not in KEPT} for question in questions]
+    return predict_by_length(embedder, inputs)

@@ -15,13 +15,12 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "deployment"))  # where the package tagging is
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this folder's modules, whatever is installed
-from data.files import read_questions, refuse_overwrite, require
+from data.files import refuse_overwrite
 from data.options import add_folder_options
 from tagging.console import run_script
 from tagging.files import atomic_path
-from tagging.model_folder import read_tags
 from tagging.options import add_force_option, at_least_one, script_parser, share
-from training.dataset import as_part
+from training.dataset import read_whole
 from training.moderation.proposals import as_toml, counted, implications, synonyms
 
 
@@ -37,20 +36,15 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
 def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
     output = args.reports_dir / "proposed_rules.toml"
-    made_by = "python training/filter_tags.py"
-    file = require(args.data_dir / "ques_filtered.csv", made_by)
     refuse_overwrite(output, force=args.force)
     try:
-        tags = read_tags(require(args.data_dir / "tag_types_encoded.json", made_by))
-        questions = read_questions(file)
-        if not set(questions["tags"].explode().dropna()) <= set(tags):
-            raise ValueError(f"{file} has other tags than tag_types_encoded.json: make both with  {made_by} --force")
+        _, part = read_whole(args.data_dir)
     except ValueError as error:
         sys.exit(str(error))
-    counts = counted(as_part(questions, tags).targets)
-    implied = implications(counts, tags, args.min_confidence, args.min_questions)
-    alike = synonyms(counts, tags, args.min_confidence, args.min_questions)
-    text = as_toml(implied, alike, f"{len(questions)} questions with {len(tags)} tags")
+    counts = counted(part.targets)
+    implied = implications(counts, part.tags, args.min_confidence, args.min_questions)
+    alike = synonyms(counts, part.tags, args.min_confidence, args.min_questions)
+    text = as_toml(implied, alike, f"{len(part)} questions with {len(part.tags)} tags")
     with atomic_path(output) as temporary:
         temporary.write_text(text, encoding="utf-8", newline="\n")
     print(f"{text}\n{len(implied)} implied tags and {len(alike)} synonyms proposed\nwritten: {output}")

@@ -20,14 +20,13 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "deployment"))  # where the package tagging is
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this folder's modules, whatever is installed
-from data.files import read_questions, refuse_overwrite, require
+from data.files import refuse_overwrite
 from data.options import add_folder_options
 from data.worklist_file import CHANGES, write_worklist
 from tagging.console import run_script
 from tagging.files import atomic_path
-from tagging.model_folder import read_tags
 from tagging.options import add_force_option, at_least_one, script_parser, share
-from training.dataset import Part, as_part
+from training.dataset import Part, read_whole
 from training.moderation.planted import hits, plant, precision_of_scores
 from training.moderation.scorers import heads_scorer, neighbours_scorer, tfidf_scorer
 from training.moderation.worklist import (
@@ -90,19 +89,9 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
 def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
     outputs = [args.reports_dir / f"retag_worklist.{ending}" for ending in ("csv", "html", "jsonl")]
-    inputs = [
-        require(args.data_dir / name, "python training/filter_tags.py")
-        for name in ("ques_filtered.csv", "tag_types_encoded.json")
-    ]
     refuse_overwrite(*outputs, force=args.force)
     try:
-        questions, tags = read_questions(inputs[0]), read_tags(inputs[1])
-        if not set(questions["tags"].explode().dropna()) <= set(tags):
-            raise ValueError(
-                f"{inputs[0]} and {inputs[1]} do not belong together: make them anew with  "
-                "python training/filter_tags.py --force"
-            )
-        part = as_part(questions, tags)
+        questions, part = read_whole(args.data_dir)
         vectors = question_vectors(args.model, part)
         rows = list_changes(questions, part, vectors, args.min_confidence)[: args.limit]
         print("the same with planted errors, to measure the precision")

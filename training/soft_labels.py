@@ -13,9 +13,8 @@ import numpy as np
 
 from tagging.decision import sigmoid
 from tagging.encoding import is_blank
-from tagging.files import atomic_path
 from tagging.model_folder import read_settings, read_tags
-from training.backbones import cache_folder, is_writable, temporary_folder
+from training.array_cache import cached_array
 from training.dataset import Part
 from training.predictions import predict_by_length
 from training.provenance import file_hash
@@ -43,14 +42,9 @@ def teacher_probabilities(folder: Path, part: Part, fields: Sequence[str], batch
     key = hashlib.sha256("\0".join([file_hash(folder / "model.safetensors"), *fields]).encode())
     for text in (*part.titles, *part.descriptions):
         key.update(f"{text}\0".encode(errors="replace"))
-    place = cache_folder() / "soft_labels"
-    place = place if is_writable(place) else temporary_folder()
-    kept = place / f"{key.hexdigest()}.npy"
-    if not kept.is_file():
-        probabilities = sigmoid(_logits(folder, part, fields, batch_size)).astype(np.float16)
-        with atomic_path(kept) as temporary, temporary.open("wb") as file:
-            np.save(file, probabilities)
-    return np.load(kept)
+    return cached_array(
+        "soft_labels", key.hexdigest(), lambda: sigmoid(_logits(folder, part, fields, batch_size)).astype(np.float16)
+    )
 
 
 def _logits(folder: Path, part: Part, fields: Sequence[str], batch_size: int) -> np.ndarray:

@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
-from data.decisions import Decision
+from data.decisions import Decision, changed_tags
 
 
 def frequent_tags(tag_lists: Sequence[Iterable[str]], min_frequency: float) -> list[str]:
@@ -37,17 +37,19 @@ def map_tags(tags: Iterable[str], renamed: Mapping[str, str], known: Collection[
     return [tag for tag in dict.fromkeys(renamed.get(tag, tag) for tag in tags) if tag in known]
 
 
-def decided_tags(questions, decisions: Iterable[Decision], known: Collection[str]):
-    """Return the questions with the tags that were decided to be added, and without those to be removed.
+def decided_tags(
+    urls: Sequence[str], tag_lists: Sequence[list[str]], decisions: Iterable[Decision], known: Collection[str]
+) -> list[list[str]]:
+    """Return the tags of questions with those that were decided to be added, and without those to be removed.
 
     What else has changed since a decision stays, and so does a question that would be left without a tag. Tags that are
     not ``known`` are not added.
     """
-    changed = dict(zip(questions["url"], questions["tags"], strict=True))
+    changed = dict(zip(urls, tag_lists, strict=True))
     for decision in decisions:
         if decision.url in changed:
             removed = set(decision.tags) - set(decision.tags_after)
-            left = [tag for tag in changed[decision.url] if tag not in removed]
-            added = [tag for tag in decision.tags_after if tag not in (*decision.tags, *left) and tag in known]
-            changed[decision.url] = left + added or changed[decision.url]
-    return questions.assign(tags=[changed[url] for url in questions["url"]])
+            present = (*decision.tags, *changed[decision.url])
+            added = [tag for tag in decision.tags_after if tag not in present and tag in known]
+            changed[decision.url] = changed_tags(changed[decision.url], added, removed) or changed[decision.url]
+    return [changed[url] for url in urls]

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
-from tagging.files import atomic_path
 from tagging.settings import FIELDS
-from training.backbones import cache_folder, find_backbone, is_writable, temporary_folder
+from training.array_cache import cached_array
+from training.backbones import find_backbone
 from training.dataset import Part
 from training.provenance import describe_backbone
 from training.recipes import Settings
@@ -30,29 +30,17 @@ def question_vectors(model: str, questions: Part) -> np.ndarray:
     BackboneError : the encoder cannot be had or loaded
     """
     backbone, max_length = find_backbone(model), Settings.max_length
-    kept = _place(describe_backbone(backbone)["sha256"], max_length, questions)
-    if kept.is_file():
-        return np.load(kept, allow_pickle=False)
-    vectors = _compute(backbone, max_length, questions)
-    with atomic_path(kept) as temporary, temporary.open("wb") as file:
-        np.save(file, vectors)
-    return vectors
-
-
-def _place(weights: str, max_length: int, questions: Part) -> Path:
-    digest = hashlib.sha256(f"{weights} {max_length}".encode())
+    key = hashlib.sha256(f"{describe_backbone(backbone)['sha256']} {max_length}".encode())
     for title, description in zip(questions.titles, questions.descriptions, strict=True):
-        digest.update(f"{len(title)} {len(description)} {title}{description}".encode(errors="surrogatepass"))
-    folder = cache_folder() / "vectors"
-    return (folder if is_writable(folder) else temporary_folder()) / f"{digest.hexdigest()}.npy"
+        key.update(f"{len(title)} {len(description)} {title}{description}".encode(errors="surrogatepass"))
+    return cached_array("vectors", key.hexdigest(), lambda: _compute(backbone, max_length, questions))
 
 
 def _compute(backbone: Path, max_length: int, questions: Part) -> np.ndarray:
     from transformers import DataCollatorWithPadding, Trainer, logging
 
-    from training.frozen import Embedder
+    from training.frozen import Embedder, embed
     from training.model import build_model
-    from training.predictions import predict_by_length
 
     logging.set_verbosity_error()
     tokenizer = load_backbone_tokenizer(backbone, max_length)
@@ -62,5 +50,4 @@ def _compute(backbone: Path, max_length: int, questions: Part) -> np.ndarray:
         arguments = training_arguments(Settings(), Settings.seed, Path(unused))
         embedder = Trainer(Embedder(model), arguments, DataCollatorWithPadding(tokenizer), eval_dataset=dataset)
         print(f"computing the vectors of {len(questions)} questions")
-        inputs = [{name: values for name, values in question.items() if name != "labels"} for question in dataset]
-        return predict_by_length(embedder, inputs)
+        return embed(embedder, dataset)

@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from data.decisions import ACCEPT, REJECT, REPLACE, Decision
+from data.decisions import ACCEPT, REJECT, REPLACE, Decision, changed_tags
+from data.worklist_file import CHANGES
 
 LEASE_SECONDS = 15 * 60
 SKIP = "skip"
@@ -120,7 +121,7 @@ class ModerationQueue:
                     kind: [
                         change for change in row[kind] if not any(decision.settles(change["tag"]) for decision in past)
                     ]
-                    for kind in ("add", "remove")
+                    for kind in CHANGES
                 }
                 if left["add"] or left["remove"]:
                     state = kept.get(row["url"], [0, None, None])
@@ -250,8 +251,8 @@ class ModerationQueue:
 
 def suggested_tags(row: dict) -> list[str]:
     """Return the tags of a row of the worklist after its suggested changes."""
-    removed = {change["tag"] for change in row["remove"]}
-    return [tag for tag in row["tags"] if tag not in removed] + [change["tag"] for change in row["add"]]
+    add, remove = ([change["tag"] for change in row[kind]] for kind in CHANGES)
+    return changed_tags(row["tags"], add, remove)
 
 
 def _lease(database: sqlite3.Connection, url: str, reviewer: str, now: float) -> None:
@@ -273,7 +274,7 @@ def _decisions(database: sqlite3.Connection) -> list[Decision]:
         "SELECT row, action, tags_after, reviewer, decided_at FROM decisions WHERE action != ? ORDER BY id", [SKIP]
     ):
         row = json.loads(text)
-        add, remove = (tuple(change["tag"] for change in row[kind]) for kind in ("add", "remove"))
+        add, remove = (tuple(change["tag"] for change in row[kind]) for kind in CHANGES)
         decisions.append(
             Decision(
                 url=row["url"],

@@ -17,8 +17,9 @@ from werkzeug.exceptions import BadRequest, Conflict, HTTPException, SecurityErr
 from werkzeug.wrappers import Response as BaseResponse
 
 from data.decisions import ACCEPT, COLUMNS, REJECT, REPLACE, as_jsonl, label_studio_tasks, table_rows
+from data.worklist_file import CHANGES
 from tagging.stack_exchange import STACK_EXCHANGE
-from webapp.moderation_queue import CERTAIN, ORDERS, SKIP, ModerationQueue, NotLeased, suggested_tags
+from webapp.moderation_queue import CERTAIN, ORDERS, SKIP, ModerationQueue, NotLeased, Progress, suggested_tags
 from webapp.views import SHARED_FILES, shared_file
 
 MAX_NAME = 40  # characters of a reviewer's name
@@ -109,7 +110,7 @@ def decide() -> BaseResponse | tuple:
             return render_question(problem=problem, typed=" ".join(tags)), 400
     elif action not in (ACCEPT, REJECT, SKIP):
         raise BadRequest("No such decision.")
-    elif budget_is_spent() and action != SKIP:
+    elif action != SKIP and is_spent(progress()):
         return redirect(url_for("pages.show_question"), 303)
     try:
         review().queue.decide(session["reviewer"], url, action, tags)
@@ -156,12 +157,13 @@ def exported(queue: ModerationQueue, ending: str) -> str:
     return content.getvalue()
 
 
-def budget_is_spent() -> bool:
-    return bool(review().budget) and progress().today >= review().budget
+def is_spent(state: Progress) -> bool:
+    """Tell whether the reviewer has made the decisions of a day."""
+    return 0 < review().budget <= state.today
 
 
-def progress():
-    """Return :class:`webapp.moderation_queue.Progress` of the reviewer; a day begins at midnight on this machine."""
+def progress() -> Progress:
+    """Return what the reviewer has done; a day begins at midnight on this machine."""
     midnight = datetime.now().astimezone().replace(hour=0, minute=0, second=0, microsecond=0)
     return review().queue.progress(session["reviewer"], midnight)
 
@@ -169,7 +171,7 @@ def progress():
 def render_question(**context) -> str:
     state = progress()
     order = session.get("order", CERTAIN)
-    spent = bool(review().budget) and state.today >= review().budget
+    spent = is_spent(state)
     question = None if spent else review().queue.next_question(session["reviewer"], order)
     return render_template(
         "moderation.html",
@@ -186,7 +188,7 @@ def render_question(**context) -> str:
 def replacements(row: dict, presets: list[tuple[str, ...]]) -> list[tuple[str, ...]]:
     """Return sets of tags to choose from: each single change, if there are several, then the presets; at most nine."""
     sets: list[tuple[str, ...]] = []
-    changes = [(kind, change["tag"]) for kind in ("add", "remove") for change in row[kind]]
+    changes = [(kind, change["tag"]) for kind in CHANGES for change in row[kind]]
     if len(changes) > 1:
         sets = [
             (*row["tags"], tag) if kind == "add" else tuple(other for other in row["tags"] if other != tag)
