@@ -55,15 +55,28 @@ def list_questions(questions, splits: Sequence[str], platform: Platform) -> list
     columns = (questions[name] for name in ("url", "description", "tags"))
     listed = []
     for url, description, tags, split in zip(*columns, splits, strict=True):
-        try:
-            scheme, host, path, *_ = urlsplit(platform.canonical_url(url))
-        except ValueError:  # no URL at all
-            continue
-        question = platform.question_path.match(path)
-        if scheme and host and question and 0 < int(question["id"]) <= MAX_ID:
-            site, number = f"{scheme}://{host}", int(question["id"])
-            listed.append(ListedQuestion(site, number, str(split), description != "", tuple(tags)))
+        if known := identify(url, platform):
+            listed.append(ListedQuestion(*known, str(split), description != "", tuple(tags)))
     return sorted(listed)
+
+
+def identify(url: str, platform: Platform) -> tuple[str, int] | None:
+    """Return the site and the id of a question, None if its URL is not that of a question of the platform.
+
+    Examples
+    --------
+    >>> from tagging.stack_exchange import STACK_EXCHANGE
+    >>> identify("https://cooking.stackexchange.com/questions/12/rye-bread", STACK_EXCHANGE)
+    ('https://cooking.stackexchange.com', 12)
+    """
+    try:
+        scheme, host, path, *_ = urlsplit(platform.canonical_url(url))
+    except ValueError:  # no URL at all
+        return None
+    question = platform.question_path.match(path)
+    if not (scheme and host and question and 0 < int(question["id"]) <= MAX_ID):
+        return None
+    return f"{scheme}://{host}", int(question["id"])
 
 
 def encode_question_list(listed: Iterable[ListedQuestion]) -> bytes:

@@ -105,7 +105,8 @@ def add_api(served: ServedTagger) -> None:
 
         Returns {"suggested": [{"tag": ..., "probability": ...}, ...], "others": [...], "fits": bool}: the
         suggested tags and the next most probable ones, both by descending probability. Probabilities are calibrated.
-        fits is false if no tag clearly fits.
+        fits is false if no tag clearly fits. If the model folder has an index of the site's questions, the answer has a
+        further field "similar": the nearest three, [{"url", "title", "tags", "similarity", "duplicate"}, ...].
         """
         tagger = served.now
         return tagger.answer(*check_text(tagger, title, description))

@@ -5,9 +5,11 @@ Input:  a file with the columns title and description, or one of them; other col
 Output: the same rows in the same order and format, with two more columns (in CSV, JSON arrays):
             tags     by descending probability; empty if title and description are both blank
             scores   the calibrated probabilities of the tags, in the same order
+        and, with --evidence, a third one:
+            similar  the nearest questions of the site, a JSON array of objects with url, title, tags and similarity
 
     python deployment/predict.py --input questions.csv --output tagged.csv
-    python deployment/predict.py --title "How many clusters for k-means?"    # prints its tags
+    python deployment/predict.py --title "How many clusters for k-means?" --evidence    # prints tags, similar questions
     python deployment/predict.py --input shards/ --output tagged/ --ray auto    # a folder of Parquet, on a Ray cluster
 
 The file is read row by row, first to check all of it and then to tag it, so memory does not grow with its length.
@@ -27,7 +29,7 @@ from tagging.html_text import question_text
 from tagging.locks import sole_writer
 from tagging.model_folder import add_model_folder_option
 from tagging.options import add_force_option, at_least_one, script_parser
-from tagging.tables import is_parquet, iter_texts, write_tagged
+from tagging.tables import check_columns_free, is_parquet, iter_texts, result_columns, write_tagged
 from tagging.tagger import Tagger
 
 
@@ -51,6 +53,9 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         help="tag the Parquet files of the folder --input into the folder --output, on the Ray cluster at ADDRESS; "
         "auto: the running cluster; local: this machine",
     )
+    parser.add_argument(
+        "--evidence", action="store_true", help="also the most similar questions of the site; the model needs an index"
+    )
     add_force_option(parser)
     args = parser.parse_args(argv)
     from_file, single = bool(args.input and args.output), bool(args.title or args.description)
@@ -59,6 +64,13 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     if args.ray and not (args.input and args.input.is_dir()):
         parser.error("--ray takes a folder of Parquet files as --input, and a folder as --output")
     return args
+
+
+def spoken(question: dict) -> str:
+    """Return a line about a similar question."""
+    named = f"{question['title']}  {question['url']}".strip()
+    duplicate = "  possible duplicate" if question["duplicate"] else ""
+    return f"similar ({question['similarity']:.2f}): {named}  [{' '.join(question['tags'])}]{duplicate}"
 
 
 def check_places(source: Path, target: Path, force: bool) -> None:
@@ -86,26 +98,37 @@ def main(argv: list[str] | None = None) -> None:
         if not args.input:
             tagger = Tagger(args.model)
             texts = question_text(args.title, args.description, tagger.settings.max_length)
-            for tag, probability in tagger.tag(*texts, args.top_k):
+            if args.evidence:
+                tagged, similar = tagger.tag_with_evidence(*texts, args.top_k)
+            else:
+                tagged, similar = tagger.tag(*texts, args.top_k), []
+            for tag, probability in tagged:
                 print(f"{probability:.2f}  {tag}")
+            for question in similar:
+                print(spoken(question))
             return
         if args.ray:
             from shards import tag_folder
 
-            files, total = tag_folder(args.input, args.output, args.model, args.top_k, args.ray, args.force)
+            wanted = args.top_k, args.evidence
+            files, total = tag_folder(args.input, args.output, args.model, *wanted, args.ray, args.force)
             print(f"{total} questions of {files} files tagged -> {args.output}")
             return
+        columns = result_columns(args.evidence)
+        check_columns_free(args.input, columns)
         total = sum(1 for _ in iter_texts(args.input))
         if total == 0:
             raise ValueError(f"{args.input}: no row below the header")
         results = args.output.with_name(f".{args.output.name}.results")
         # One core for each of several concurrent questions is faster than all cores for one question at a time.
         tagger = Tagger(args.model, num_threads=1)
+        if args.evidence:
+            tagger.check_index()
         with sole_writer(args.output):
-            tag_file(tagger, args.input, results, total, args.top_k, args.force)
+            tag_file(tagger, args.input, results, total, args.top_k, args.evidence, args.force)
             with atomic_path(args.output) as temporary:
-                write_tagged(args.input, temporary, read_results(results))
-            blank = sum(not result for result in read_results(results))
+                write_tagged(args.input, temporary, columns, read_results(results))
+            blank = sum(not result["tags"] for result in read_results(results))
             results.unlink()
     except (ValueError, OSError) as error:
         sys.exit(str(error))

@@ -39,6 +39,7 @@ from tagging.model_folder import (
     add_model_folder_option,
 )
 from tagging.options import script_parser
+from tagging.similar import SIMILAR
 
 HERE = Path(__file__).parent
 NO_PART_OF_THE_APP = ["__pycache__", "browser", "build_browser.py", "favicon.svg", "form.css", "model", "publish.py"]
@@ -110,7 +111,7 @@ def make_app_folder(model_folder: Path, target: Path) -> None:
     model = ModelFolder.read(model_folder)
     shutil.copytree(HERE, target, ignore=shutil.ignore_patterns(*NO_PART_OF_THE_APP))
     onnx_file = model.model_path.relative_to(model.path)
-    for name in (onnx_file, TOKENIZER, TAGS, THRESHOLDS, SETTINGS, RULES, "README.md"):
+    for name in (onnx_file, TOKENIZER, TAGS, THRESHOLDS, SETTINGS, RULES, SIMILAR, "README.md"):
         if (model.path / name).is_file():
             (target / "model" / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(model.path / name, target / "model" / name)

@@ -12,13 +12,14 @@ import logging
 import os
 import sys
 import unicodedata
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from tagging.bulk import tag_question
 from tagging.cpus import usable_cpus
 from tagging.files import atomic_path
-from tagging.tables import is_parquet, iter_texts, write_tagged
+from tagging.tables import check_columns_free, is_parquet, iter_texts, result_columns, write_tagged
 from tagging.tagger import Tagger
 
 MAX_LISTED = 5  # files in one message
@@ -27,9 +28,9 @@ MAX_LISTED = 5  # files in one message
 class ShardTagger:
     """The tagger of a worker. Ray creates one per worker and calls it with paths of files."""
 
-    def __init__(self, model: Path, source: Path, target: Path, top_k: int | None):
+    def __init__(self, model: Path, source: Path, target: Path, top_k: int | None, evidence: bool):
         self._tagger = Tagger(model, num_threads=1)
-        self._source, self._target, self._top_k = source, target, top_k
+        self._source, self._target, self._top_k, self._evidence = source, target, top_k, evidence
 
     def __call__(self, batch: dict) -> dict:
         """Tag the files in ``batch["path"]`` and return, for each, its number of questions and its error or ''."""
@@ -37,11 +38,13 @@ class ShardTagger:
         return {"questions": [count for count, _ in outcomes], "error": [error for _, error in outcomes]}
 
     def _tag(self, path: str) -> tuple[int, str]:
-        source = self._source / path
+        source, columns = self._source / path, result_columns(self._evidence)
         try:
-            results = [tag_question(self._tagger, self._top_k, question) for question in iter_texts(source)]
+            check_columns_free(source, columns)
+            tag = partial(tag_question, self._tagger, self._top_k, self._evidence)
+            results = [tag(question) for question in iter_texts(source)]
             with atomic_path(self._target / path) as temporary:
-                write_tagged(source, temporary, iter(results))
+                write_tagged(source, temporary, columns, results)
         except (ValueError, OSError) as error:  # of this file only
             return 0, str(error)
         return len(results), ""
@@ -118,7 +121,7 @@ def shards_to_tag(source: Path, target: Path, force: bool) -> list[Path]:
 
 
 def tag_folder(
-    source: Path, target: Path, model: Path, top_k: int | None, address: str, force: bool
+    source: Path, target: Path, model: Path, top_k: int | None, evidence: bool, address: str, force: bool
 ) -> tuple[int, int]:
     """Tag the files of ``source`` that are missing in ``target``.
 
@@ -127,6 +130,8 @@ def tag_folder(
     source, target, model : Path
     top_k : int or None
         Number of tags per question, or None for the suggested ones.
+    evidence : bool
+        Whether to add similar questions.
     address : str
         Address of a cluster, as ``ray.init`` takes it; "local" starts one on this machine.
     force : bool
@@ -143,12 +148,14 @@ def tag_folder(
         As :func:`shards_to_tag`; or if the model cannot be loaded, ray is not installed, or some files are damaged.
         The other files have then been tagged.
     """
-    Tagger(model)  # fails before a cluster is started
+    tagger = Tagger(model)  # fails before a cluster is started
+    if evidence:
+        tagger.check_index()
     missing = shards_to_tag(source, target, force)
     if not missing:
         return 0, 0
     target.mkdir(parents=True, exist_ok=True)
-    outcomes = on_cluster(missing, (model.resolve(), source.absolute(), target.absolute(), top_k), address)
+    outcomes = on_cluster(missing, (model.resolve(), source.absolute(), target.absolute(), top_k, evidence), address)
     errors = [outcome["error"] for outcome in outcomes if outcome["error"]]
     if errors:
         raise ValueError(

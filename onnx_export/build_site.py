@@ -46,7 +46,7 @@ from training.dataset import data_hash
 NAME = re.compile(r"[a-z0-9][a-z0-9.-]*")
 BACKBONE = "all-minilm-l6-v2"
 DEFAULTS = {"source": "api", "backbone": BACKBONE}
-TAGGER_STAGES = 5  # train, export, int8, compare, stage
+TAGGER_STAGES = 6  # train, export, int8, index, compare, stage
 
 
 def site_name(text: str) -> str:

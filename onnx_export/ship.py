@@ -14,6 +14,7 @@ import hashlib
 import json
 import shutil
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,7 @@ from tagging.console import run_script
 from tagging.model_folder import INT8_MODEL, RULES, SETTINGS, read_json, read_settings
 from tagging.options import add_force_option, script_parser
 from tagging.settings import Settings, parse_settings
+from tagging.similar import SIMILAR, SIMILAR_TITLES
 from tagging.stack_exchange import STACK_EXCHANGE
 from tagging.tagger import Tagger
 from training.backbones import short_name
@@ -43,8 +45,10 @@ MODEL = "onnx/model_quantized.onnx"  # where the Hub and transformers.js look fo
 SERVED = ("tokenizer.json", "tag_types_encoded.json", "thresholds.json")
 CONFIG, TOKENIZER_CONFIG, SPECIAL_TOKENS = "config.json", "tokenizer_config.json", "special_tokens_map.json"
 EVALUATED = ("metrics.json", "per_tag.tsv", "test_decisions.json")
+INDEXED = (SIMILAR, SIMILAR_TITLES)  # of index.py
 CARD = "README.md"
-SHIPPED = (MODEL, *SERVED, SETTINGS, CONFIG, TOKENIZER_CONFIG, SPECIAL_TOKENS, *EVALUATED, RUN, QUESTION_LIST, CARD)
+FOR_THE_HUB = (CONFIG, TOKENIZER_CONFIG, SPECIAL_TOKENS)
+SHIPPED = (MODEL, *SERVED, SETTINGS, *FOR_THE_HUB, *EVALUATED, RUN, QUESTION_LIST, *INDEXED, CARD)
 OLDER = (INT8_MODEL,)  # of models shipped by earlier versions; removed when another model takes their place
 # The settings that a model of the same site takes over from the one that it replaces.
 PRESENTATION = ("title", "language", "max_title", "max_description", "examples")
@@ -122,7 +126,14 @@ def served_settings(source: Path, site: str, decisions: dict, output: Path, opti
 
 
 def publish(
-    folder: Path, tagger: Tagger, card: str, record: dict, question_list: bytes, settings: Settings, output: Path
+    folder: Path,
+    tagger: Tagger,
+    card: str,
+    record: dict,
+    question_list: bytes,
+    settings: Settings,
+    index: Sequence[str],
+    output: Path,
 ) -> None:
     """Write the files of SHIPPED to ``output``: what is there is replaced, file by file, when all the new ones are.
 
@@ -132,13 +143,14 @@ def publish(
     tagger : its int8 model
     record : the new run.json
     question_list : content of questions.csv.gz; if it is empty, there is no such file
+    index : those of INDEXED that go with it
     """
     staging, source = output / STAGING, tagger.model.path
     (staging / MODEL).parent.mkdir(parents=True, exist_ok=True)
     (output / MODEL).parent.mkdir(exist_ok=True)
     try:
         shutil.copyfile(tagger.model.model_path, staging / MODEL)
-        for file in (*SERVED, *EVALUATED):
+        for file in (*SERVED, *EVALUATED, *index):
             shutil.copyfile(source / file, staging / file)
         shutil.copyfile(folder / SPECIAL_TOKENS, staging / SPECIAL_TOKENS)
         write_json(staging / SETTINGS, settings.as_json())
@@ -148,10 +160,10 @@ def publish(
         write_json(staging / RUN, record)
         if question_list:
             (staging / QUESTION_LIST).write_bytes(question_list)
-        for file in SHIPPED:
-            if (staging / file).is_file():
-                (staging / file).replace(output / file)
-        for file in OLDER if question_list else (*OLDER, QUESTION_LIST):
+        made = [file for file in SHIPPED if (staging / file).is_file()]
+        for file in made:
+            (staging / file).replace(output / file)
+        for file in {*OLDER, QUESTION_LIST, *INDEXED}.difference(made):
             (output / file).unlink(missing_ok=True)
     finally:
         shutil.rmtree(staging)
@@ -176,6 +188,12 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--best", type=Path, default=BEST_SHIPPED, help="folder that keeps the best models ever shipped"
     )
+    parser.add_argument(
+        "--titles",
+        action="store_true",
+        help=f"also the titles of similar questions, {SIMILAR_TITLES} of index.py, which are text of the site; without "
+        "them, answers link to similar questions by their ids",
+    )
     parser.add_argument("--title", help="title of the apps' page")
     parser.add_argument("--language", help="code of the language of the questions, such as en")
     parser.add_argument(
@@ -194,8 +212,11 @@ def main(argv: list[str] | None = None) -> None:
     require(folder / "onnx" / "model_quantized.onnx", f"python onnx_export/quantize.py --model {args.model}")
     for file in EVALUATED:
         require(folder / "onnx" / file, "python onnx_export/compare.py --force")
-    for file in (CONFIG, TOKENIZER_CONFIG, SPECIAL_TOKENS):
+    for file in FOR_THE_HUB:
         require(folder / file, f"python training/finetune.py --model {args.model}")
+    if args.titles:
+        require(folder / "onnx" / SIMILAR_TITLES, f"python onnx_export/index.py --model {args.model}")
+    index = [SIMILAR] * (folder / "onnx" / SIMILAR).is_file() + [SIMILAR_TITLES] * args.titles
     check_output(args.output, args.force)
     try:
         tagger = Tagger(folder / "onnx")  # whole, and its files belong together
@@ -215,7 +236,7 @@ def main(argv: list[str] | None = None) -> None:
         options = {"title": args.title, "language": args.language, "examples": examples}
         settings = served_settings(folder / "onnx", str(data["address"]), decisions, args.output, options)
         card = model_card(name, record, metrics, data, quantization, settings, args.output, size_mb)
-        publish(folder, tagger, card, record, question_list, settings, args.output)
+        publish(folder, tagger, card, record, question_list, settings, index, args.output)
         raised = raise_bar(args.best, decisions)
     except KeyError as error:
         sys.exit(

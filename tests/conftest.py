@@ -1,5 +1,12 @@
 """Fixtures that several test files share."""
 
+import os
+
+# One thread for each worker of pytest-xdist, and for each process that it starts: threads of OpenMP that wait in a loop
+# would take the cores from the other workers. Set before torch and onnxruntime are imported.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
 import pytest
 from selenium import webdriver
 

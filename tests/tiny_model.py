@@ -12,6 +12,9 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 
+from tagging.similar import SIMILAR, SIMILAR_TITLES, Index, write_index
+from tagging.tagger import Tagger
+
 MAX_LENGTH = 32
 NO_EVIDENCE = -6.0  # logit of a tag none of whose words occurs: probability 0.0025
 
@@ -44,6 +47,16 @@ def build_model_folder(folder: Path, **settings: object) -> Path:
     return folder
 
 
+def add_index(folder: Path, titles: list[str], show_titles: bool) -> None:
+    """Add an index of questions with the ids 1, 2, ... and the tags of the tiny model to a model folder."""
+    tagger = Tagger(folder)
+    rows = [[TAGS.index(tag) for tag, _ in tagger.tag(title, "")] for title in titles]
+    index = Index.of(tagger.vectors(titles, [""] * len(titles)), range(1, len(titles) + 1), rows)
+    write_index(index, folder / SIMILAR)
+    if show_titles:
+        (folder / SIMILAR_TITLES).write_text("".join(f"{title}\n" for title in titles), encoding="utf-8")
+
+
 def write_json(path: Path, content: object) -> None:
     path.write_text(json.dumps(content), encoding="utf-8")
 
@@ -65,7 +78,10 @@ def build_tokenizer(vocabulary: list[str]) -> Tokenizer:
 
 
 def build_graph(vocabulary: list[str]) -> onnx.ModelProto:
-    """Return the ONNX model: input_ids and attention_mask (n, length) int64 -> logits (n, num_labels) float32."""
+    """Return the ONNX model: input_ids and attention_mask (n, length) int64 -> logits (n, num_labels) float32.
+
+    Its second output, vector, is the same.
+    """
     evidence = np.full((len(vocabulary), len(TAGS)), NO_EVIDENCE, dtype=np.float32)
     for word, logits in WORDS.items():
         for tag, logit in logits.items():
@@ -78,12 +94,15 @@ def build_graph(vocabulary: list[str]) -> onnx.ModelProto:
         helper.make_node("Unsqueeze", ["kept", "last_axis"], ["kept_column"]),
         helper.make_node("Where", ["kept_column", "per_token", "no_evidence"], ["masked"]),
         helper.make_node("ReduceMax", ["masked", "token_axis"], ["logits"], keepdims=0),
+        helper.make_node("Identity", ["logits"], ["vector"]),
     ]
     inputs = [
         helper.make_tensor_value_info(name, TensorProto.INT64, ["n", "length"])
         for name in ("input_ids", "attention_mask")
     ]
-    outputs = [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["n", len(TAGS)])]
+    outputs = [
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, ["n", len(TAGS)]) for name in ("logits", "vector")
+    ]
     constants = [
         numpy_helper.from_array(evidence, "evidence"),
         numpy_helper.from_array(np.array(NO_EVIDENCE, dtype=np.float32), "no_evidence"),

@@ -14,6 +14,7 @@ from transformers.modeling_outputs import SequenceClassifierOutput
 from tagging.decision import sigmoid
 from tagging.encoding import encode, load_tokenizer
 from tagging.model_folder import read_settings
+from tagging.tagger import VECTOR
 from training.backbones import BackboneError, refuse_code
 from training.calibration import expected_calibration_error, fit_platt, shown_pairs
 from training.dataset import Part
@@ -108,6 +109,24 @@ def write_onnx(model: PreTrainedModel, file: Path) -> None:
             "onnx", model_type=model.config.model_type, task="text-classification", library_name="transformers"
         )
         export(model, config_class(model.config), file)
+    add_vectors(file)
+
+
+def add_vectors(file: Path) -> None:
+    """Make what the linear head of an ONNX model reads its second output, where the tagger finds similar questions."""
+    import onnx
+
+    model = onnx.load(file)
+    graph = model.graph
+    made_by = {name: node for node in graph.node for name in node.output}
+    weights = {initializer.name: initializer for initializer in graph.initializer}
+    node = made_by[graph.output[0].name]
+    while not weights.keys() & set(node.input):  # past a cast of the logits
+        node = made_by[node.input[0]]
+    (size,) = {weights[name].dims[1] for name in node.input if name in weights and len(weights[name].dims) == 2}
+    graph.node.append(onnx.helper.make_node("Identity", [node.input[0]], [VECTOR]))
+    graph.output.append(onnx.helper.make_tensor_value_info(VECTOR, onnx.TensorProto.FLOAT, ["batch_size", size]))
+    onnx.save(model, file)
 
 
 def layer_depths(model: PreTrainedModel) -> dict[str, int]:

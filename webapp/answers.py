@@ -170,7 +170,7 @@ def as_read(tagger, question: Question) -> tuple[str, str]:
 
 
 def check_answer(answer: dict) -> dict:
-    """Validate an answer of the endpoint /predict. Unknown fields are passed on.
+    """Validate an answer of the endpoint /predict. Unknown fields are passed on, and no link but one to a web page.
 
     Raises
     ------
@@ -181,7 +181,16 @@ def check_answer(answer: dict) -> dict:
         kind: [row | {"tag": str(row["tag"]), "probability": float(row["probability"])} for row in answer[kind]]
         for kind in ("suggested", "others")
     }
-    return answer | rows | {"fits": bool(answer["fits"])}
+    similar = {"similar": [check_similar(row) for row in answer["similar"]]} if "similar" in answer else {}
+    return answer | rows | {"fits": bool(answer["fits"])} | similar
+
+
+def check_similar(row: dict) -> dict:
+    """Validate a similar question of an answer. Raises what :func:`check_answer` raises."""
+    if not str(row["url"]).startswith(("https://", "http://")):
+        raise ValueError(f"{row['url']!r} is no address of a question")
+    texts = {"url": str(row["url"]), "title": str(row["title"]), "tags": [str(tag) for tag in row["tags"]]}
+    return row | texts | {"similarity": float(row["similarity"]), "duplicate": bool(row["duplicate"])}
 
 
 def check_explanation(explanation: dict) -> dict[str, list[dict]]:

@@ -7,6 +7,8 @@
                                 on the validation scores of the served model
     tagger.json                 the settings, see :mod:`tagging.settings`
     rules.toml                  optional: the site's rules for its tags, see :mod:`tagging.rules`
+    similar.npz                 optional: the site's questions, by which similar ones are found, and their titles; see
+    similar_titles.txt          :mod:`tagging.similar`
 
 ``calibration`` is the line of :class:`tagging.decision.DecisionRule`. The ONNX file may also lie beside the others. In
 older folders, ``fields`` and ``min_confidence`` are in thresholds.json and ``max_length`` is in tokenizer.json; what
@@ -32,6 +34,7 @@ from tagging.decision import Calibration, DecisionRule, Thresholds
 from tagging.encoding import encode, load_tokenizer
 from tagging.rules import Rules, parse_rules
 from tagging.settings import Settings, parse_settings
+from tagging.similar import SIMILAR, SIMILAR_TITLES, SimilarQuestions, read_index
 
 INT8_MODEL, FP32_MODEL = "model_quantized.onnx", "model.onnx"
 TOKENIZER, TAGS, THRESHOLDS, SETTINGS = "tokenizer.json", "tag_types_encoded.json", "thresholds.json", "tagger.json"
@@ -75,6 +78,8 @@ class ModelFolder:
     settings : Settings
     rules : Rules
         Of the site; none without a rules.toml.
+    similar : SimilarQuestions or None
+        None without a similar.npz.
     tokenizer : tokenizers.Tokenizer
         With truncation and without padding.
     pad_id : int
@@ -86,6 +91,7 @@ class ModelFolder:
     rule: DecisionRule
     settings: Settings
     rules: Rules
+    similar: SimilarQuestions | None
     tokenizer: Any
     pad_id: int
 
@@ -111,11 +117,12 @@ class ModelFolder:
         tags, settings = read_tags(path / TAGS), read_settings(path)
         rule = DecisionRule.of(read_thresholds(path / THRESHOLDS, tags), tags, settings)
         rules = read_rules(path / RULES, tags)
+        similar = read_similar(path, tags, settings.site)
         try:
             tokenizer, pad_id = load_tokenizer(path / TOKENIZER, settings.max_length)
         except Exception as error:  # tokenizers raises a bare Exception for every kind of damage
             raise ModelFolderError(f"{path / TOKENIZER}: not a tokenizer ({error})") from error
-        return cls(path, model_path, tags, rule, settings, rules, tokenizer, pad_id)
+        return cls(path, model_path, tags, rule, settings, rules, similar, tokenizer, pad_id)
 
     def encode(self, titles: Sequence[str], descriptions: Sequence[str]) -> list:
         """Tokenize the fields of questions that the model reads, see :func:`tagging.encoding.encode`."""
@@ -214,6 +221,29 @@ def read_rules(path: Path, tags: Sequence[str]) -> Rules:
         raise ModelFolderError(f"{path}, line {line}: not UTF-8; save the file as UTF-8") from error
     except ValueError as error:
         raise ModelFolderError(f"{path}, {error}") from error
+
+
+def read_similar(folder: Path, tags: Sequence[str], site: str) -> SimilarQuestions | None:
+    """Read the index of a model folder with its titles, None if it has none.
+
+    Raises
+    ------
+    ModelFolderError
+        If a file is damaged, or the two do not belong together.
+    """
+    if not (folder / SIMILAR).is_file():
+        return None
+    file = folder / SIMILAR_TITLES
+    try:
+        index = read_index(folder / SIMILAR, len(tags))
+        titles = file.read_text(encoding="utf-8").split("\n")[:-1] if file.is_file() else []
+    except UnicodeDecodeError as error:
+        raise ModelFolderError(f"{file}: not UTF-8 ({error})") from error
+    except (OSError, ValueError) as error:
+        raise ModelFolderError(str(error)) from error
+    if titles and len(titles) != len(index.ids):
+        raise ModelFolderError(f"{file} has {len(titles)} titles, but {SIMILAR} has {len(index.ids)} questions")
+    return SimilarQuestions(index, titles, tags, site)
 
 
 def read_settings(folder: Path) -> Settings:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 TEXT_COLUMNS = ("title", "description")
 RESULT_COLUMNS = ("tags", "scores")
+EVIDENCE_COLUMN = "similar"
 csv.field_size_limit(10_000_000)  # characters; a longer cell is the result of an unclosed quotation mark
 BATCH_ROWS = 1_000  # rows of a Parquet file in memory at a time
 MIN_SIMILARITY = 0.75  # of two names, by difflib's ratio: "descripton" and description, "titel" and title
@@ -48,35 +49,44 @@ def iter_texts(path: Path) -> Iterator[tuple[str, str]]:
             yield title, description
 
 
-def write_tagged(source: Path, target: Path, results: Iterable[list[tuple[str, float]]]) -> None:
-    """Copy ``source`` to ``target``, in its format, with the columns tags and scores of one result per row."""
-    (write_parquet if is_parquet(source) else write_csv)(source, target, iter(results))
+def result_columns(evidence: bool) -> tuple[str, ...]:
+    """Return the columns that are added to a file: tags and scores, and with ``evidence`` similar."""
+    return (*RESULT_COLUMNS, EVIDENCE_COLUMN) if evidence else RESULT_COLUMNS
 
 
-def write_csv(source: Path, target: Path, results: Iterator[list[tuple[str, float]]]) -> None:
+def write_tagged(source: Path, target: Path, columns: Sequence[str], results: Iterable[dict[str, list]]) -> None:
+    """Copy ``source`` to ``target``, in its format, with ``columns`` of one result per row."""
+    (write_parquet if is_parquet(source) else write_csv)(source, target, columns, iter(results))
+
+
+def write_csv(source: Path, target: Path, columns: Sequence[str], results: Iterator[dict[str, list]]) -> None:
     with target.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, [*read_header(source), *RESULT_COLUMNS], lineterminator="\n")
+        writer = csv.DictWriter(file, [*read_header(source), *columns], lineterminator="\n")
         writer.writeheader()
         for row, result in zip(read_rows(source), results, strict=True):
-            row["tags"] = json.dumps([tag for tag, _ in result], ensure_ascii=False)
-            row["scores"] = json.dumps([probability for _, probability in result])
-            writer.writerow(row)
+            writer.writerow(row | {name: json.dumps(result[name], ensure_ascii=False) for name in columns})
 
 
-def write_parquet(source: Path, target: Path, results: Iterator[list[tuple[str, float]]]) -> None:
+def write_parquet(source: Path, target: Path, columns: Sequence[str], results: Iterator[dict[str, list]]) -> None:
     import pyarrow
     import pyarrow.parquet
 
-    columns = {"tags": pyarrow.list_(pyarrow.string()), "scores": pyarrow.list_(pyarrow.float32())}
+    strings = pyarrow.list_(pyarrow.string())
+    question = {"url": pyarrow.string(), "title": pyarrow.string(), "tags": strings}
+    question |= {"similarity": pyarrow.float32(), "duplicate": pyarrow.bool_()}
+    kinds = {
+        "tags": strings,
+        "scores": pyarrow.list_(pyarrow.float32()),
+        EVIDENCE_COLUMN: pyarrow.list_(pyarrow.struct(list(question.items()))),
+    }
     schema = pyarrow.parquet.read_schema(source)
-    for column, kind in columns.items():
-        schema = schema.append(pyarrow.field(column, kind))
+    for name in columns:
+        schema = schema.append(pyarrow.field(name, kinds[name]))
     with pyarrow.parquet.ParquetWriter(target, schema) as writer:
         for batch in read_batches(source):
             tagged = list(itertools.islice(results, len(batch)))
-            tags = pyarrow.array([[tag for tag, _ in result] for result in tagged], columns["tags"])
-            scores = pyarrow.array([[score for _, score in result] for result in tagged], columns["scores"])
-            writer.write_batch(pyarrow.record_batch([*batch.columns, tags, scores], schema=schema))
+            added = [pyarrow.array([result[name] for result in tagged], kinds[name]) for name in columns]
+            writer.write_batch(pyarrow.record_batch([*batch.columns, *added], schema=schema))
 
 
 def read_batches(path: Path) -> Iterator:
@@ -186,13 +196,24 @@ def text_columns(columns: Sequence[str], path: Path) -> dict[str, str]:
     ValueError
         As :func:`match_columns`; or if there is no text column, or a column has the name of a result.
     """
-    for column in columns:
-        if (name := _plain(column)) in RESULT_COLUMNS:
-            raise ValueError(f"{path}: the column {column!r} would be overwritten; rename it, e.g. to given_{name}")
+    check_free(columns, RESULT_COLUMNS, path)
     found = match_columns(columns, TEXT_COLUMNS, path)
     if not found:
         raise ValueError(f"{path}: neither column title nor description; found {', '.join(columns)}")
     return found
+
+
+def check_free(columns: Sequence[str], results: Sequence[str], path: Path) -> None:
+    """Raise ValueError if one of a file's ``columns`` has the name of one of ``results``."""
+    for column in columns:
+        if (name := _plain(column)) in results:
+            raise ValueError(f"{path}: the column {column!r} would be overwritten; rename it, e.g. to given_{name}")
+
+
+def check_columns_free(path: Path, results: Sequence[str]) -> None:
+    """Raise ValueError if a CSV or Parquet file has a column with the name of one of ``results``, or is unreadable."""
+    columns = next((batch.schema.names for batch in read_batches(path)), []) if is_parquet(path) else read_header(path)
+    check_free(columns, results, path)
 
 
 def match_columns(columns: Sequence[str], known: Sequence[str], path: Path) -> dict[str, str]:

@@ -12,6 +12,9 @@ from tagging.decision import sigmoid
 from tagging.encoding import check_question, is_blank, is_fragmented
 from tagging.model_folder import INT8_MODEL, ModelFolder, ModelFolderError
 from tagging.selection import Choice, Selection
+from tagging.similar import SIMILAR
+
+VECTOR = "vector"  # the output of the ONNX model beside the logits: what its head reads
 
 
 def import_onnxruntime() -> ModuleType:
@@ -62,6 +65,7 @@ class Tagger:
     ----------
     model : ModelFolder
         The files of the folder: tags, decision rule, settings and tokenizer.
+    similar : SimilarQuestions or None
     tags, rule, settings : list of str, DecisionRule, Settings
         Those of ``model``.
     selection : Selection
@@ -72,7 +76,7 @@ class Tagger:
     Raises
     ------
     ModelFolderError
-        If a file is missing or damaged, or model, tags and thresholds do not match.
+        If a file is missing or damaged, or model, tags, thresholds and index do not match.
     """
 
     def __init__(self, folder: str | Path, model_file: str = INT8_MODEL, num_threads: int = 0):
@@ -81,11 +85,15 @@ class Tagger:
         self.selection = Selection(self.tags, self.rule, self.model.rules)
         self._session = open_session(self.model.model_path, num_threads)
         self.input_names = {model_input.name for model_input in self._session.get_inputs()}
-        num_labels = self._session.get_outputs()[0].shape[-1]
+        self._sizes = {output.name: output.shape[-1] for output in self._session.get_outputs()}
+        self._logits, num_labels = next(iter(self._sizes.items()))
         if num_labels != len(self.tags):
             raise ModelFolderError(
                 f"{folder}: the model gives {num_labels} labels, but tag_types_encoded.json names {len(self.tags)} tags"
             )
+        self.similar = self.model.similar
+        if self.similar and self._sizes.get(VECTOR) != self.similar.size:
+            raise ModelFolderError(f"{folder}: {SIMILAR} does not belong to this model: remove it, or make it anew")
 
     def probabilities(self, titles: Sequence[str], descriptions: Sequence[str], batch_size: int = 1) -> np.ndarray:
         """Return the tags' probabilities as they are shown, a float array of shape (n, num_labels).
@@ -101,13 +109,27 @@ class Tagger:
 
     def logits(self, titles: Sequence[str], descriptions: Sequence[str], batch_size: int = 1) -> np.ndarray:
         """Return the model's raw outputs, a float32 array of shape (n, num_labels). Batches as in probabilities."""
+        return self._output(self._logits, titles, descriptions, batch_size)
+
+    def vectors(self, titles: Sequence[str], descriptions: Sequence[str], batch_size: int = 1) -> np.ndarray:
+        """Return what the head reads of questions, a float32 array of shape (n, hidden_size). Batches as above.
+
+        Raises
+        ------
+        ModelFolderError : the model was exported by an earlier version, which wrote no such output
+        """
+        if VECTOR not in self._sizes:
+            raise ModelFolderError(f"{self.model.model_path} gives no vectors: export and quantize it again")
+        return self._output(VECTOR, titles, descriptions, batch_size)
+
+    def _output(self, name: str, titles: Sequence[str], descriptions: Sequence[str], batch_size: int) -> np.ndarray:
         encodings = self.model.encode(titles, descriptions)
-        logits = np.empty((len(encodings), len(self.tags)), dtype=np.float32)
         by_length = np.argsort([len(encoding.ids) for encoding in encodings], kind="stable")
+        values = np.empty((len(encodings), self._sizes[name]), dtype=np.float32)
         for start in range(0, len(encodings), batch_size):
             rows = by_length[start : start + batch_size]
-            logits[rows] = self.run(self.inputs([encodings[row] for row in rows]))
-        return logits
+            values[rows] = self._session.run([name], self.inputs([encodings[row] for row in rows]))[0]
+        return values
 
     def inputs(self, encodings: list) -> dict[str, np.ndarray]:
         """Return what the model takes for encodings, padded to the longest: int64 arrays of shape (n, length)."""
@@ -123,7 +145,7 @@ class Tagger:
 
     def run(self, feed: dict[str, np.ndarray]) -> np.ndarray:
         """Run the bare model over its inputs, int64 arrays of shape (n, length), and return its logits."""
-        return self._session.run(None, feed)[0]
+        return self._session.run([self._logits], feed)[0]
 
     def tag(self, title: str, description: str, top_k: int | None = None) -> list[tuple[str, float]]:
         """Return (tag, probability) pairs of one question, the most probable first.
@@ -145,20 +167,47 @@ class Tagger:
             raise ValueError(f"top_k is {top_k}; it must be 1 or more")
         for row, (title, description) in enumerate(zip(titles, descriptions, strict=True)):
             check_question(title, description, f"question {row}" if len(titles) > 1 else "the question")
-        probabilities = self.probabilities(titles, descriptions, batch_size)
-        tagged = []
-        for row in probabilities:
-            chosen = self.selection.select(row)[0] if top_k is None else self.selection.ranking(row)[:top_k]
-            tagged.append([(choice.tag, choice.probability) for choice in chosen])
-        return tagged
+        return [self._choose(row, top_k) for row in self.probabilities(titles, descriptions, batch_size)]
+
+    def tag_with_evidence(
+        self, title: str, description: str, top_k: int | None = None
+    ) -> tuple[list[tuple[str, float]], list[dict]]:
+        """Return what :meth:`tag` returns of one question, and similar questions of the site.
+
+        Raises
+        ------
+        ValueError : title and description are both blank
+        ModelFolderError : the model folder has no similar.npz
+        """
+        self.check_index()
+        check_question(title, description)
+        raw, similar = self._run_one(self.model.encode([title], [description])[0])
+        return self._choose(self.rule.probabilities(raw)[0], top_k), similar
+
+    def check_index(self) -> None:
+        """Raise ModelFolderError if the model folder has no similar.npz."""
+        if not self.similar:
+            raise ModelFolderError(f"{self.model.path} has no {SIMILAR}: run  python onnx_export/index.py  for it")
+
+    def _choose(self, probabilities: np.ndarray, top_k: int | None) -> list[tuple[str, float]]:
+        select = self.selection
+        chosen = select.select(probabilities)[0] if top_k is None else select.ranking(probabilities)[:top_k]
+        return [(choice.tag, choice.probability) for choice in chosen]
+
+    def _run_one(self, encoding) -> tuple[np.ndarray, list[dict]]:
+        """Return raw probabilities of shape (1, num_labels), and similar questions, if there is an index."""
+        outputs = [self._logits, *([VECTOR] if self.similar else [])]
+        logits, *vectors = self._session.run(outputs, self.inputs([encoding]))
+        return sigmoid(logits), self.similar.nearest(vectors[0][0]) if self.similar else []
 
     def answer(self, title: str, description: str) -> dict:
         """Return what the apps show of one question.
 
         {"suggested": [{"tag": str, "probability": float}, ...]   one tag to ``settings.max_tags``
          "others":    [...]                                       the most probable of the rest, at most NUM_OTHERS
-         "fits":      bool}     False: no tag clearly fits, or the text is in another language, or not in a
+         "fits":      bool,     False: no tag clearly fits, or the text is in another language, or not in a
                                    field that is read
+         "similar":   [...]}    only with a similar.npz, see :meth:`tagging.similar.SimilarQuestions.nearest`
 
         No probability of "others" is above one of "suggested", unless a rule of the site decided: such a row has a
         further field "rule", see :class:`tagging.selection.Choice`.
@@ -169,7 +218,7 @@ class Tagger:
         """
         check_question(title, description)
         encoding = self.model.encode([title], [description])[0]
-        raw = sigmoid(self.run(self.inputs([encoding])))
+        raw, similar = self._run_one(encoding)
         probabilities = self.rule.probabilities(raw)
         suggested, others = self.selection.select(probabilities[0])
 
@@ -182,8 +231,7 @@ class Tagger:
 
         read = not is_blank(title, description, self.settings.fields) and not is_fragmented(encoding)
         fits = read and bool(self.rule.fits(raw)[0])
-        return {
-            "suggested": rows(suggested),
-            "others": rows(others),
-            "fits": fits,
-        }
+        answer = {"suggested": rows(suggested), "others": rows(others), "fits": fits}
+        if self.similar:
+            answer["similar"] = similar if read else []
+        return answer

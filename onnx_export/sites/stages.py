@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from onnx_export.sites.choices import Choices
+from tagging.similar import SIMILAR
 from training.backbones import short_name
 from training.recipes import FROZEN_ENCODER, OURS, folder_name
 from training.tfidf import NAME as BASELINE
@@ -198,6 +199,13 @@ def tagger(site: Site, choices: Choices, models: Path, quick: bool, served: Path
             made=r"^int8: (.+)$",
         ),
         Stage(
+            f"index by the {kind}",
+            ["onnx_export/index.py", *model],
+            [int8],
+            [folder / "onnx" / SIMILAR],
+            made=r"^(.+ questions) indexed",
+        ),
+        Stage(
             f"compare the {kind}",
             [*comparing, *(["--served", served.as_posix()] if served else [])],
             [run],
@@ -214,7 +222,7 @@ def ship(site: Site, models: Path, quick: bool, release: Path) -> Stage:
     where = ["--data-dir", site.data.as_posix(), "--models-dir", models.as_posix()]
     return Stage(
         f"stage the {'head' if quick else 'encoder'}",
-        ["onnx_export/ship.py", "--model", name, *where, "--best", (site.folder / "best").as_posix()],
+        ["onnx_export/ship.py", "--model", name, *where, "--titles", "--best", (site.folder / "best").as_posix()],
         [models / name / "onnx" / "test_decisions.json"],
         made=WRITTEN,
         own=("--output", release.as_posix(), "--force"),
