@@ -49,7 +49,8 @@ demo: $(REPORTS)/comparison.json ## run every stage on the embedded sample site 
 
 site: .venv/installed $(if $(filter pages,$(SOURCE)),chromium) ## from the name of a site to a tagger: SITE=cooking CONTACT=you@example.org (QUICK=1, SOURCE=dump FILE=...)
 	@$(PY) onnx_export/build_site.py $(call NAMED,SITE) $(if $(SOURCE),--source $(SOURCE)) $(if $(FILE),--file "$(FILE)") \
-		$(if $(CONTACT),--contact $(CONTACT)) $(if $(QUICK),--quick) $(if $(MINUTES),--minutes $(MINUTES))
+		$(if $(CONTACT),--contact $(CONTACT)) $(if $(QUICK),--quick) $(if $(MINUTES),--minutes $(MINUTES)) \
+		$(if $(PRECISION),--precision $(PRECISION))
 
 refresh: .venv/installed ## monthly: fetch what is new, train again if the tag watch says so: SITE=cooking (QUICK=1)
 	@$(PY) onnx_export/build_site.py $(call NAMED,SITE) --refresh $(if $(QUICK),--quick)

@@ -50,8 +50,8 @@ TAG_ENDS = re.compile(r"[\s,;|<>]")  # what separates tags in a list: on sites, 
 # The files that onnx_export/ writes to models/NAME/onnx/; new weights or a new export make all of them stale.
 ONNX_FILES = ("model.onnx", "model.onnx_data", "config.json", "tokenizer.json", "tag_types_encoded.json",
               "thresholds.json", "tagger.json", "model_quantized.onnx", "quantization.json", "metrics.json",
-              "per_tag.tsv", "worst_errors.md", "test_decisions.json", "similar.npz",
-              "similar_titles.txt")  # fmt: skip
+              "per_tag.tsv", "worst_errors.md", "test_decisions.json", "tiers.json",
+              "similar.npz", "similar_titles.txt")  # fmt: skip
 
 
 def write_json(path: str | Path, content: object) -> None:

@@ -24,6 +24,7 @@ from tagging.options import port, script_parser
 from tagging.served import ServedTagger
 from tagging.settings import Settings
 from tagging.stack_exchange import STACK_EXCHANGE
+from tagging.tiers import SHOWN
 
 MAX_BATCH = 64  # questions of one call of /predict_batch
 MAX_QUEUE = 64  # calls in the queue; a further one is rejected at once
@@ -145,6 +146,7 @@ def add_api(served: ServedTagger) -> None:
 
 def make_handlers(served: ServedTagger) -> tuple:
     """Return the event handlers of the page: the one that shows an answer, and the one that explains it."""
+    import gradio as gr
     from jinja2 import Environment, FileSystemLoader
 
     site = (os.environ.get("TAGGER_SITE") or served.now.settings.site).rstrip("/")
@@ -154,15 +156,17 @@ def make_handlers(served: ServedTagger) -> tuple:
         return STACK_EXCHANGE.tag_url(site, tag)
 
     def show(title: str, description: str, history: list | None) -> tuple:
-        """Return the answer as HTML, the tags separated by blanks, an empty explanation, and the new history."""
+        """Return the answer as HTML, its tags to tick, those to copy, an empty explanation, and the new history."""
         if not title.strip() and not description.strip():
-            return BLANK, "", "", history
+            return BLANK, no_boxes(), "", "", history
         tagger = served.now
         answer = tagger.answer(*check_text(tagger, title, description))
         others = [question for question in history or [] if question != [title, description]]
-        tags = " ".join(row["tag"] for row in answer["suggested"])
+        tags = [row["tag"] for row in [*answer["suggested"], *answer["others"]]]
+        ticked = [row["tag"] for row in answer["suggested"] if row.get("tier") != SHOWN]  # all, without tiers
         html = str(render.module.tags(answer, tag_url))  # type: ignore[attr-defined]
-        return html, tags, "", [[title, description], *others][:MAX_HISTORY]
+        boxes = gr.CheckboxGroup(tags, value=ticked, visible=True)
+        return html, boxes, " ".join(ticked), "", [[title, description], *others][:MAX_HISTORY]
 
     def show_words(title: str, description: str) -> str:
         if not title.strip() and not description.strip():
@@ -172,6 +176,13 @@ def make_handlers(served: ServedTagger) -> tuple:
         return str(render.module.words(words))  # type: ignore[attr-defined]
 
     return show, show_words
+
+
+def no_boxes():
+    """Return the boxes of a page without an answer."""
+    import gradio as gr
+
+    return gr.CheckboxGroup([], value=[], visible=False)
 
 
 def introduction(tagger) -> str:
@@ -209,15 +220,17 @@ def add_question(settings: Settings) -> tuple:
 
 
 def add_result() -> tuple:
-    """Add the outputs to the page and return them: the answer, the tags to copy, and the explanation."""
+    """Add the outputs to the page and return them: the answer, its tags to tick, those to copy, the explanation."""
     import gradio as gr
 
     answer = gr.HTML(EMPTY, label="Suggested tags", show_label=True, container=True, padding=True, elem_id="answer")
+    boxes = gr.CheckboxGroup([], label="Tags to use", visible=False, elem_id="ticks")
     names = gr.Textbox(
         label="To paste into the site's tag field", buttons=["copy"], interactive=False, elem_id="all-tags"
     )
+    boxes.input(None, inputs=boxes, outputs=names, js="(ticked) => ticked.join(' ')", api_visibility="private")
     words = gr.HTML(label="Why these tags", elem_id="words")
-    return answer, names, words
+    return answer, boxes, names, words
 
 
 def add_history(app, question: tuple, history) -> None:
@@ -276,7 +289,11 @@ def build_app(served):
         if settings.examples:
             examples.load_input_event.then(**page)
         why.click(show_words, inputs=list(question), outputs=result[-1], **model)
-        clear.click(lambda: ("", "", EMPTY, "", ""), outputs=[*question, *result], api_visibility="private")
+        clear.click(
+            lambda: ("", "", EMPTY, gr.CheckboxGroup([], value=[], visible=False), "", ""),
+            outputs=[*question, *result],
+            api_visibility="private",
+        )
         add_api(served)
     app.queue(max_size=MAX_QUEUE)
     if tuple(map(int, gr.__version__.split(".")[:2])) < (6, 25):

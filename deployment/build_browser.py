@@ -14,6 +14,7 @@ import os
 import shutil
 import subprocess
 import sys
+from dataclasses import asdict
 from pathlib import Path
 
 from tagging.console import run_script
@@ -27,6 +28,7 @@ from tagging.model_folder import (
     add_model_folder_option,
 )
 from tagging.options import add_force_option, script_parser
+from tagging.tiers import TIERS
 
 HERE = Path(__file__).parent
 SOURCES = HERE / "browser"
@@ -91,7 +93,7 @@ def licences(packages: Path) -> str:
 
 
 def copy_model(folder: Path, target: Path) -> None:
-    """Copy the files of a model folder that the page reads; settings and rules are written in full, as JSON.
+    """Copy the files of a model folder that the page reads; settings, rules and tiers are written in full, as JSON.
 
     Raises
     ------
@@ -107,6 +109,8 @@ def copy_model(folder: Path, target: Path) -> None:
     (target / SETTINGS).write_text(settings, encoding="utf-8", newline="\n")
     rules = json.dumps(model.rules.as_json(), ensure_ascii=False)
     (target / "rules.json").write_text(rules, encoding="utf-8", newline="\n")
+    tiers = json.dumps(model.tiers and asdict(model.tiers), ensure_ascii=False)
+    (target / TIERS).write_text(tiers, encoding="utf-8", newline="\n")
     if (card := model.path / "README.md").is_file():
         shutil.copy(card, target)
 

@@ -40,9 +40,11 @@ from tagging.model_folder import (
 )
 from tagging.options import script_parser
 from tagging.similar import SIMILAR
+from tagging.tiers import TIERS
 
 HERE = Path(__file__).parent
-NO_PART_OF_THE_APP = ["__pycache__", "browser", "build_browser.py", "favicon.svg", "form.css", "model", "publish.py"]
+OF_OTHER_PAGES = ["browser", "build_browser.py", "favicon.svg", "form.css", "ticks.js"]
+NO_PART_OF_THE_APP = ["__pycache__", "model", "publish.py", *OF_OTHER_PAGES]
 MAX_BYTES = 1_000_000_000  # of a Space's repository
 START_SECONDS = 180  # on a busy machine
 # https://huggingface.co/docs/hub/spaces-config-reference
@@ -111,7 +113,7 @@ def make_app_folder(model_folder: Path, target: Path) -> None:
     model = ModelFolder.read(model_folder)
     shutil.copytree(HERE, target, ignore=shutil.ignore_patterns(*NO_PART_OF_THE_APP))
     onnx_file = model.model_path.relative_to(model.path)
-    for name in (onnx_file, TOKENIZER, TAGS, THRESHOLDS, SETTINGS, RULES, SIMILAR, "README.md"):
+    for name in (onnx_file, TOKENIZER, TAGS, THRESHOLDS, SETTINGS, RULES, TIERS, SIMILAR, "README.md"):
         if (model.path / name).is_file():
             (target / "model" / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(model.path / name, target / "model" / name)

@@ -46,7 +46,7 @@ from training.dataset import data_hash
 NAME = re.compile(r"[a-z0-9][a-z0-9.-]*")
 BACKBONE = "all-minilm-l6-v2"
 DEFAULTS = {"source": "api", "backbone": BACKBONE}
-TAGGER_STAGES = 6  # train, export, int8, index, compare, stage
+TAGGER_STAGES = 7  # train, export, int8, tiers, index, compare, stage
 
 
 def site_name(text: str) -> str:
@@ -159,6 +159,11 @@ def write_page(site: Site, census: Census, choices: Choices, progress: Progress)
             "How often a tag that is shown with a probability is right; on the diagonal, as often as it says.",
         ),
         report.read_plot(
+            site.reports / "tiers.png",
+            "Ticked tags",
+            "What a promised precision costs in right tags that are not ticked, on the validation questions.",
+        ),
+        report.read_plot(
             site.reports / "tag_frequencies.png", "Tags", "Questions of each tag, the most frequent first."
         ),
         report.read_plot(
@@ -249,6 +254,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     add("--delay", type=number_from(0), help="minimum delay between two requests, in seconds")
     add("--backbone", help=f"encoder to train, as --model of finetune.py, by default {BACKBONE}")
     add("--minutes", type=positive, help="time for the training of the encoder")
+    add("--precision", type=number_from(0.01, 0.99), help="share of the tags ticked by default that is right")
     add("--quick", action="store_true", help="train only the head, in minutes")
     add("--refresh", action="store_true", help="fetch what is new, and train again if tag_watch.py says so")
     add("--sites-dir", type=Path, default=Path("sites"), help="folder of the sites' folders")

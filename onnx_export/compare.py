@@ -36,6 +36,7 @@ from onnx_export.evaluation.evaluate import (
     inputs_of,
     most_frequent_tags,
     no_tags,
+    ticked_figures,
 )
 from onnx_export.evaluation.model_report import per_tag_table, worst_errors
 from tagging.console import run_script
@@ -109,6 +110,8 @@ def evaluate_model(
         chosen = tagger.rule.suggest(probabilities)
         evaluation = evaluate(name, precision, train, test, probabilities, chosen, tagger.rule.thresholds)
         evaluation.figures.update({"size_mb": file.stat().st_size / 1e6, **speed})
+        if precision == "int8" and tagger.model.tiers:
+            evaluation.figures.update(ticked_figures(evaluation, test, tagger.model.tiers))
         if baseline:
             evaluation.figures.update(differences(evaluation, baseline, "baseline"))
         if "fp32" in evaluations:

@@ -32,6 +32,7 @@ from tagging.options import add_force_option, script_parser
 from tagging.settings import Settings
 from tagging.similar import SIMILAR, SIMILAR_TITLES
 from tagging.tagger import Tagger
+from tagging.tiers import TIERS
 from training.backbones import short_name
 from training.dataset import Part, check_fields, read_part
 from training.metrics import tagging_metrics
@@ -109,7 +110,7 @@ def main(argv: list[str] | None = None) -> None:
         write_json(staging / "thresholds.json", thresholds.as_json())
         write_json(staging / "tagger.json", settings.as_json())
         write_json(staging / "quantization.json", report)
-        for name in ("model_quantized.onnx", SIMILAR, SIMILAR_TITLES):  # the first says "whole": it comes last
+        for name in ("model_quantized.onnx", TIERS, SIMILAR, SIMILAR_TITLES):  # the first says "whole": it comes last
             (folder / name).unlink(missing_ok=True)
         for name in ("thresholds.json", "tagger.json", "quantization.json", "model_quantized.onnx"):
             (staging / name).replace(folder / name)

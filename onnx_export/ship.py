@@ -37,6 +37,7 @@ from tagging.settings import Settings, parse_settings
 from tagging.similar import SIMILAR, SIMILAR_TITLES
 from tagging.stack_exchange import STACK_EXCHANGE
 from tagging.tagger import Tagger
+from tagging.tiers import TIERS
 from training.backbones import short_name
 from training.dataset import EXTRA, RECORD, data_hash, read_extra_table, site_of
 from training.provenance import extra_record
@@ -45,10 +46,10 @@ MODEL = "onnx/model_quantized.onnx"  # where the Hub and transformers.js look fo
 SERVED = ("tokenizer.json", "tag_types_encoded.json", "thresholds.json")
 CONFIG, TOKENIZER_CONFIG, SPECIAL_TOKENS = "config.json", "tokenizer_config.json", "special_tokens_map.json"
 EVALUATED = ("metrics.json", "per_tag.tsv", "test_decisions.json")
-INDEXED = (SIMILAR, SIMILAR_TITLES)  # of index.py
+OPTIONAL = (TIERS, SIMILAR, SIMILAR_TITLES)  # of tiers.py and index.py
 CARD = "README.md"
 FOR_THE_HUB = (CONFIG, TOKENIZER_CONFIG, SPECIAL_TOKENS)
-SHIPPED = (MODEL, *SERVED, SETTINGS, *FOR_THE_HUB, *EVALUATED, RUN, QUESTION_LIST, *INDEXED, CARD)
+SHIPPED = (MODEL, *SERVED, SETTINGS, *FOR_THE_HUB, *EVALUATED, RUN, QUESTION_LIST, *OPTIONAL, CARD)
 OLDER = (INT8_MODEL,)  # of models shipped by earlier versions; removed when another model takes their place
 # The settings that a model of the same site takes over from the one that it replaces.
 PRESENTATION = ("title", "language", "max_title", "max_description", "examples")
@@ -132,7 +133,7 @@ def publish(
     record: dict,
     question_list: bytes,
     settings: Settings,
-    index: Sequence[str],
+    optional: Sequence[str],
     output: Path,
 ) -> None:
     """Write the files of SHIPPED to ``output``: what is there is replaced, file by file, when all the new ones are.
@@ -143,14 +144,14 @@ def publish(
     tagger : its int8 model
     record : the new run.json
     question_list : content of questions.csv.gz; if it is empty, there is no such file
-    index : those of INDEXED that go with it
+    optional : those of OPTIONAL that go with it
     """
     staging, source = output / STAGING, tagger.model.path
     (staging / MODEL).parent.mkdir(parents=True, exist_ok=True)
     (output / MODEL).parent.mkdir(exist_ok=True)
     try:
         shutil.copyfile(tagger.model.model_path, staging / MODEL)
-        for file in (*SERVED, *EVALUATED, *index):
+        for file in (*SERVED, *EVALUATED, *optional):
             shutil.copyfile(source / file, staging / file)
         shutil.copyfile(folder / SPECIAL_TOKENS, staging / SPECIAL_TOKENS)
         write_json(staging / SETTINGS, settings.as_json())
@@ -163,7 +164,7 @@ def publish(
         made = [file for file in SHIPPED if (staging / file).is_file()]
         for file in made:
             (staging / file).replace(output / file)
-        for file in {*OLDER, QUESTION_LIST, *INDEXED}.difference(made):
+        for file in {*OLDER, QUESTION_LIST, *OPTIONAL}.difference(made):
             (output / file).unlink(missing_ok=True)
     finally:
         shutil.rmtree(staging)
@@ -216,7 +217,8 @@ def main(argv: list[str] | None = None) -> None:
         require(folder / file, f"python training/finetune.py --model {args.model}")
     if args.titles:
         require(folder / "onnx" / SIMILAR_TITLES, f"python onnx_export/index.py --model {args.model}")
-    index = [SIMILAR] * (folder / "onnx" / SIMILAR).is_file() + [SIMILAR_TITLES] * args.titles
+    optional = [file for file in (TIERS, SIMILAR) if (folder / "onnx" / file).is_file()]
+    optional += [SIMILAR_TITLES] * args.titles
     check_output(args.output, args.force)
     try:
         tagger = Tagger(folder / "onnx")  # whole, and its files belong together
@@ -236,7 +238,7 @@ def main(argv: list[str] | None = None) -> None:
         options = {"title": args.title, "language": args.language, "examples": examples}
         settings = served_settings(folder / "onnx", str(data["address"]), decisions, args.output, options)
         card = model_card(name, record, metrics, data, quantization, settings, args.output, size_mb)
-        publish(folder, tagger, card, record, question_list, settings, index, args.output)
+        publish(folder, tagger, card, record, question_list, settings, optional, args.output)
         raised = raise_bar(args.best, decisions)
     except KeyError as error:
         sys.exit(

@@ -4,6 +4,7 @@ import json
 import shutil
 import subprocess
 import sys
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from tagging.model_folder import ModelFolderError
 from tagging.rules import parse_rules
 from tagging.selection import Selection
 from tagging.tagger import Tagger
+from tagging.tiers import Tiers
 from tests.tiny_model import TAGS, build_model_folder
 from training import propose_rules
 
@@ -111,20 +113,21 @@ tags = ["python-3", "pandas"]
 """
 
 
+@pytest.mark.parametrize("tiers", [None, Tiers(0.8, {"python": 0.7, "pandas": 0.9, "c++": 0.2}, 0.3)])
 @pytest.mark.parametrize("text", ["", RULES])
-def test_the_browser_page_selects_as_python_does(text, tmp_path):
+def test_the_browser_page_selects_as_python_does(text, tiers, tmp_path):
     if not shutil.which("node"):
         pytest.skip("node is not installed")
     random = np.random.default_rng(0).uniform(0, 1, size=(200, len(TAGS))).round(2)
     rules = parse_rules(text, TAGS)
-    selection = Selection(TAGS, DecisionRule(np.full(len(TAGS), 0.5), 1.0, 0.6, 3, 0.0), rules)
+    selection = Selection(TAGS, DecisionRule(np.full(len(TAGS), 0.5), 1.0, 0.6, 3, 0.0), rules, tiers)
     expected = [[[list(choice) for choice in part] for part in selection.select(row)] for row in random]
     shutil.copy(ROOT / "deployment/browser/selection.js", tmp_path / "selection.mjs")
-    given = json.dumps([TAGS, 0.6, 3, rules.as_json(), random.tolist()])
+    given = json.dumps([TAGS, 0.6, 3, rules.as_json(), tiers and asdict(tiers), random.tolist()])
     (tmp_path / "run.mjs").write_text(
         'import { Selection } from "./selection.mjs";\n'
-        f"const [tags, threshold, most, rules, rows] = {given};\n"
-        "const selection = new Selection(tags, threshold, most, rules);\n"
+        f"const [tags, threshold, most, rules, tiers, rows] = {given};\n"
+        "const selection = new Selection(tags, threshold, most, rules, tiers);\n"
         "const values = (part) => part.map(Object.values);\n"
         "const found = rows.map((row) => Object.values(selection.select(row)).map(values));\n"
         "console.log(JSON.stringify(found));\n",

@@ -33,7 +33,7 @@ from webapp.space import RequestRefused, SpaceUnavailable
 JSON_STRING = re.compile(rb'"(?:[^"\\]++|\\.)*+"?', re.DOTALL)
 MAX_STRUCTURE = 256 * 1024  # strings of a body, and bytes around them: more than a batch in any formatting needs
 RETRY_AFTER = 10  # seconds; a sleeping Space takes longer to start, but the retry is then answered soon after
-SHARED_FILES = '/<any("answer.css", "colours.css", "favicon.svg", "form.css"):name>'
+SHARED_FILES = '/<any("answer.css", "colours.css", "favicon.svg", "form.css", "ticks.js"):name>'
 
 pages = Blueprint("pages", __name__)
 api = Blueprint("api", __name__, url_prefix="/api")
@@ -78,7 +78,7 @@ def tag_question() -> str | tuple:
 
 @pages.get(SHARED_FILES)
 def shared_file(name: str) -> Response:
-    """Send a style sheet or the icon, which the Gradio app or the browser page uses as well."""
+    """Send a file that the Gradio app or the browser page uses as well."""
     return send_from_directory(ANSWER_FILES, name)
 
 

@@ -1,6 +1,7 @@
 // The page: its fields and its answers. The tagger itself runs in worker.js.
 
 import { fileReader } from "./files.js";
+import { followTicks } from "../ticks.js";
 import { call, readFileList, startWorker } from "./tagger_worker.js";
 
 const TYPING_PAUSE = 250; // milliseconds without a key, after which the tags of what is written appear
@@ -151,11 +152,18 @@ const RULES = {
   at_most: "this site does not combine it with a suggested tag",
 };
 
-function tagRows(rows) {
-  return rows.map(({ tag, probability, rule }) => element(
+function tagRows(rows, isTicked) {
+  return rows.map(({ tag, probability, rule, tier }) => element(
     "li",
     {},
-    element("a", { className: "tag", href: `${settings.site}/questions/tagged/${encodeURIComponent(tag)}` }, tag),
+    element(
+      "span",
+      { className: "name" },
+      element("input", {
+        type: "checkbox", className: "tick", ariaLabel: `Use ${tag}`, value: tag, checked: isTicked(tier),
+      }),
+      element("a", { className: "tag", href: `${settings.site}/questions/tagged/${encodeURIComponent(tag)}` }, tag),
+    ),
     bar(probability),
     element("span", { className: "percent" }, `${(100 * probability).toFixed(0)} %`),
     ...(RULES[rule] ? [element("span", { className: "rule" }, RULES[rule])] : []),
@@ -169,7 +177,9 @@ function showAnswer(answer) {
   if (!answer) return;
   const { suggested, others, fits } = answer;
   const names = suggested.map(({ tag }) => tag);
-  const parts = [element("ul", { className: fits ? "tags" : "tags others", id: "suggested" }, ...tagRows(suggested))];
+  const isTicked = (tier) => tier !== "shown"; // without tiers, the suggested tags are
+  const list = { className: fits ? "tags" : "tags others", id: "suggested" };
+  const parts = [element("ul", list, ...tagRows(suggested, isTicked))];
   if (!fits) {
     parts.unshift(element(
       "p",
@@ -182,7 +192,7 @@ function showAnswer(answer) {
   if (others.length) {
     parts.push(
       element("h3", {}, "Less likely"),
-      element("ul", { className: "tags others", id: "others" }, ...tagRows(others)),
+      element("ul", { className: "tags others", id: "others" }, ...tagRows(others, () => false)),
     );
   }
   parts.push(element(
@@ -191,7 +201,9 @@ function showAnswer(answer) {
     "The percentage estimates how often such a tag is correct: 30 % means about three times in ten.",
   ));
   byId("answer").replaceChildren(...parts);
-  byId("all-tags").value = names.join(" ");
+  const ticked = suggested.filter(({ tier }) => isTicked(tier)).map(({ tag }) => tag);
+  byId("all-tags").value = ticked.join(" ");
+  followTicks(byId("answer"), byId("all-tags"));
   byId("copied").textContent = "";
   byId("words").replaceChildren();
   byId("why").hidden = false;

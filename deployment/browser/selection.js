@@ -10,9 +10,10 @@ export class Selection {
    * @param {number} threshold of the calibrated probabilities
    * @param {number} maxTags
    * @param {object} rules content of rules.json, as Rules.as_json gives it
+   * @param {object | null} tiers content of tiers.json
    */
-  constructor(tags, threshold, maxTags, rules) {
-    Object.assign(this, { threshold, maxTags });
+  constructor(tags, threshold, maxTags, rules, tiers) {
+    Object.assign(this, { tags, threshold, maxTags, tiers });
     const implied = new Map(Object.entries(rules.implied));
     const synonyms = new Map(Object.entries(rules.synonyms));
     const allImplied = (tag) => {
@@ -41,7 +42,7 @@ export class Selection {
 
   /**
    * @param {number[]} probabilities calibrated, one for each label
-   * @returns {{suggested: {tag, probability, label, rule}[], others: {tag, probability, label, rule}[]}}
+   * @returns {{suggested: object[], others: object[]}} of {tag, probability, label, rule, tier}
    */
   select(probabilities) {
     const best = this.labels.map((labels) => labels.reduce((a, b) => (probabilities[b] > probabilities[a] ? b : a)));
@@ -70,12 +71,14 @@ export class Selection {
       if (this.people.has(tag)) return "people";
       return this.isOver(union(chosen, this.withImplied[tag])) ? "at_most" : "";
     };
-    const choice = (rule) => (tag) => (
-      { tag: this.names[tag], probability: merged[tag], label: best[tag], rule: rule(tag) }
-    );
+    const choice = (rule, tier) => (tag) => ({
+      tag: this.names[tag], probability: merged[tag], label: best[tag], rule: rule(tag), tier: this.tiers ? tier(tag) : "",
+    });
+    const ticked = (tag) => merged[tag] >= (this.tiers.ticked[this.tags[best[tag]]] ?? Infinity);
+    const isShown = (tag) => !chosen.has(tag) && merged[tag] >= (this.tiers?.shown ?? 0);
     return {
-      suggested: ranked.filter((tag) => chosen.has(tag)).map(choice(reason)),
-      others: ranked.filter((tag) => !chosen.has(tag)).slice(0, NUM_OTHERS).map(choice(obstacle)),
+      suggested: ranked.filter((tag) => chosen.has(tag)).map(choice(reason, (tag) => (ticked(tag) ? "ticked" : "shown"))),
+      others: ranked.filter(isShown).slice(0, NUM_OTHERS).map(choice(obstacle, () => "shown")),
     };
   }
 

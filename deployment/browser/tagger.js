@@ -26,9 +26,9 @@ const MODEL = "onnx/model_quantized.onnx";
  * @throws {ModelError} if a file is damaged, or the files do not belong together
  */
 export async function loadTagger(readFile, wasm) {
-  const names = ["tagger.json", "thresholds.json", "tag_types_encoded.json", "tokenizer.json", "rules.json"];
+  const names = ["tagger.json", "thresholds.json", "tag_types_encoded.json", "tokenizer.json", "rules.json", "tiers.json"];
   const [model, ...files] = await Promise.all([MODEL, ...names].map(readFile));
-  const [settings, thresholds, tagIndices, tokenizer, rules] = files.map((bytes, place) => readJson(names[place], bytes));
+  const [settings, thresholds, tagIndices, tokenizer, rules, tiers] = files.map((bytes, place) => readJson(names[place], bytes));
   const tags = Object.keys(tagIndices).sort((a, b) => tagIndices[a] - tagIndices[b]);
   if (!tags.every((tag, index) => tagIndices[tag] === index && thresholds.per_tag?.[tag] > 0)) {
     throw new ModelError("tag_types_encoded.json and thresholds.json do not belong together");
@@ -43,7 +43,7 @@ export async function loadTagger(readFile, wasm) {
     throw new ModelError(`${MODEL} is no readable ONNX model`);
   }
   try {
-    return new Tagger(session, settings, tags, new DecisionRule(thresholds, tags), tokenizer, rules);
+    return new Tagger(session, settings, tags, new DecisionRule(thresholds, tags), tokenizer, rules, tiers);
   } catch (error) {
     throw new ModelError(`tokenizer.json is no readable tokenizer (${error.message})`);
   }
@@ -64,12 +64,12 @@ function readJson(name, bytes) {
 
 /** Suggests tags for questions; made by loadTagger. */
 export class Tagger {
-  constructor(session, settings, tags, rule, tokenizer, rules) {
+  constructor(session, settings, tags, rule, tokenizer, rules, tiers) {
     this.session = session;
     this.settings = settings; // the content of tagger.json
     this.tags = tags;
     this.rule = rule;
-    this.selection = new Selection(tags, rule.threshold, settings.max_tags, rules);
+    this.selection = new Selection(tags, rule.threshold, settings.max_tags, rules, tiers);
     this.tokenizer = new QuestionTokenizer(tokenizer, settings.max_length);
   }
 
@@ -116,11 +116,8 @@ export class Tagger {
     const probabilities = this.rule.probabilities(raw);
     const { suggested, others } = this.selection.select(probabilities);
     const isRead = !isBlank(...texts, this.settings.fields) && !isFragmented(encoding);
-    return {
-      suggested: this.rows(suggested),
-      others: this.rows(others),
-      fits: isRead && raw.some((probability) => probability >= this.settings.min_confidence),
-    };
+    const fits = isRead && raw.some((probability) => probability >= this.settings.min_confidence);
+    return { suggested: this.rows(suggested, fits), others: this.rows(others, fits), fits };
   }
 
   /** Return the suggested tags of one question, none if it is blank in every field that the model reads. */
@@ -138,11 +135,12 @@ export class Tagger {
     return explainTags(this, ...this.read(title, description));
   }
 
-  rows(choices) {
-    return choices.map(({ tag, probability, rule }) => ({
+  rows(choices, fits = true) {
+    return choices.map(({ tag, probability, rule, tier }) => ({
       tag,
       probability: Number(probability.toFixed(4)),
       ...(rule ? { rule } : {}),
+      ...(tier ? { tier: fits ? tier : "shown" } : {}),
     }));
   }
 

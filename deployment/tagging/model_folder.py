@@ -7,6 +7,7 @@
                                 on the validation scores of the served model
     tagger.json                 the settings, see :mod:`tagging.settings`
     rules.toml                  optional: the site's rules for its tags, see :mod:`tagging.rules`
+    tiers.json                  optional: which tags are ticked by default, see :mod:`tagging.tiers`
     similar.npz                 optional: the site's questions, by which similar ones are found, and their titles; see
     similar_titles.txt          :mod:`tagging.similar`
 
@@ -35,6 +36,7 @@ from tagging.encoding import encode, load_tokenizer
 from tagging.rules import Rules, parse_rules
 from tagging.settings import Settings, parse_settings
 from tagging.similar import SIMILAR, SIMILAR_TITLES, SimilarQuestions, read_index
+from tagging.tiers import TIERS, Tiers, parse_tiers
 
 INT8_MODEL, FP32_MODEL = "model_quantized.onnx", "model.onnx"
 TOKENIZER, TAGS, THRESHOLDS, SETTINGS = "tokenizer.json", "tag_types_encoded.json", "thresholds.json", "tagger.json"
@@ -78,6 +80,8 @@ class ModelFolder:
     settings : Settings
     rules : Rules
         Of the site; none without a rules.toml.
+    tiers : Tiers or None
+        None without a tiers.json.
     similar : SimilarQuestions or None
         None without a similar.npz.
     tokenizer : tokenizers.Tokenizer
@@ -91,6 +95,7 @@ class ModelFolder:
     rule: DecisionRule
     settings: Settings
     rules: Rules
+    tiers: Tiers | None
     similar: SimilarQuestions | None
     tokenizer: Any
     pad_id: int
@@ -117,12 +122,13 @@ class ModelFolder:
         tags, settings = read_tags(path / TAGS), read_settings(path)
         rule = DecisionRule.of(read_thresholds(path / THRESHOLDS, tags), tags, settings)
         rules = read_rules(path / RULES, tags)
+        tiers = read_tiers(path / TIERS, tags)
         similar = read_similar(path, tags, settings.site)
         try:
             tokenizer, pad_id = load_tokenizer(path / TOKENIZER, settings.max_length)
         except Exception as error:  # tokenizers raises a bare Exception for every kind of damage
             raise ModelFolderError(f"{path / TOKENIZER}: not a tokenizer ({error})") from error
-        return cls(path, model_path, tags, rule, settings, rules, similar, tokenizer, pad_id)
+        return cls(path, model_path, tags, rule, settings, rules, tiers, similar, tokenizer, pad_id)
 
     def encode(self, titles: Sequence[str], descriptions: Sequence[str]) -> list:
         """Tokenize the fields of questions that the model reads, see :func:`tagging.encoding.encode`."""
@@ -221,6 +227,24 @@ def read_rules(path: Path, tags: Sequence[str]) -> Rules:
         raise ModelFolderError(f"{path}, line {line}: not UTF-8; save the file as UTF-8") from error
     except ValueError as error:
         raise ModelFolderError(f"{path}, {error}") from error
+
+
+def read_tiers(path: Path, tags: Sequence[str]) -> Tiers | None:
+    """Read a tiers.json, None if there is no such file.
+
+    Raises
+    ------
+    ModelFolderError
+        If it is damaged.
+    """
+    if not path.is_file():
+        return None
+    try:
+        return parse_tiers(read_json(path), tags)
+    except ModelFolderError:
+        raise
+    except ValueError as error:
+        raise ModelFolderError(f"{path}: {error}") from error
 
 
 def read_similar(folder: Path, tags: Sequence[str], site: str) -> SimilarQuestions | None:

@@ -10,6 +10,7 @@ import numpy as np
 
 from tagging.decision import DecisionRule
 from tagging.rules import Rules
+from tagging.tiers import SHOWN, TICKED, Tiers
 
 NUM_OTHERS = 5  # tags of an answer beside the suggested ones
 # How a rule of the site decided about a tag.
@@ -29,12 +30,15 @@ class Choice(NamedTuple):
     rule : str
         IMPLIED or REQUIRED: it would not be suggested otherwise. PEOPLE or AT_MOST: not suggested for that reason. ""
         if no rule decided.
+    tier : str
+        TICKED or SHOWN; "" if the model folder has no tiers.
     """
 
     tag: str
     probability: float
     label: int
     rule: str = ""
+    tier: str = ""
 
 
 class Selection:
@@ -48,12 +52,16 @@ class Selection:
     - Of tags that a question needs one of, the most probable is suggested, whatever its probability.
     - Then the most probable tags that reach the threshold, except those that a rule excludes.
 
+    With tiers, a suggested tag is ticked if its probability reaches the threshold of the label that it comes from. Tags
+    that are not suggested are hidden if their probability is too low.
+
     Parameters
     ----------
     tags
         Those of the model, in the order of its labels.
     rule
     rules
+    tiers
 
     Attributes
     ----------
@@ -61,7 +69,13 @@ class Selection:
         The tags that can be in an answer.
     """
 
-    def __init__(self, tags: Sequence[str], rule: DecisionRule, rules: Rules = Rules()):  # noqa: B008 (immutable)
+    def __init__(
+        self,
+        tags: Sequence[str],
+        rule: DecisionRule,
+        rules: Rules = Rules(),  # noqa: B008 (immutable)
+        tiers: Tiers | None = None,
+    ):
         own: dict[str, list[int]] = {}
         for label, tag in enumerate(tags):
             own.setdefault(rules.synonyms.get(tag, tag), []).append(label)
@@ -84,9 +98,11 @@ class Selection:
         self._required = [{place[tag] for tag in group if tag in place} for group in rules.at_least_one_of]
         self._at_most = [(group.number, {place[tag] for tag in group.tags if tag in place}) for group in rules.at_most]
         self._rule = rule
+        self._least_shown = tiers.shown if tiers else 0.0
+        self._ticked = tiers.thresholds(tags) if tiers else np.array([])
 
     def select(self, probabilities: np.ndarray) -> tuple[list[Choice], list[Choice]]:
-        """Return the suggested tags, at least one, and the next NUM_OTHERS, each most probable first.
+        """Return the suggested tags, at least one, and the next NUM_OTHERS that are not hidden, most probable first.
 
         Parameters
         ----------
@@ -110,8 +126,15 @@ class Selection:
             for tag in ranked
             if tag in chosen
         ]
-        rest = [tag for tag in ranked if tag not in chosen][:NUM_OTHERS]
-        return suggested, [self._choice(tag, merged, probabilities, self._obstacle(tag, chosen)) for tag in rest]
+        rest = [tag for tag in ranked if tag not in chosen and merged[tag] >= self._least_shown][:NUM_OTHERS]
+        others = [self._choice(tag, merged, probabilities, self._obstacle(tag, chosen)) for tag in rest]
+        if len(self._ticked):
+            suggested = [self._in_its_tier(choice) for choice in suggested]
+            others = [choice._replace(tier=SHOWN) for choice in others]
+        return suggested, others
+
+    def _in_its_tier(self, choice: Choice) -> Choice:
+        return choice._replace(tier=TICKED if choice.probability >= self._ticked[choice.label] else SHOWN)
 
     def ranking(self, probabilities: np.ndarray) -> list[Choice]:
         """Return all tags but those that are only for people, the most probable first, whatever the other rules say."""

@@ -13,6 +13,7 @@ from tagging.encoding import check_question, is_blank, is_fragmented
 from tagging.model_folder import INT8_MODEL, ModelFolder, ModelFolderError
 from tagging.selection import Choice, Selection
 from tagging.similar import SIMILAR
+from tagging.tiers import SHOWN
 
 VECTOR = "vector"  # the output of the ONNX model beside the logits: what its head reads
 
@@ -82,7 +83,7 @@ class Tagger:
     def __init__(self, folder: str | Path, model_file: str = INT8_MODEL, num_threads: int = 0):
         self.model = ModelFolder.read(folder, model_file)
         self.tags, self.rule, self.settings = self.model.tags, self.model.rule, self.model.settings
-        self.selection = Selection(self.tags, self.rule, self.model.rules)
+        self.selection = Selection(self.tags, self.rule, self.model.rules, self.model.tiers)
         self._session = open_session(self.model.model_path, num_threads)
         self.input_names = {model_input.name for model_input in self._session.get_inputs()}
         self._sizes = {output.name: output.shape[-1] for output in self._session.get_outputs()}
@@ -210,7 +211,8 @@ class Tagger:
          "similar":   [...]}    only with a similar.npz, see :meth:`tagging.similar.SimilarQuestions.nearest`
 
         No probability of "others" is above one of "suggested", unless a rule of the site decided: such a row has a
-        further field "rule", see :class:`tagging.selection.Choice`.
+        further field "rule", see :class:`tagging.selection.Choice`. With a tiers.json, each row has a field "tier":
+        "ticked" or, of every row if no tag clearly fits, "shown".
 
         Raises
         ------
@@ -222,15 +224,17 @@ class Tagger:
         probabilities = self.rule.probabilities(raw)
         suggested, others = self.selection.select(probabilities[0])
 
+        read = not is_blank(title, description, self.settings.fields) and not is_fragmented(encoding)
+        fits = read and bool(self.rule.fits(raw)[0])
+
         def rows(choices: list[Choice]) -> list[dict]:
             return [
                 {"tag": choice.tag, "probability": round(choice.probability, 4)}
                 | ({"rule": choice.rule} if choice.rule else {})
+                | ({"tier": choice.tier if fits else SHOWN} if choice.tier else {})
                 for choice in choices
             ]
 
-        read = not is_blank(title, description, self.settings.fields) and not is_fragmented(encoding)
-        fits = read and bool(self.rule.fits(raw)[0])
         answer = {"suggested": rows(suggested), "others": rows(others), "fits": fits}
         if self.similar:
             answer["similar"] = similar if read else []

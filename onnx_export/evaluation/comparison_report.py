@@ -34,6 +34,12 @@ SUGGESTED = {
 RANKED = {f"P@{k}": f"precision_at_{k}" for k in (1, 3, 5)} | {"R@5": "recall_at_5", "nDCG@5": "ndcg_at_5"}
 FREQUENCY = {third: f"f1_{third}" for third in ("head", "middle", "tail")}
 CALIBRATION = {"ECE of all pairs": "calibration_error_all", "ECE of the shown": "calibration_error_shown"}
+TICKED = {
+    "promised": "ticked_promised",
+    "kept": "ticked_precision",
+    "share of all right tags": "ticked_recall",
+    "questions with a tick": "ticked_questions",
+}
 DIFFERENCES = {
     rival: {
         "micro F1": f"f1_micro_minus_{name}",
@@ -99,6 +105,7 @@ def markdown(rows: list[dict], num_questions: int, thirds: dict[str, list[int]],
         f"## The ranking\n\n{figures_table(rows, RANKED)}",
         "## Macro F1 of frequent and rare tags\n\nThe tags in three parts of equal size, by their training questions: "
         f"{describe_thirds(thirds)}.\n\n{figures_table(rows, FREQUENCY)}",
+        *_ticked_section(rows),
         *_inputs_section(inputs),
         *_difference_sections(rows),
         f"## Calibration\n\nExpected calibration error in {NUM_BINS} bins of equal width (Naeini et al. 2015, Guo et "
@@ -110,6 +117,13 @@ def markdown(rows: list[dict], num_questions: int, thirds: dict[str, list[int]],
         f"{figures_table(REFERENCE, PUBLISHED)}",
     ]
     return "\n\n".join(sections) + "\n"
+
+
+def _ticked_section(rows: list[dict]) -> list[str]:
+    """Return the table of what is kept of the promises of tiers.py; nothing where there is none."""
+    if not any(TICKED["promised"] in row for row in rows):
+        return []
+    return [f"## Precision of the ticked tags\n\n{figures_table(rows, TICKED, intervals=True)}"]
 
 
 def _inputs_section(inputs: Sequence[dict]) -> list[str]:

@@ -5,9 +5,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from tagging.tiers import Tiers
 from training.calibration import expected_calibration_error, shown_pairs
 from training.dataset import Part, is_blank
 from training.metrics import RANKING_FIGURES, f1_by_frequency, interval, resample, tagging_metrics
+from training.tiers import promise_kept
 
 MAX_DROP = 0.005  # of validation micro F1, by quantization
 MIN_DESCRIBED = 10  # test questions with a description, from which on the inputs are compared
@@ -127,6 +129,18 @@ def differences(evaluation: Evaluation, other: Evaluation, name: str) -> dict[st
         figures[f"{key}_low"], figures[f"{key}_high"] = interval(figures[key], resampled, lowest=-1.0)
     figures[f"same_tags_as_{name}"] = float((evaluation.chosen == other.chosen).all(axis=1).mean())
     return figures
+
+
+def ticked_figures(evaluation: Evaluation, test: Part, tiers: Tiers) -> dict[str, float]:
+    """Return what was promised of the ticked tags and what is kept of it, see :func:`training.tiers.promise_kept`.
+
+    Returns
+    -------
+    ticked_promised, ticked_precision with _low and _high, ticked_recall and ticked_questions
+    """
+    ticked = evaluation.chosen & (evaluation.probabilities >= tiers.thresholds(test.tags))
+    kept = promise_kept(test.targets, ticked)
+    return {"ticked_promised": tiers.precision} | {f"ticked_{name}": value for name, value in kept.items()}
 
 
 def loss_by_question(targets: np.ndarray, probabilities: np.ndarray) -> np.ndarray:

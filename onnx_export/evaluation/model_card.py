@@ -2,6 +2,7 @@
 template's."""
 
 import shlex
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -73,7 +74,7 @@ def model_card(
             language=LANGUAGES.get(settings.language, settings.language),
             tags=metrics["tags"],
             test_questions=metrics["test_questions"],
-            figures=card_table(metrics) + inputs_table(metrics),
+            figures=card_table(metrics) + inputs_table(metrics) + describe_ticked(metrics["int8"]),
             same_tags=metrics["int8"]["same_tags_as_fp32"],
             weak_side=describe_weak_side(metrics["int8"]),
             sources=describe_sources(run),
@@ -83,6 +84,19 @@ def model_card(
             versions=describe_versions(run),
             data_sha256=run["data_sha256"],
         )
+    )
+
+
+def describe_ticked(figures: Mapping[str, float]) -> str:
+    """Return a paragraph on the precision that is promised of the ticked tags; nothing without tiers."""
+    if "ticked_promised" not in figures:
+        return ""
+    low, high = figures["ticked_precision_low"], figures["ticked_precision_high"]
+    return (
+        f"\n\nOf the tags that are ticked by default, {figures['ticked_promised']:g} are promised to be right, as on "
+        f"validation. On the test questions {figures['ticked_precision']:.3f} [{low:.3f}, {high:.3f}] are. They are "
+        f"{figures['ticked_recall']:.3f} of all right tags; {figures['ticked_questions']:.3f} of the questions have "
+        "one."
     )
 
 

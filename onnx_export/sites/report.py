@@ -63,6 +63,12 @@ def expectations(figures: Mapping[str, float]) -> list[str]:
         f"{100 * figures['recall_at_5']:.0f} are among its five most probable ones.",
         f"Its first suggestion is right for {100 * figures['precision_at_1']:.0f} of 100 questions.",
     ]
+    if "ticked_promised" in figures:
+        lines.append(
+            f"Of 100 tags that it ticks, {100 * figures['ticked_precision']:.0f} are right "
+            f"({100 * figures['ticked_promised']:.0f} were promised); "
+            f"{100 * figures['ticked_questions']:.0f} of 100 questions have such a tag."
+        )
     if "f1_micro_minus_baseline" in figures:
         low, high = figures["f1_micro_minus_baseline_low"], figures["f1_micro_minus_baseline_high"]
         verdict = "better than" if low > 0 else "worse than" if high < 0 else "not clearly better or worse than"

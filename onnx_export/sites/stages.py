@@ -7,6 +7,7 @@ from pathlib import Path
 
 from onnx_export.sites.choices import Choices
 from tagging.similar import SIMILAR
+from tagging.tiers import TIERS
 from training.backbones import short_name
 from training.recipes import FROZEN_ENCODER, OURS, folder_name
 from training.tfidf import NAME as BASELINE
@@ -61,6 +62,7 @@ class Site:
     backbone : the encoder to train
     api, contact, delay : options of the scrapers, None for their defaults
     minutes : time for the training, None for no limit
+    precision : what is promised of the tags that are ticked by default, None for the default of tiers.py
     """
 
     folder: Path
@@ -72,6 +74,7 @@ class Site:
     contact: str | None = None
     delay: float | None = None
     minutes: float | None = None
+    precision: float | None = None
 
     @property
     def data(self) -> Path:
@@ -88,7 +91,7 @@ class Site:
     @property
     def options(self) -> dict:
         """What site.json records."""
-        names = ("url", "source", "backbone", "file", "api", "contact", "delay", "minutes")
+        names = ("url", "source", "backbone", "file", "api", "contact", "delay", "minutes", "precision")
         return {name: value for name in names if (value := getattr(self, name)) is not None}
 
 
@@ -197,6 +200,16 @@ def tagger(site: Site, choices: Choices, models: Path, quick: bool, served: Path
             [run],
             [int8],
             made=r"^int8: (.+)$",
+        ),
+        Stage(
+            f"tiers of the {kind}",
+            [
+                *("onnx_export/tiers.py", *model, "--reports-dir", site.reports.as_posix()),
+                *(["--precision", str(site.precision)] if site.precision else []),
+            ],
+            [int8],
+            [folder / "onnx" / TIERS],
+            made=r"^ticked: (.+)$",
         ),
         Stage(
             f"index by the {kind}",

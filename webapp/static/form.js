@@ -1,5 +1,5 @@
 // The form works without this file, which adds busy buttons, copying, focus on results, and the last questions.
-"use strict";
+import { followTicks } from "../ticks.js";
 
 const form = document.getElementById("question");
 const copy = document.getElementById("copy");
@@ -30,8 +30,10 @@ if (form) {
   });
 }
 
+const tags = document.getElementById("all-tags");
+if (tags) followTicks(document.querySelector(".result"), tags);
+
 if (copy && navigator.clipboard) {
-  const tags = document.getElementById("all-tags");
   const status = document.getElementById("copied");
   copy.hidden = false;
   copy.addEventListener("click", async () => {
