@@ -24,7 +24,7 @@ from selenium.webdriver.support import expected_conditions as expected
 from selenium.webdriver.support.ui import WebDriverWait
 
 from tagging.served import ServedTagger
-from tests.tiny_model import THRESHOLDS, build_model_folder
+from tests.tiny_model import THRESHOLDS, add_index, build_model_folder
 from webapp.app import create_app
 from webapp.questions import MAX_DESCRIPTION, MAX_TITLE
 
@@ -86,6 +86,7 @@ def space_folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("space") / "copy"
     shutil.copytree(ROOT / "deployment", folder, ignore=shutil.ignore_patterns("model", "__pycache__"))
     build_model_folder(folder / "model", examples=[EXAMPLE])
+    add_index(folder / "model", ["python", "layers of shrubbery", "gradient & csv"], show_titles=True)
     return folder
 
 
@@ -365,6 +366,15 @@ def test_the_gradio_page_suggests_tags(space, browser):
     assert links[2].get_attribute("href") == "https://datascience.stackexchange.com/questions/tagged/%3Cscript%3E"
     assert [link.text for link in browser.find_elements(By.CSS_SELECTOR, "#others a")] == OTHERS
     assert browser.find_element(By.CSS_SELECTOR, "#suggested li").text.split() == ["python", "98", "%"]
+    similar = browser.find_element(By.CSS_SELECTOR, "#similar a")
+    assert similar.get_attribute("href").startswith("https://datascience.stackexchange.com/questions/")
+
+    boxes = browser.find_elements(By.CSS_SELECTOR, "#ticks input")
+    assert [box.is_selected() for box in boxes] == [True] * len(SUGGESTED) + [False] * len(OTHERS)
+    boxes[0].click()
+    wait_for(browser, lambda _: names.get_property("value") == " ".join(SUGGESTED[1:]))
+    boxes[-1].click()
+    wait_for(browser, lambda _: names.get_property("value") == " ".join([*SUGGESTED[1:], OTHERS[-1]]))
 
     browser.find_element(By.ID, "why").click()
     marks = (By.CSS_SELECTOR, "#words mark")
@@ -516,7 +526,12 @@ def test_the_form_shows_the_tags_of_a_question(form, browser):
     assert first.text.split() == ["python", "98", "%"]
     bar = first.find_element(By.CLASS_NAME, "bar")
     assert 0.95 < bar.find_element(By.TAG_NAME, "rect").rect["width"] / bar.rect["width"] < 1
-    assert browser.find_element(By.ID, "all-tags").get_property("value") == " ".join(SUGGESTED)
+    names = browser.find_element(By.ID, "all-tags")
+    assert names.get_property("value") == " ".join(SUGGESTED)
+    for box in (0, -1):
+        browser.find_elements(By.CSS_SELECTOR, "#suggested .tick, #others .tick")[box].click()
+    assert names.get_property("value") == " ".join([*SUGGESTED[1:], OTHERS[-1]])
+    assert browser.find_element(By.CSS_SELECTOR, "#similar a").text == "layers of shrubbery"
     assert browser.find_element(By.ID, "title").get_property("value") == QUESTION["title"]
     assert browser.find_element(By.ID, "description").get_property("value") == QUESTION["description"]
     assert browser.switch_to.active_element.text == "Suggested tags"

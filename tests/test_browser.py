@@ -169,8 +169,12 @@ def test_tags_appear_while_one_writes_and_no_other_host_is_asked(page, browser):
     assert first.text.split() == ["python", "98", "%"]
     bar = first.find_element(By.CLASS_NAME, "bar")
     assert 0.95 < bar.find_element(By.TAG_NAME, "rect").rect["width"] / bar.rect["width"] < 1
-    assert browser.find_element(By.ID, "all-tags").get_property("value") == " ".join(SUGGESTED)
+    names = browser.find_element(By.ID, "all-tags")
+    assert names.get_property("value") == " ".join(SUGGESTED)
     assert browser.switch_to.active_element.get_attribute("id") == "description", "writing goes on"
+    for box in (0, -1):
+        browser.find_elements(By.CSS_SELECTOR, ".tick")[box].click()
+    assert names.get_property("value") == " ".join([*SUGGESTED[1:], OTHERS[-1]])
     assert browser.find_element(By.ID, "said").get_property("textContent") == f"Suggested tags: {', '.join(SUGGESTED)}"
     assert asked_hosts(browser) == {"127.0.0.1"}
 
@@ -254,18 +258,18 @@ def test_the_page_is_used_with_the_keyboard_alone(page, browser):
     wait_until(browser, expected.title_is("Cooking tagger"))
 
     def press(*keys: str) -> str:
-        """Press keys and return the id or the text of the element that has the focus then."""
+        """Press keys and return the id, the text or the label of the element that has the focus then."""
         ActionChains(browser).send_keys(*keys).perform()
         focused = browser.switch_to.active_element
-        return focused.get_attribute("id") or focused.text
+        return focused.get_attribute("id") or focused.text or focused.get_attribute("aria-label")
 
     assert [press(Keys.TAB) for _ in range(4)] == ["Cooking tagger", "title", "description", "ask"]
     ActionChains(browser).key_down(Keys.SHIFT).send_keys(Keys.TAB).key_up(Keys.SHIFT).perform()
     press("python")
     ActionChains(browser).key_down(Keys.CONTROL).send_keys(Keys.ENTER).key_up(Keys.CONTROL).perform()
     wait_until(browser, lambda _: browser.switch_to.active_element.get_attribute("id") == "result-heading")
-    assert press(Keys.TAB) == "python"
-    reached = {press(Keys.TAB) for _ in range(9)}
+    assert [press(Keys.TAB) for _ in range(2)] == ["Use python", "python"]
+    reached = {press(Keys.TAB) for _ in range(14)}
     assert {"all-tags", "copy", "why", "file"} <= reached
 
 
