@@ -31,6 +31,9 @@ BENCH := reports/bench
 $(foreach name,DATA MODELS REPORTS BENCH,$(if $(filter-out file,$(origin $(name))),\
 	$(error $(name) is the demo's own folder; for data of your own, run the stages one by one, as the README shows)))
 
+# Where a container forbids it, each stage would compile the libraries anew, which takes longer than to load them.
+unexport PYTHONDONTWRITEBYTECODE
+
 # $(call NAMED,SITE): the variable, or an error that asks for it
 NAMED = $(or $($(1)),$(error $@ needs a site: make $@ $(1)=cooking))
 

@@ -42,7 +42,8 @@ def questions_of_site(part: Part, site: str) -> tuple[Part, list[int]]:
     found = {row: known for row, url in enumerate(part.urls) if (known := identify(url, STACK_EXCHANGE))}
     rows = [row for row, (host, _) in found.items() if host == site]
     if not rows:
-        raise ValueError(f"no URL is that of a question of {site}, the site of the model, such as {site}/questions/1")
+        form = STACK_EXCHANGE.question_url(site, "ID")
+        raise ValueError(f"no URL is that of a question of {site}, the site of the model, such as {form}")
     return part.take(np.array(rows)), [found[row][1] for row in rows]
 
 

@@ -1,17 +1,21 @@
 """Fixtures that several test files share."""
 
 import os
-
-# One thread for each worker of pytest-xdist, and for each process that it starts: threads of OpenMP that wait in a loop
-# would take the cores from the other workers. Set before torch and onnxruntime are imported.
-os.environ.setdefault("OMP_NUM_THREADS", "1")
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+import sys
 
 import pytest
 from selenium import webdriver
 
 from data.sample_site.server import SampleSite
 from scraper.proxies import exempt_this_machine
+
+# One thread for each worker of pytest-xdist, and for each process that it starts: threads of OpenMP that wait in a loop
+# would take the cores from the other workers. torch and onnxruntime read it when they are imported, below the tests.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+# Containers often forbid to write bytecode. Each of hundreds of processes would then compile the libraries anew.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 
 exempt_this_machine()  # every server of the tests runs here
 

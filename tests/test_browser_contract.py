@@ -20,14 +20,18 @@ const [questions, done] = [JSON.parse(arguments[0]), arguments[1]];
   const { isFragmented, loadTagger, sigmoid } = await import("./tagger.js");
   const read = async (name) => new Uint8Array(await (await fetch(name)).arrayBuffer());
   const tagger = await loadTagger((name) => read(`model/${name}`), read("ort-wasm-simd-threaded.wasm"));
+  const run = tagger.logits.bind(tagger);
+  let logits; // of the last answer, not computed twice
+  tagger.logits = async (...inputs) => { logits = await run(...inputs); return logits; };
   const results = [];
   for (const [title, description] of questions) {
+    logits = null;
     const texts = tagger.read(title, description);
     const encoding = tagger.encode(...texts);
     const result = { texts, ids: encoding.ids, types: encoding.typeIds, isFragmented: isFragmented(encoding) };
-    const raw = (await tagger.logits(encoding)).map(sigmoid);
-    result.probabilities = tagger.rule.probabilities(raw);
     result.answer = await tagger.answer(title, description).catch((error) => error.message);
+    const raw = (logits ?? await run(encoding)).map(sigmoid); // of a blank question, which gets no answer
+    result.probabilities = tagger.rule.probabilities(raw);
     results.push(result);
   }
   return results;

@@ -100,7 +100,7 @@ def test_a_local_ray_uses_only_the_usable_cores(tmp_path, monkeypatch, address, 
     source.mkdir()
     pd.DataFrame({"title": ["python"]}).to_parquet(source / "one.parquet")
     with pytest.raises(ConnectionError):
-        shards.tag_folder(source, tmp_path / "tagged", model, None, address, force=False)
+        shards.tag_folder(source, tmp_path / "tagged", model, None, False, address, force=False)
     assert asked.get("num_cpus") == expected
 
 

@@ -13,8 +13,9 @@ from data.files import write_json, write_questions
 from onnx_export import compare, quality_gate, ship
 from onnx_export.evaluation.decisions import GATE_FIGURES
 from tagging.tagger import Tagger
+from tagging.tiers import TIERS
 from tests.card_example import run_card_example
-from tests.tiny_model import MAX_LENGTH, TAGS, build_model_folder
+from tests.tiny_model import MAX_LENGTH, TAGS, add_index, build_model_folder
 from training import finetune
 from training.dataset import data_hash
 from training.metrics import multi_hot, tagging_metrics
@@ -33,6 +34,9 @@ def write_data(folder, train: int = 8, test: int = 60):
     write_json(folder / "tag_types_encoded.json", {tag: index for index, tag in enumerate(TAGS)})
     parts = ["train"] * train + ["validation"] * 2 + ["test"] * test
     questions[["url"]].assign(split=parts).to_csv(folder / "split.csv", index=False)
+
+
+ALWAYS = set(ship.SHIPPED) - set(ship.OPTIONAL)
 
 
 @pytest.fixture(scope="module")
@@ -127,7 +131,7 @@ def test_a_shipped_models_files_are_overwritten_only_with_force(root, tmp_path):
     output = tmp_path / "output"
     output.symlink_to("elsewhere")  # as to a larger disk
     send(root, output)
-    assert files_of(output) == set(ship.SHIPPED)
+    assert files_of(output) == ALWAYS
     (output / "README.md").write_text("mine")
     assert "README.md already there: give --force" in stopped(send, root, output)
     assert (output / "README.md").read_text() == "mine"
@@ -136,9 +140,25 @@ def test_a_shipped_models_files_are_overwritten_only_with_force(root, tmp_path):
     (output / ".new" / "metrics.json").write_text("{")  # what a killed run leaves
     send(root, output, "--force")
     assert output.is_symlink() and os.path.samestat(output.stat(), folder)
-    assert files_of(output) == set(ship.SHIPPED)
+    assert files_of(output) == ALWAYS
     assert (output / "README.md").read_text().startswith("---")
     assert Tagger(output).tag("python", "")
+
+
+def test_tiers_and_index_go_with_the_model_and_titles_only_if_asked_for(root, tmp_path):
+    folder, output = root / "models" / NAME / "onnx", tmp_path / "output"
+    assert "similar_titles.txt not found" in stopped(send, root, output, "--titles")
+    write_json(folder / TIERS, {"precision": 0.8, "ticked": {}, "shown": 0.05})
+    add_index(folder, ["python", "csv"], show_titles=True)
+    send(root, output)
+    assert files_of(output) == ALWAYS | {"tiers.json", "similar.npz"}
+    assert Tagger(output).answer("python", "")["similar"][0]["title"] == ""
+    send(root, output, "--titles", "--force")
+    assert Tagger(output).answer("python", "")["similar"][0]["title"] == "python"
+    for name in ship.OPTIONAL:
+        (folder / name).unlink()
+    send(root, output, "--force")
+    assert files_of(output) == ALWAYS
 
 
 def test_a_model_in_the_older_layout_is_replaced_and_leaves_no_file(root, tmp_path):
@@ -147,7 +167,7 @@ def test_a_model_in_the_older_layout_is_replaced_and_leaves_no_file(root, tmp_pa
     assert "model_quantized.onnx" in stopped(send, root, output)
     assert (output / "model_quantized.onnx").is_file()
     send(root, output, "--force")
-    assert files_of(output) == set(ship.SHIPPED)
+    assert files_of(output) == ALWAYS
 
 
 def test_a_shipped_model_is_a_repository_of_the_hub_whose_card_works(root, tmp_path):
@@ -181,7 +201,7 @@ def test_questions_without_ids_are_not_listed_and_an_older_list_is_removed(root,
     (root / "models" / NAME / "run.json").write_text(json.dumps(run | {"data_sha256": data_hash(root / "data")}))
     compare.main([*places(root), "--reports-dir", str(root / "reports"), "--force"])
     send(root, output, "--force")
-    assert files_of(output) == set(ship.SHIPPED) - {"questions.csv.gz"}
+    assert files_of(output) == ALWAYS - {"questions.csv.gz"}
     card, record = (output / "README.md").read_text(), json.loads((output / "run.json").read_text())
     assert "question_list" not in record and "questions.csv.gz" not in card and "make reproduce" not in card
     assert "python training/filter_tags.py" in card

@@ -34,7 +34,7 @@ from tests.tiny_backbones import save_backbone
 from tests.tiny_model import build_model_folder
 
 TITLE = "Loss becomes NaN when I train a network in keras"
-HEAD, ENCODER = 10, 15  # stages of --quick, and of the whole command
+HEAD, ENCODER = 12, 19  # stages of --quick, and of the whole command
 
 
 def in_this_process(progress, stage, words, key):
@@ -125,17 +125,20 @@ def test_one_command_goes_from_the_name_to_a_staged_tagger_and_says_what_each_st
     assert said["harvest"].startswith("159 questions (159 new)")
     assert re.search(r"kept 35, dropped 92 .*; \d+ train, \d+ validation, \d+ test", said["filter"])
     assert re.fullmatch(r"test micro F1 0\.\d{3} \[.+\], macro F1 0\.\d{3} \[.+\]", said["compare the head"])
+    assert re.fullmatch(r"\d+ questions", said["index by the head"])
+    assert re.search(r"are right \(promised 0\.8\)", said["tiers of the head"])
     assert "rare tags: a tag needs 5 questions; 35 of 127 tags remain" in lines
     assert "release 1 is staged" in lines
-    assert Tagger(built / "cooking/releases/1").tag(TITLE, "")
+    answer = Tagger(built / "cooking/releases/1").answer(TITLE, "")
+    assert answer["similar"][0]["title"] and {row["tier"] for row in answer["suggested"]} <= {"ticked", "shown"}
 
 
 def test_a_killed_command_goes_on_in_the_middle_of_the_training_and_repeats_nothing(built):
     before, after = ((built / name).read_text() for name in ("killed.txt", "encoder.txt"))
     assert before.count(": up to date (") == after.count(": up to date (") == HEAD
-    assert f"[11/{ENCODER}] train the encoder: training/finetune.py ..." in before
+    assert f"[{HEAD + 1}/{ENCODER}] train the encoder: training/finetune.py ..." in before
     assert "about 1 minute for 20 epochs" in before, "the training says beforehand how long it takes"
-    assert f"[11/{ENCODER}] train the encoder: training/finetune.py, resumed ..." in after
+    assert f"[{HEAD + 1}/{ENCODER}] train the encoder: training/finetune.py, resumed ..." in after
     assert "release 2 is staged" in after
     run = json.loads((built / "cooking/releases/2/run.json").read_text())
     log = next(built.glob("cooking/models/*/bert-base-uncased/training_log.csv")).read_text().splitlines()
@@ -149,8 +152,8 @@ def test_what_is_up_to_date_is_skipped_and_what_is_missing_made_again(sites, net
     (model,) = sites.glob("cooking/models/*/bert-base-uncased-frozen-encoder/onnx/model_quantized.onnx")
     model.unlink()
     output = printed(build_site, "cooking", "--sites-dir", str(sites))
-    assert output.count(": up to date (") == ENCODER - 1 and "int8 of the head: validation" in output
-    assert model.is_file()
+    assert output.count(": up to date (") == ENCODER - 3 and "int8 of the head: validation" in output
+    assert model.is_file() and model.with_name("tiers.json").is_file() and model.with_name("similar.npz").is_file()
 
 
 def test_the_report_is_one_page_with_figures_intervals_plots_and_advice(built):
@@ -163,7 +166,7 @@ def test_the_report_is_one_page_with_figures_intervals_plots_and_advice(built):
 
     Links().feed(page)
     assert [tag for tag, value in linked if not value.startswith("data:image/png;base64,")] == ["a"]
-    assert sum(tag == "img" for tag, _ in linked) == 4
+    assert sum(tag == "img" for tag, _ in linked) == 5
     for heading in ("What to expect", "What would help most", "The data", "Comparison", "Plots"):
         assert f"<h2>{heading}</h2>" in page
     metrics = json.loads((built / "cooking/releases/2/metrics.json").read_text())

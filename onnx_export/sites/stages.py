@@ -221,7 +221,7 @@ def tagger(site: Site, choices: Choices, models: Path, quick: bool, served: Path
         Stage(
             f"compare the {kind}",
             [*comparing, *(["--served", served.as_posix()] if served else [])],
-            [run],
+            [run, folder / "onnx" / TIERS],
             [metrics, site.reports / "comparison.json"],
             made=rf"\A(?s:.*?)^\| {re.escape(name)} \| int8 \| ([^|]+) \| ([^|]+) \|",
             form="test micro F1 {}, macro F1 {}",
