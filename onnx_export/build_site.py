@@ -92,8 +92,8 @@ def must_retrain(site: Site, choices: Choices) -> bool:
     newest = releases.staged or releases.served
     if newest is None:
         return True
-    tags = release_folder(site.folder, newest) / "tag_types_encoded.json"
-    words = ["--data-dir", site.data, "--reports-dir", site.reports, "--model-tags", tags]
+    model = ["--model", release_folder(site.folder, newest), "--backbone", site.backbone]
+    words = ["--data-dir", site.data, "--reports-dir", site.reports, *model]
     command = [
         sys.executable,
         ROOT / "training/tag_watch.py",

@@ -20,7 +20,7 @@ from training.trainers import make_trainer
 
 WORDS = {"plot": "matplotlib", "tensor": "pytorch", "frame": "pandas", "query": "sql"}
 # All epochs: on few validation questions F1 stands still for some epochs while the loss falls.
-QUICK = ["--epochs", "16", "--patience", "16", "--batch-size", "8", "--learning-rate", "0.003", "--max-length", "32",
+QUICK = ["--epochs", "24", "--patience", "24", "--batch-size", "8", "--learning-rate", "0.002", "--max-length", "32",
          "--consistency", "0"]  # fmt: skip
 
 

@@ -120,6 +120,8 @@ def fit_tagger(
     folder : of the result
     run : from :func:`training.provenance.describe_run`; the rest of run.json is added
     """
+    from accelerate import PartialState  # here, so that --help need not load torch
+
     recipe, checkpoints = RECIPES[settings.recipe], folder / "checkpoints"
     if args.minutes:
         run["budget_minutes"] = args.minutes
@@ -140,6 +142,8 @@ def fit_tagger(
         sys.exit(str(error))
     run["arguments"] |= run.pop("planned", {})  # so that the same options repeat the training, on any machine
     prediction = trainer.predict(trainer.eval_dataset)  # grouped by length, so its rows go with its own label_ids only
+    # A process that ends with its group open may abort: threads of the group's backend still run.
+    PartialState().destroy_process_group()
     if not trainer.is_world_process_zero():
         return
 
@@ -147,7 +151,7 @@ def fit_tagger(
     run["f1_micro_validation"] = prediction.metrics["test_f1_micro"]
     targets, logits = prediction.label_ids.astype(bool), prediction.predictions
     if not recipe.reference:
-        from training.model import calibrate_head  # here, so that --help need not load torch
+        from training.model import calibrate_head
 
         logits, run["calibration"] = calibrate_head(trainer.model, targets, logits)
     probabilities = sigmoid(logits)
