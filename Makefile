@@ -65,7 +65,7 @@ promote: ## put the staged release into service if it is no worse: SITE=cooking
 restore: ## put the release before back into service: SITE=cooking
 
 test: .venv/installed .venv/ray .venv/transformers_js/installed .venv-serve/installed chromium axe browser ## run the whole test suite
-	$(PY) -m pytest -n 2 --dist loadfile
+	$(PY) -m pytest -n 3 --dist loadfile
 
 pythons: .venv/installed ## install and start the serving files under each Python from 3.11 to 3.13 that is here
 	$(PY) -m pytest -m pythons tests/test_pythons.py

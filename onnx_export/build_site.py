@@ -105,7 +105,7 @@ def must_retrain(site: Site, choices: Choices) -> bool:
     done = subprocess.run(list(map(str, command)), capture_output=True, text=True, encoding="utf-8")
     if done.returncode not in (0, 1):
         sys.exit(f"the watch cannot tell whether to retrain: {done.stderr.strip()}")
-    verdict = done.stdout.partition("\n")[0].removeprefix("# ")
+    verdict = next(line for line in done.stdout.splitlines() if line.startswith("# ")).removeprefix("# ")
     print(f"{verdict}, for release {newest}; see {site.reports / 'tag_watch.md'}", flush=True)
     return done.returncode == 1
 

@@ -14,7 +14,7 @@ import pytest
 
 from tests.tiny_model import build_model_folder
 
-FILES, ROWS = 16, 1000
+FILES, ROWS = 16, 500
 WORDS = ["python", "dataframe", "csv", "layers", "gradient", "everything"]
 
 

@@ -1,6 +1,7 @@
 """From the parts of the data to a model folder: the steps that finetune.py and distill.py share."""
 
 import argparse
+import os
 import sys
 import time
 from dataclasses import fields, replace
@@ -120,8 +121,6 @@ def fit_tagger(
     folder : of the result
     run : from :func:`training.provenance.describe_run`; the rest of run.json is added
     """
-    from accelerate import PartialState  # here, so that --help need not load torch
-
     recipe, checkpoints = RECIPES[settings.recipe], folder / "checkpoints"
     if args.minutes:
         run["budget_minutes"] = args.minutes
@@ -142,16 +141,15 @@ def fit_tagger(
         sys.exit(str(error))
     run["arguments"] |= run.pop("planned", {})  # so that the same options repeat the training, on any machine
     prediction = trainer.predict(trainer.eval_dataset)  # grouped by length, so its rows go with its own label_ids only
-    # A process that ends with its group open may abort: threads of the group's backend still run.
-    PartialState().destroy_process_group()
     if not trainer.is_world_process_zero():
+        end_member_of_group()
         return
 
     run["minutes"] = round((time.monotonic() - started) / 60, 2)
     run["f1_micro_validation"] = prediction.metrics["test_f1_micro"]
     targets, logits = prediction.label_ids.astype(bool), prediction.predictions
     if not recipe.reference:
-        from training.model import calibrate_head
+        from training.model import calibrate_head  # here, so that --help need not load torch
 
         logits, run["calibration"] = calibrate_head(trainer.model, targets, logits)
     probabilities = sigmoid(logits)
@@ -165,3 +163,18 @@ def fit_tagger(
     save_result(trainer, histories, thresholds, served, run, train.tags, folder)
     print(f"validation micro F1 {run['f1_micro_validation']:.3f} after {run['minutes']} minutes")
     print(f"written: {folder}")
+    end_member_of_group()
+
+
+def end_member_of_group() -> None:
+    """End this process at once, with status 0, if it is one of several that train together.
+
+    When PyTorch 2.13 frees what it used with the backend gloo, it may wait for threads that wait for the interpreter's
+    lock, which it holds, or abort because they still run.
+    """
+    import torch
+
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(0)
