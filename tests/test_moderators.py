@@ -119,6 +119,15 @@ def test_the_file_for_the_queue_is_the_same_list_with_the_precision_of_each_chan
         assert precisions and all(0 <= precision <= 1 for precision in precisions)
 
 
+def test_each_row_has_three_other_questions_that_resemble_it(reports, data_dir):
+    known = pd.read_csv(data_dir / "ques_filtered.csv").set_index("url")
+    for row in rows_of(reports):
+        assert len({question["url"] for question in row["similar"]} - {row["url"]}) == 3
+        assert all(known["title"][question["url"]] == question["title"] for question in row["similar"])
+    (of_seven,) = [row["similar"] for row in rows_of(reports) if row["url"].endswith("/7")]  # of sailing and chess
+    assert any({"sailing", "chess"} <= set(question["tags"]) for question in of_seven)
+
+
 def test_the_page_shows_the_same_list_and_loads_nothing(reports):
     page = BeautifulSoup((reports / "retag_worklist.html").read_text(), "html.parser")
     listed = pd.read_csv(reports / "retag_worklist.csv", keep_default_na=False)

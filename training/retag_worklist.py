@@ -30,6 +30,7 @@ from training.dataset import Part, read_whole
 from training.moderation.planted import hits, plant, precision_of_scores
 from training.moderation.scorers import heads_scorer, neighbours_scorer, tfidf_scorer
 from training.moderation.worklist import (
+    add_similar,
     confidence_of_change,
     cross_validated_probabilities,
     csv_table,
@@ -94,6 +95,7 @@ def main(argv: list[str] | None = None) -> None:
         questions, part = read_whole(args.data_dir)
         vectors = question_vectors(args.model, part)
         rows = list_changes(questions, part, vectors, args.min_confidence)[: args.limit]
+        add_similar(rows, questions, vectors)
         print("the same with planted errors, to measure the precision")
         measured = add_precision(rows, questions, part, vectors, args.min_confidence)
     except ValueError as error:

@@ -64,6 +64,24 @@ def unit(vectors: np.ndarray) -> np.ndarray:
     return vectors / np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), 1e-12)
 
 
+def nearest_rows(directions: np.ndarray, direction: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the ``count`` rows of largest cosine to ``direction``, the nearest first, or all if there are fewer.
+
+    Parameters
+    ----------
+    directions, direction : float arrays of shape (n, hidden_size) and (hidden_size,), of length 1
+
+    Returns
+    -------
+    the rows, and their cosines
+    """
+    cosines = directions @ direction
+    count = min(count, len(cosines))
+    found = np.argpartition(-cosines, count - 1)[:count]
+    found = found[np.argsort(-cosines[found], kind="stable")]
+    return found, cosines[found]
+
+
 class SimilarQuestions:
     """Finds the nearest questions by exact search.
 
@@ -97,18 +115,16 @@ class SimilarQuestions:
         list of {"url": str, "title": str, "tags": list of str, "similarity": float, "duplicate": bool}
             "title" is "" if it is unknown. "duplicate": the questions are possible duplicates.
         """
-        cosines = self._directions @ unit(vector - self._mean)
-        count = min(NUM_SIMILAR, len(cosines))
-        found = np.argpartition(-cosines, count - 1)[:count]
+        rows, cosines = nearest_rows(self._directions, unit(vector - self._mean), NUM_SIMILAR)
         return [
             {
                 "url": STACK_EXCHANGE.question_url(self._site, int(self._ids[row])),
                 "title": self._titles[row] if self._titles else "",
                 "tags": [self._tags[label] for label in self._labels[row]],
-                "similarity": round(float(cosines[row]), 4),
-                "duplicate": bool(cosines[row] >= DUPLICATE),
+                "similarity": round(float(cosine), 4),
+                "duplicate": bool(cosine >= DUPLICATE),
             }
-            for row in found[np.argsort(-cosines[found], kind="stable")]
+            for row, cosine in zip(rows, cosines, strict=True)
         ]
 
 

@@ -28,6 +28,7 @@ import numpy as np
 from data.duplicates import duplicate_groups
 from data.spreadsheet import spreadsheet_text
 from tagging.decision import sigmoid
+from tagging.similar import NUM_SIMILAR, nearest_rows, unit
 from tagging.stack_exchange import STACK_EXCHANGE
 from training.dataset import Part
 from training.moderation.scorers import Scorer
@@ -131,6 +132,22 @@ def worklist(
         if (found := changes(targets_of_one, confidence_of_one, tags, min_confidence))["score"]
     ]
     return sorted(rows, key=lambda row: (-row["score"], row["url"]))
+
+
+def add_similar(rows: list[dict], questions, vectors: np.ndarray) -> None:
+    """Add to each row the NUM_SIMILAR questions nearest to it, as evidence: url, title and tags.
+
+    Parameters
+    ----------
+    rows : from :func:`worklist`
+    questions : DataFrame
+    vectors : float array of shape (n, hidden_size), of the questions
+    """
+    directions = unit(vectors - vectors.mean(axis=0))
+    for row in rows:
+        nearest, _ = nearest_rows(directions, directions[row["row"]], NUM_SIMILAR + 1)
+        others = [other for other in nearest.tolist() if other != row["row"]][:NUM_SIMILAR]
+        row["similar"] = questions.iloc[others][["url", "title", "tags"]].to_dict("records")
 
 
 def csv_table(rows: list[dict]):
