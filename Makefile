@@ -113,6 +113,7 @@ bench: $(REPORTS)/comparison.json .venv/ray .venv-serve/installed chromium brows
 	run dump; \
 	run load --python $(SERVE_PY); \
 	run thresholds --model $(MODELS)/$(MODEL)/onnx --data-dir $(DATA); \
+	run similar --model $(MODELS)/$(MODEL)/onnx --data-dir $(DATA); \
 	run vocabulary --model $(MODELS)/$(MODEL)/onnx --data-dir $(DATA); \
 	run doubt --own $(DATA)/ques_details.csv; \
 	run cost --questions $(DATA)/ques_details.csv; \

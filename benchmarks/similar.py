@@ -25,7 +25,7 @@ from tagging.similar import DUPLICATE, Index, SimilarQuestions
 from tagging.tagger import Tagger
 from training.dataset import Part, read_part
 
-SIZES = (10_000, 100_000, 1_000_000)  # questions
+SIZES = (10_000, 30_000, 100_000)  # questions
 BANDS = (0.0, 0.5, 0.6, 0.7, 0.8, 0.9, DUPLICATE, 1.01)  # of the cosine
 
 
