@@ -22,6 +22,7 @@ from gradio_client import Client
 from hypothesis import given
 from hypothesis import strategies as st
 
+from data.files import read_questions
 from data.sample_site.server import SampleSite
 from onnx_export import build_site, release
 from onnx_export.evaluation.decisions import as_arrays
@@ -315,6 +316,16 @@ def test_a_refresh_retrains_when_the_watch_says_so_and_judges_by_the_new_questio
     (sites / "cooking/releases.json").write_text('{"served": "1", "previous": null, "staged": "3"}')
     line = stopped(release, "cooking", "promote", "--sites-dir", sites)
     assert "were not compared on the same questions: run  python onnx_export/build_site.py cooking" in line
+
+
+def test_the_pages_of_a_site_are_a_source_too(tmp_path, monkeypatch):
+    monkeypatch.setattr(Progress, "_execute", cut_at("validate"))
+    with SampleSite(n=12) as pages:
+        options = ["--url", pages.url, "--source", "pages", "--delay", "0", "--quick"]
+        assert "cut" in stopped(build_site, "cooking", "--sites-dir", tmp_path, *options)
+    harvested = read_questions(tmp_path / "cooking/data/ques_details.csv")
+    present = {pages.url + question.path for question in pages.questions if not question.deleted}
+    assert set(harvested["url"]) == present and harvested["description"].str.len().min() > 0
 
 
 def cut_at(name: str):
