@@ -24,7 +24,7 @@ from tagging.files import atomic_path
 from tagging.model_folder import add_model_folder_option
 from tagging.options import script_parser
 from tagging.tagger import Tagger
-from training.dataset import Part, read_part
+from training.dataset import Part, check_tags, read_part
 from training.metrics import tagging_metrics
 from training.thresholds import MACRO_STRENGTH, PRIOR_STRENGTH, suggest_by_folds, tune_thresholds
 
@@ -69,8 +69,7 @@ def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
     try:
         tagger, validation = Tagger(args.model), read_part(args.data_dir, "validation")
-        if validation.tags != tagger.tags:
-            raise ValueError(f"{args.model} and {args.data_dir} have other tags: name the data that it was trained on")
+        check_tags(validation, tagger.tags, args.model, args.data_dir)
     except ValueError as error:
         sys.exit(str(error))
     metrics = frontier(validation, tagger.raw_probabilities(validation.titles, validation.descriptions))

@@ -289,11 +289,7 @@ def build_app(served):
         if settings.examples:
             examples.load_input_event.then(**page)
         why.click(show_words, inputs=list(question), outputs=result[-1], **model)
-        clear.click(
-            lambda: ("", "", EMPTY, gr.CheckboxGroup([], value=[], visible=False), "", ""),
-            outputs=[*question, *result],
-            api_visibility="private",
-        )
+        clear.click(lambda: ("", "", EMPTY, no_boxes(), "", ""), outputs=[*question, *result], api_visibility="private")
         add_api(served)
     app.queue(max_size=MAX_QUEUE)
     if tuple(map(int, gr.__version__.split(".")[:2])) < (6, 25):
@@ -325,11 +321,11 @@ def make_theme():
         button_primary_background_fill_hover="var(--accent-hover)",
         button_primary_background_fill_hover_dark="var(--accent-hover)",
         button_primary_text_color="var(--on-accent)",
+        button_primary_text_color_dark="var(--on-accent)",
         checkbox_label_background_fill_selected="var(--accent)",
         checkbox_label_background_fill_selected_dark="var(--accent)",
         checkbox_label_text_color_selected="var(--on-accent)",
         checkbox_label_text_color_selected_dark="var(--on-accent)",
-        button_primary_text_color_dark="var(--on-accent)",
         block_title_text_color="*primary_700",
         block_label_text_color="*primary_700",
         block_info_text_color="*neutral_600",

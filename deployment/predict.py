@@ -96,7 +96,7 @@ def main(argv: list[str] | None = None) -> None:
 
     try:
         if not args.input:
-            tagger = Tagger(args.model)
+            tagger = Tagger(args.model, index=args.evidence)
             texts = question_text(args.title, args.description, tagger.settings.max_length)
             if args.evidence:
                 tagged, similar = tagger.tag_with_evidence(*texts, args.top_k)
@@ -121,7 +121,7 @@ def main(argv: list[str] | None = None) -> None:
             raise ValueError(f"{args.input}: no row below the header")
         results = args.output.with_name(f".{args.output.name}.results")
         # One core for each of several concurrent questions is faster than all cores for one question at a time.
-        tagger = Tagger(args.model, num_threads=1)
+        tagger = Tagger(args.model, num_threads=1, index=args.evidence)
         if args.evidence:
             tagger.check_index()
         with sole_writer(args.output):

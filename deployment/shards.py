@@ -29,7 +29,7 @@ class ShardTagger:
     """The tagger of a worker. Ray creates one per worker and calls it with paths of files."""
 
     def __init__(self, model: Path, source: Path, target: Path, top_k: int | None, evidence: bool):
-        self._tagger = Tagger(model, num_threads=1)
+        self._tagger = Tagger(model, num_threads=1, index=evidence)
         self._source, self._target, self._top_k, self._evidence = source, target, top_k, evidence
 
     def __call__(self, batch: dict) -> dict:
@@ -148,7 +148,7 @@ def tag_folder(
         As :func:`shards_to_tag`; or if the model cannot be loaded, ray is not installed, or some files are damaged.
         The other files have then been tagged.
     """
-    tagger = Tagger(model)  # fails before a cluster is started
+    tagger = Tagger(model, index=evidence)  # fails before a cluster is started
     if evidence:
         tagger.check_index()
     missing = shards_to_tag(source, target, force)

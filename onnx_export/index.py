@@ -26,7 +26,7 @@ from tagging.similar import SIMILAR, SIMILAR_TITLES, Index, write_index
 from tagging.stack_exchange import STACK_EXCHANGE
 from tagging.tagger import Tagger
 from training.backbones import short_name
-from training.dataset import Part, read_whole
+from training.dataset import Part, check_tags, read_whole
 
 BATCH_SIZE = 32
 CHUNK = 256  # questions between two steps of the progress bar
@@ -74,18 +74,16 @@ def main(argv: list[str] | None = None) -> None:
     require(folder / "model_quantized.onnx", f"python onnx_export/quantize.py --model {args.model}")
     files = folder / SIMILAR, folder / SIMILAR_TITLES
     refuse_overwrite(*files, force=args.force)
-    for file in reversed(files):  # they may be of another model
-        file.unlink(missing_ok=True)
     try:
-        tagger = Tagger(folder)
+        tagger = Tagger(folder, index=False)  # an older one may be damaged, or of another model
         _, part = read_whole(args.data_dir)
-        if part.tags != tagger.tags:
-            raise ValueError(f"{folder} and {args.data_dir} have other tags: name the data that it was trained on")
+        check_tags(part, tagger.tags, folder, args.data_dir)
         questions, ids = questions_of_site(part, tagger.settings.site)
         vectors = compute_vectors(tagger, questions)
     except ValueError as error:
         sys.exit(str(error))
     index = Index.of(vectors, ids, [np.flatnonzero(row).tolist() for row in questions.targets])
+    files[0].unlink(missing_ok=True)  # it says "whole": it goes first and comes last
     with atomic_path(files[1]) as temporary:
         lines = [" ".join(title.split()) + "\n" for title in questions.titles]
         temporary.write_text("".join(lines), encoding="utf-8", errors="replace", newline="\n")

@@ -29,7 +29,7 @@ from tagging.options import add_force_option, script_parser, share
 from tagging.tagger import Tagger
 from tagging.tiers import TIERS
 from training.backbones import short_name
-from training.dataset import Part, check_fields, read_part
+from training.dataset import Part, check_fields, check_tags, read_part
 from training.thresholds import PER_TAG, TUNINGS
 from training.tiers import promise_kept, tick_by_folds, tune_ticked
 
@@ -112,8 +112,7 @@ def main(argv: list[str] | None = None) -> None:
     try:
         tagger = Tagger(folder)
         validation = read_part(args.data_dir, "validation")
-        if validation.tags != tagger.tags:
-            raise ValueError(f"{folder} and {args.data_dir} have other tags: name the data that it was trained on")
+        check_tags(validation, tagger.tags, folder, args.data_dir)
         check_fields(validation, tagger.settings.fields, str(folder))
         raw = tagger.raw_probabilities(validation.titles, validation.descriptions)
         tuning = read_thresholds(folder / THRESHOLDS, tagger.tags).tuning or PER_TAG

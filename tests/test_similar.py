@@ -152,6 +152,22 @@ def test_an_index_of_another_site_or_of_other_tags_is_not_made(trained, tmp_path
     assert not (folder / SIMILAR).exists()
 
 
+def test_an_index_stays_where_a_new_one_cannot_be_made_and_a_damaged_one_is_replaced(trained, tmp_path):
+    folder = tmp_path / "models" / "tiny" / "onnx"
+    indexing.main(trained)
+    before = [(folder / name).read_bytes() for name in (SIMILAR, SIMILAR_TITLES)]
+    tags = (tmp_path / "tag_types_encoded.json").read_text()
+    write_json(tmp_path / "tag_types_encoded.json", {"python": 0})
+    with pytest.raises(SystemExit, match="have other tags"):
+        indexing.main([*trained, "--force"])
+    assert [(folder / name).read_bytes() for name in (SIMILAR, SIMILAR_TITLES)] == before
+    (tmp_path / "tag_types_encoded.json").write_text(tags)
+    (folder / SIMILAR).write_bytes(b"damaged")
+    run_predict(folder, "--title", "csv")  # which needs none
+    indexing.main([*trained, "--force"])
+    assert Tagger(folder).answer("csv", "")["similar"]
+
+
 # ---- for people ----
 
 

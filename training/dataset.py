@@ -153,6 +153,12 @@ def joined(part: Part, extra: Part) -> Part:
     return Part(titles, descriptions, targets, part.tags, urls, np.concatenate(weights))
 
 
+def check_tags(part: Part, tags: list[str], model: Path, data_dir: Path) -> None:
+    """Raise ValueError unless ``tags``, those of the model in the folder ``model``, are those of the data."""
+    if part.tags != tags:
+        raise ValueError(f"{model} and {data_dir} have other tags: name the data that it was trained on")
+
+
 def check_fields(part: Part, fields: Sequence[str], reader: str) -> None:
     """Raise ValueError if more than MAX_BLANK of the questions are blank in all ``fields``, which ``reader`` reads.
 

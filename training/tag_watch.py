@@ -60,7 +60,8 @@ def find_gaps(folder: Path, backbone: str, recent) -> str:
     ------
     ValueError : model or encoder cannot be loaded
     """
-    tagger, part = Tagger(folder), as_part(recent, read_tags(served_folder(folder) / TAGS))
+    tagger = Tagger(folder, index=False)
+    part = as_part(recent, tagger.tags)
     probabilities = tagger.probabilities(part.titles, part.descriptions, batch_size=BATCH_SIZE)
     topics = find_topics(part.titles, probabilities.max(axis=1), question_vectors(backbone, part))
     pairs = find_pairs(part.targets, log_odds(probabilities), part.tags)

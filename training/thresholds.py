@@ -147,10 +147,30 @@ def suggest_by_folds(
     -------
     bool array of shape (n, num_labels)
     """
+
+    def suggest(seen: np.ndarray, seen_probabilities: np.ndarray, unseen_probabilities: np.ndarray) -> np.ndarray:
+        rule = DecisionRule.of(tune(seen, seen_probabilities, tags), tags)
+        return rule.suggest(rule.probabilities(unseen_probabilities))
+
+    return choose_by_folds(targets, probabilities, suggest, folds)
+
+
+def choose_by_folds(targets: np.ndarray, probabilities: np.ndarray, choose: Callable, folds: int = 2) -> np.ndarray:
+    """Choose tags in each fold of the questions by what the others tell.
+
+    Parameters
+    ----------
+    targets, probabilities : bool and float array of shape (n, num_labels)
+    choose : function of the targets and probabilities of the others, and the probabilities of the fold, that returns
+        a bool array for the fold
+
+    Returns
+    -------
+    bool array of shape (n, num_labels)
+    """
     fold = np.random.default_rng(0).permutation(len(targets)) % folds
-    suggested = np.zeros_like(targets)
+    chosen = np.zeros_like(targets)
     for number in range(folds):
         scored = fold == number
-        rule = DecisionRule.of(tune(targets[~scored], probabilities[~scored], tags), tags)
-        suggested[scored] = rule.suggest(rule.probabilities(probabilities[scored]))
-    return suggested
+        chosen[scored] = choose(targets[~scored], probabilities[~scored], probabilities[scored])
+    return chosen

@@ -6,6 +6,7 @@ import numpy as np
 
 from tagging.decision import DecisionRule, Thresholds
 from training.metrics import RESAMPLES, interval
+from training.thresholds import choose_by_folds
 
 # A tag's own suggestions and the reliability of all tags have equal weight at so many suggestions. Chosen on the
 # validation part of the data in README.md among 5, 20, 40 and 100: the least that kept promises of 0.7, 0.8 and 0.9.
@@ -52,9 +53,8 @@ def tick_by_folds(
     tags: Sequence[str],
     tune: Callable[[np.ndarray, np.ndarray, Sequence[str]], Thresholds],
     precision: float,
-    folds: int = 2,
 ) -> np.ndarray:
-    """Tick tags in each fold of the questions with thresholds of both kinds tuned on the others.
+    """Tick tags in each half of the questions with thresholds of both kinds tuned on the other.
 
     Parameters
     ----------
@@ -65,15 +65,14 @@ def tick_by_folds(
     -------
     bool array of shape (n, num_labels)
     """
-    fold = np.random.default_rng(0).permutation(len(targets)) % folds
-    ticked = np.zeros_like(targets)
-    for number in range(folds):
-        scored = fold == number
-        rule = DecisionRule.of(tune(targets[~scored], raw[~scored], tags), tags)
-        thresholds = tune_ticked(targets[~scored], rule.probabilities(raw[~scored]), precision)
-        probabilities = rule.probabilities(raw[scored])
-        ticked[scored] = rule.suggest(probabilities) & (probabilities >= thresholds)
-    return ticked
+
+    def tick(seen: np.ndarray, seen_raw: np.ndarray, unseen_raw: np.ndarray) -> np.ndarray:
+        rule = DecisionRule.of(tune(seen, seen_raw, tags), tags)
+        thresholds = tune_ticked(seen, rule.probabilities(seen_raw), precision)
+        probabilities = rule.probabilities(unseen_raw)
+        return rule.suggest(probabilities) & (probabilities >= thresholds)
+
+    return choose_by_folds(targets, raw, tick)
 
 
 def promise_kept(targets: np.ndarray, ticked: np.ndarray) -> dict[str, float]:

@@ -101,8 +101,10 @@ class ModelFolder:
     pad_id: int
 
     @classmethod
-    def read(cls, path: str | Path, model_file: str = INT8_MODEL) -> Self:
+    def read(cls, path: str | Path, model_file: str = INT8_MODEL, index: bool = True) -> Self:
         """Read a model folder that contains ``model_file``, or that of the release in service of a site's folder.
+
+        Without ``index``, similar.npz is left unread.
 
         Raises
         ------
@@ -123,7 +125,7 @@ class ModelFolder:
         rule = DecisionRule.of(read_thresholds(path / THRESHOLDS, tags), tags, settings)
         rules = read_rules(path / RULES, tags)
         tiers = read_tiers(path / TIERS, tags)
-        similar = read_similar(path, tags, settings.site)
+        similar = read_similar(path, tags, settings.site) if index else None
         try:
             tokenizer, pad_id = load_tokenizer(path / TOKENIZER, settings.max_length)
         except Exception as error:  # tokenizers raises a bare Exception for every kind of damage
@@ -239,10 +241,9 @@ def read_tiers(path: Path, tags: Sequence[str]) -> Tiers | None:
     """
     if not path.is_file():
         return None
+    content = read_json(path)
     try:
-        return parse_tiers(read_json(path), tags)
-    except ModelFolderError:
-        raise
+        return parse_tiers(content, tags)
     except ValueError as error:
         raise ModelFolderError(f"{path}: {error}") from error
 

@@ -61,6 +61,8 @@ class Tagger:
         "model_quantized.onnx" (int8, the one that is served) or "model.onnx" (fp32).
     num_threads : int
         Threads of one inference; 0 uses every core that this process may use.
+    index : bool
+        Whether to read similar.npz, if there is one.
 
     Attributes
     ----------
@@ -80,8 +82,8 @@ class Tagger:
         If a file is missing or damaged, or model, tags, thresholds and index do not match.
     """
 
-    def __init__(self, folder: str | Path, model_file: str = INT8_MODEL, num_threads: int = 0):
-        self.model = ModelFolder.read(folder, model_file)
+    def __init__(self, folder: str | Path, model_file: str = INT8_MODEL, num_threads: int = 0, index: bool = True):
+        self.model = ModelFolder.read(folder, model_file, index)
         self.tags, self.rule, self.settings = self.model.tags, self.model.rule, self.model.settings
         self.selection = Selection(self.tags, self.rule, self.model.rules, self.model.tiers)
         self._session = open_session(self.model.model_path, num_threads)

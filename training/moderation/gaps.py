@@ -17,6 +17,7 @@ from itertools import combinations
 import numpy as np
 
 from data.markdown import markdown_table
+from tagging.similar import unit
 
 UNSURE_SHARE = 0.2  # of the recent questions
 MIN_CLUSTER = 6  # questions of a topic
@@ -63,8 +64,7 @@ def find_topics(titles: Sequence[str], highest: np.ndarray, vectors: np.ndarray)
     if len(titles) < MIN_QUESTIONS:
         return []
     unsure = np.sort(np.argsort(highest, kind="stable")[: round(UNSURE_SHARE * len(highest))])
-    centred = vectors - vectors.mean(axis=0)
-    directions = centred / np.maximum(np.linalg.norm(centred, axis=1, keepdims=True), 1e-12)
+    directions = unit(vectors - vectors.mean(axis=0))
     clustering = HDBSCAN(min_cluster_size=MIN_CLUSTER, min_samples=3, cluster_selection_method="leaf", copy=True)
     labels = clustering.fit_predict(directions[unsure])
     topics = []
@@ -113,7 +113,8 @@ def find_pairs(targets: np.ndarray, scores: np.ndarray, tags: Sequence[str]) -> 
     from scipy.stats import rankdata
 
     pairs = []
-    for first, second in combinations(range(len(tags)), 2):
+    frequent = np.flatnonzero(targets.sum(axis=0) >= MIN_EXCLUSIVE)
+    for first, second in combinations(frequent.tolist(), 2):
         one, other = targets[:, first] & ~targets[:, second], targets[:, second] & ~targets[:, first]
         m, n = int(one.sum()), int(other.sum())
         if min(m, n) < MIN_EXCLUSIVE:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from tagging.similar import unit
 from training.dataset import Part
 from training.heads import fit_heads
 from training.tfidf import TfidfTagger, fit
@@ -44,8 +45,7 @@ def neighbours_scorer(questions: Part, vectors: np.ndarray) -> Scorer:
     """Return a scorer by the tags of the nearest questions, by cosine around the mean; ``vectors`` as above."""
 
     def score(seen: np.ndarray, unseen: np.ndarray) -> np.ndarray:
-        centred = vectors - vectors[seen].mean(axis=0)
-        directions = centred / np.maximum(np.linalg.norm(centred, axis=1, keepdims=True), 1e-12)
+        directions = unit(vectors - vectors[seen].mean(axis=0))
         targets = questions.targets[seen].astype(np.float32)
         prior = (targets.sum(axis=0) + 1) / (len(seen) + 2)
         nearest = min(NEIGHBOURS, len(seen))
