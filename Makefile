@@ -5,13 +5,13 @@ SHELL := /bin/bash
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
 .PHONY: help site refresh status promote restore demo test pythons lint serve browser bench reproduce notebooks clean
-.PHONY: chromium axe
+.PHONY: chromium axe announcement
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 PY := .venv/bin/python
 SERVE_PY := .venv-serve/bin/python
 # or requirements.lock and requirements-serve.lock: the very files, their hashes checked
-REQUIREMENTS ?= requirements.txt
+REQUIREMENTS ?= requirements-stages.txt
 SERVE_REQUIREMENTS ?= deployment/requirements.txt webapp/requirements.txt
 
 DATA := data/demo
@@ -44,11 +44,20 @@ endif
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-9s %s\n", $$1, $$2}' Makefile
 
-demo: $(REPORTS)/comparison.json ## run every stage on the embedded sample site (FORCE=1: anew)
+demo: announcement $(REPORTS)/comparison.json ## run every stage on the embedded sample site (FORCE=1: anew)
 	@cat $(REPORTS)/comparison.md
+	$(call STAGE,8,tag a question)
 	@$(PY) deployment/predict.py --model $(MODELS)/$(MODEL)/onnx \
 		--title "Loss becomes NaN when I train a CNN" \
 		--description "My Keras model on small images diverges after a few batches. Which learning rate should I try?"
+	@echo "What to try next:"
+	@echo "  $(PY) deployment/predict.py --model $(MODELS)/$(MODEL)/onnx --title 'a question of your own'"
+	@echo "  make serve                                       the tagger of a real site, on http://127.0.0.1:$(FORM_PORT)"
+	@echo "  make site SITE=cooking CONTACT=you@example.org   a tagger for a site of your choice; QUICK=1: in minutes"
+
+announcement:
+	@echo "8 stages on the embedded sample site, about 4 minutes on 2 idle cores; before them, once, the installation."
+	@echo "A stage is left out if its input has not changed since the last demo."
 
 site: .venv/installed $(if $(filter pages,$(SOURCE)),chromium) ## from the name of a site to a tagger: SITE=cooking CONTACT=you@example.org (QUICK=1, SOURCE=dump FILE=...)
 	@$(PY) onnx_export/build_site.py $(call NAMED,SITE) $(if $(SOURCE),--source $(SOURCE)) $(if $(FILE),--file "$(FILE)") \
@@ -64,13 +73,13 @@ status: ## the releases of a site and their figures: SITE=cooking
 promote: ## put the staged release into service if it is no worse: SITE=cooking
 restore: ## put the release before back into service: SITE=cooking
 
-test: .venv/installed .venv/ray .venv/transformers_js/installed .venv-serve/installed chromium axe browser ## run the whole test suite
+test: .venv/all .venv/ray .venv/transformers_js/installed .venv-serve/installed chromium axe browser ## run the whole test suite
 	$(PY) -m pytest -n 3 --dist loadfile
 
-pythons: .venv/installed ## install and start the serving files under each Python from 3.11 to 3.13 that is here
+pythons: .venv/all ## install and start the serving files under each Python from 3.11 to 3.13 that is here
 	$(PY) -m pytest -m pythons tests/test_pythons.py
 
-lint: .venv/installed ## check style, formatting and types
+lint: .venv/all ## check style, formatting and types
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
 	$(PY) -m mypy
@@ -98,11 +107,12 @@ browser: .venv-serve/installed ## build the page that tags without a server into
 	@deployment/browser/install_node.sh
 	@$(SERVE_PY) deployment/build_browser.py --model $(SERVED) --output $(PAGE) --force
 
-bench: $(REPORTS)/comparison.json .venv/ray .venv-serve/installed chromium browser ## measure speed and scale, as ratios; fail if the demo's model has become worse
+bench: $(REPORTS)/comparison.json .venv/ray .venv/rivals .venv-serve/installed chromium browser ## measure speed and scale, as ratios; fail if the demo's model has become worse
 	$(PY) onnx_export/quality_gate.py --models-dir $(MODELS) --model $(MODEL) --best assets/best_demo
 	@failed=; \
 	run() { echo "--- $$1"; $(PY) benchmarks/$$1.py --output $(BENCH)/$$1.md "$${@:2}" || failed+=" $$1"; }; \
 	run inference $(WHERE) --model $(MODEL); \
+	run frontier $(WHERE) --model $(MODEL); \
 	run int8_recipes $(WHERE) --model $(MODEL); \
 	run session --questions $(DATA)/ques_details.csv; \
 	run tfidf --data-dir $(DATA); \
@@ -124,7 +134,7 @@ bench: $(REPORTS)/comparison.json .venv/ray .venv-serve/installed chromium brows
 reproduce: .venv/installed ## make the served model again: fetch its questions, train and compare (CONTACT=you@example.org)
 	$(PY) onnx_export/reproduce.py --model $(MODEL_FOLDER) $(if $(API),--api $(API)) $(if $(CONTACT),--contact $(CONTACT))
 
-notebooks: demo ## execute the notebooks on the demo's results, and save their outputs
+notebooks: demo .venv/all ## execute the notebooks on the demo's results, and save their outputs
 	$(PY) -m pytest --quiet --nbmake --overwrite notebooks
 
 clean: ## remove what the demo made, the built page, and the virtual environments
@@ -148,6 +158,17 @@ $(ENVIRONMENTS):
 	$(@D)/bin/python -m pip install --quiet --disable-pip-version-check --no-compile $(addprefix --requirement ,$^)
 	@echo "$(CURDIR)" >$@
 
+# Gradio, and what the tests need.
+.venv/all: .venv/installed requirements.txt
+	$(PY) -m pip install --quiet --disable-pip-version-check --no-compile --requirement requirements.txt
+	@touch $@
+
+# The project's own packages stay as they are: a rival whose requirements exclude one of them cannot be installed.
+.venv/rivals: .venv/installed pyproject.toml
+	$(PY) -m pip install --quiet --disable-pip-version-check --no-compile --constraint requirements-stages.txt '.[bench]' || \
+		echo "the rivals of benchmarks/frontier.py could not be installed, so those that are missing are left out" >&2
+	@touch $@
+
 .venv/ray: .venv/installed deployment/requirements-ray.txt
 	$(PY) -m pip install --quiet --disable-pip-version-check --no-compile --requirement deployment/requirements-ray.txt
 	@touch $@
@@ -168,10 +189,14 @@ axe: .venv/installed
 
 # --- the demo's stages ----------------------------------------------------------------------------------------------
 
+# $(call STAGE,number,what it does)
+STAGE = @echo "--- stage $(1) of 8: $(2)"
+
 SITE_SOURCES := $(shell find data/sample_site -type f -not -path '*/__pycache__/*')
 WHERE := --data-dir $(DATA) --models-dir $(MODELS)
 
 $(DATA)/ques_details.csv: $(SITE_SOURCES) $(wildcard scraper/*.py) | .venv/installed chromium
+	$(call STAGE,1,scrape the questions with a browser)
 	@mkdir -p $(DATA) && rm -f $(DATA)/site_url
 	@$(PY) data/sample_site/server.py --port $(SITE_PORT) --port-file $(DATA)/site_url & server=$$!; \
 	trap 'kill $$server' EXIT; \
@@ -180,9 +205,11 @@ $(DATA)/ques_details.csv: $(SITE_SOURCES) $(wildcard scraper/*.py) | .venv/insta
 	$(PY) scraper/question_details_scraper.py --workers 2 --delay 0 --input $(DATA)/ques_urls.csv --output $@ --force
 
 $(DATA)/split.csv: $(DATA)/ques_details.csv $(addprefix training/,filter_tags.py tags.py splits.py) data/duplicates.py
+	$(call STAGE,2,drop rare tags and split the questions)
 	$(PY) training/filter_tags.py --data-dir $(DATA) --min-frequency 0.02 --force
 
 $(MODELS)/tfidf-baseline/thresholds.json: $(DATA)/split.csv $(addprefix training/,baseline.py tfidf.py thresholds.py)
+	$(call STAGE,3,train the baseline)
 	$(PY) training/baseline.py $(WHERE) --force
 
 TRAINING := $(addprefix training/,finetune.py trainers.py results.py recipes.py model.py losses.py dataset.py \
@@ -190,15 +217,19 @@ TRAINING := $(addprefix training/,finetune.py trainers.py results.py recipes.py 
 COMPARING := data/markdown.py onnx_export/compare.py $(wildcard onnx_export/evaluation/*.py)
 COMPARING += $(addprefix training/,metrics.py calibration.py)
 $(MODELS)/$(MODEL)/run.json: $(DATA)/split.csv $(TRAINING) $(wildcard deployment/tagging/*.py)
+	$(call STAGE,4,fine-tune an encoder: the longest stage)
 	$(PY) training/finetune.py --model $(MODEL) $(WHERE) --force \
 		--max-length 128 --epochs 8 --batch-size 16 --learning-rate 3e-4 --consistency 0
 
 $(MODELS)/$(MODEL)/onnx/model.onnx: $(MODELS)/$(MODEL)/run.json onnx_export/export.py
+	$(call STAGE,5,export to ONNX)
 	$(PY) onnx_export/export.py --model $(MODEL) $(WHERE) --force
 
 $(MODELS)/$(MODEL)/onnx/model_quantized.onnx: $(MODELS)/$(MODEL)/onnx/model.onnx $(addprefix onnx_export/,quantize.py quantization.py int8.py)
+	$(call STAGE,6,quantize to int8)
 	$(PY) onnx_export/quantize.py --model $(MODEL) $(WHERE) --force
 
 $(REPORTS)/comparison.json: $(MODELS)/$(MODEL)/onnx/model_quantized.onnx $(MODELS)/tfidf-baseline/thresholds.json \
 		$(COMPARING)
+	$(call STAGE,7,compare the models on the test questions)
 	$(PY) onnx_export/compare.py $(WHERE) --reports-dir $(REPORTS) --force

@@ -1,7 +1,8 @@
 """The arithmetic of quantize.py: an ONNX model's matrices and word vectors in int8.
 
-Weights get one scale per neuron (a column of the matrix), word vectors one per word, and activations one per token,
-taken at run time. So a question's scores depend neither on those beside it in a batch nor on padding.
+Weights get one scale per neuron (a column of the matrix), word vectors one per word. Activations get one scale that is
+learned from examples, or, where tokens differ too much for that, as behind GELU, one per token, taken at run time. So a
+question's scores depend neither on those beside it in a batch nor on padding.
 
 The usual reason for which int8 loses F1 are a few channels whose activations are many times the others' (Bondarenko et
 al. 2021, "Understanding and overcoming the challenges of efficient transformer quantization"): at a scale that holds
@@ -10,11 +11,11 @@ multiplied, such that activations and weights are equally hard to round (Xiao et
 
 Why not onnxruntime's ``quantize_dynamic``: it has one scale per tensor of activations, so a question's tags depend on
 those beside it in a batch, and fewer questions keep the tags of fp32. It is one call instead of this module, and takes
-less time; per channel, its F1 is about the same. benchmarks/int8_recipes.py compares them; README.md has the figures.
+about the same time. benchmarks/int8_recipes.py compares them; README.md has the figures.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -29,12 +30,15 @@ SMOOTHING = 0.5  # SmoothQuant's alpha
 MIN_SCALE = 1e-12
 # The zero points of unsigned activations: in the middle, or low where hardly any are negative, as behind GELU and ReLU.
 MIDDLE, LOW = 128, 24
+# The largest value of any token over that of the median token, up to which all tokens share one scale. Behind GELU and
+# ReLU, where each neuron fires for few tokens, one scale costs most of what int8 loses.
+MAX_SPREAD = 6.0
 
 
-def quantize_matrices(model: ModelProto, feeds: Iterable[dict[str, np.ndarray]]) -> None:
+def quantize_matrices(model: ModelProto, feeds: Sequence[dict[str, np.ndarray]]) -> None:
     """Replace the products with weight matrices in a float model by int8 ones, in place.
 
-    ``feeds`` are inputs like those that the model will get; they decide the factors of the channels.
+    ``feeds`` are inputs like those that the model will get; they decide the factors of the channels and the scales.
     """
     graph = model.graph
     weights = {initializer.name: initializer for initializer in graph.initializer}
@@ -45,19 +49,31 @@ def quantize_matrices(model: ModelProto, feeds: Iterable[dict[str, np.ndarray]])
     if not products:
         return
     ranges = observe(model, list(products), feeds)
-    replaced = {}
+    matrices = {
+        node.input[1]: numpy_helper.to_array(weights[node.input[1]]) for nodes in products.values() for node in nodes
+    }
+    roundings: dict[str, Rounding] = {}  # of inputs and of matrices
     for inputs in sharing_matrices(products):
-        names = dict.fromkeys(node.input[1] for name in inputs for node in products[name])
-        matrices = {name: numpy_helper.to_array(weights[name]) for name in names}
+        names = list(dict.fromkeys(node.input[1] for name in inputs for node in products[name]))
         lows, highs = zip(*(ranges[name] for name in inputs), strict=True)
-        low, high = np.min(lows, axis=0), np.max(highs, axis=0)
-        rounding = choose_rounding(low, high, np.concatenate(list(matrices.values()), axis=1))
-        for name, matrix in matrices.items():
-            add_int8_matrix(graph, name, matrix * rounding.divisor[:, np.newaxis], rounding.zero_point)
-        for name in inputs:
-            replaced |= {node.output[0]: int8_product(node) for node in products[name]}
-            first = products[name][0].output[0]
-            replaced[first] = quantized_input(graph, name, rounding) + replaced[first]
+        joined = np.concatenate([matrices[name] for name in names], axis=1)
+        rounding = choose_rounding(np.min(lows, axis=0), np.max(highs, axis=0), joined)
+        roundings |= dict.fromkeys(inputs + names, rounding)
+    scales = shared_scales(model, {name: roundings[name] for name in products}, feeds)
+    biases = added_biases(graph, [node for nodes in products.values() for node in nodes], weights)
+    for name, matrix in matrices.items():
+        divisor, zero_point, _ = roundings[name]
+        add_int8_matrix(graph, name, matrix * divisor[:, np.newaxis], zero_point)
+    replaced: dict[str, list[NodeProto]] = {}
+    for name in products:
+        quantized = quantized_input(graph, name, roundings[name], scales.get(name))
+        for node in products[name]:
+            addition = biases.get(node.output[0]) if name in scales else None
+            product = shared_scale_product(node, addition) if name in scales else token_scale_product(node)
+            replaced[node.output[0]] = quantized + product
+            quantized = []
+            if addition:
+                replaced[addition.output[0]] = []
     nodes = [part for node in graph.node for part in replaced.get(node.output[0], [node])]
     replace_nodes(graph, nodes)
     model.opset_import.append(helper.make_opsetid("com.microsoft", 1))
@@ -101,25 +117,65 @@ def names_used(graph) -> Counter[str]:
     return used
 
 
-def observe(model: ModelProto, names: list[str], feeds: Iterable[dict[str, np.ndarray]]) -> dict:
-    """Return {name: the least and the greatest value of each channel, an array of shape (2, channels)}."""
+def activations(
+    model: ModelProto, names: Sequence[str], feeds: Sequence[dict[str, np.ndarray]]
+) -> Iterator[tuple[str, np.ndarray]]:
+    """Yield (name, values of shape (tokens, channels)) of each of ``names`` for each of ``feeds``."""
     probed = ModelProto()
     probed.CopyFrom(model)
     del probed.graph.output[:]
     probed.graph.output.extend(helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None) for name in names)
     session = import_onnxruntime().InferenceSession(probed.SerializeToString(), providers=["CPUExecutionProvider"])
-    ranges: dict[str, np.ndarray] = {}
     for feed in feeds:
         for name, values in zip(names, session.run(names, feed), strict=True):
-            values = values.reshape(-1, values.shape[-1])
-            low, high = ranges.get(name, (values[0], values[0]))
-            ranges[name] = np.stack([np.minimum(values.min(axis=0), low), np.maximum(values.max(axis=0), high)])
+            yield name, values.reshape(-1, values.shape[-1])
+
+
+def observe(model: ModelProto, names: Sequence[str], feeds: Sequence[dict[str, np.ndarray]]) -> dict:
+    """Return {name: the least and the greatest value of each channel, an array of shape (2, channels)}."""
+    ranges: dict[str, np.ndarray] = {}
+    for name, values in activations(model, names, feeds):
+        low, high = ranges.get(name, (values[0], values[0]))
+        ranges[name] = np.stack([np.minimum(values.min(axis=0), low), np.maximum(values.max(axis=0), high)])
     return ranges
+
+
+def shared_scales(
+    model: ModelProto, roundings: dict[str, "Rounding"], feeds: Sequence[dict[str, np.ndarray]]
+) -> dict[str, np.float32]:
+    """Return the scale of those activations whose tokens can share one, by name."""
+    peaks: dict[str, list[np.ndarray]] = {
+        name: [] for name, rounding in roundings.items() if rounding.zero_point == MIDDLE
+    }
+    if not peaks:
+        return {}
+    for name, values in activations(model, list(peaks), feeds):
+        peaks[name].append(np.abs(values / roundings[name].divisor).max(axis=1))
+    of_tokens = {name: np.concatenate(of_feeds) for name, of_feeds in peaks.items()}
+    return {
+        name: np.float32(max(sizes.max() / (255 - MIDDLE), MIN_SCALE))
+        for name, sizes in of_tokens.items()
+        if sizes.max() <= MAX_SPREAD * np.median(sizes)
+    }
+
+
+def added_biases(graph, products: list[NodeProto], weights: dict) -> dict[str, NodeProto]:
+    """Return the Add of a bias, one of ``weights``, that alone reads a product, by the product's name."""
+    products_by_output = {node.output[0]: node for node in products}
+    used = names_used(graph)
+    additions = {}
+    for node in graph.node:
+        if node.op_type == "Add":
+            for product, bias in (node.input, reversed(node.input)):
+                size = len(weights[bias].dims) if bias in weights else 0
+                if size == 1 and product in products_by_output and used[product] == 1:
+                    additions[product] = node
+    return additions
 
 
 class Rounding(NamedTuple):
     """How activations are rounded: by what each channel is divided first, shape (channels,); the zero point, and the
-    least scale of a token."""
+    least scale."""
 
     divisor: np.ndarray
     zero_point: int
@@ -136,8 +192,11 @@ def choose_rounding(low: np.ndarray, high: np.ndarray, matrix: np.ndarray) -> Ro
     return Rounding(divisor.astype(np.float32), MIDDLE, MIN_SCALE)
 
 
-def quantized_input(graph, name: str, rounding: Rounding) -> list[NodeProto]:
-    """Return the nodes that give NAME_int8 and NAME_scale of the activations ``name``; add their constants."""
+def quantized_input(graph, name: str, rounding: Rounding, shared_scale: np.float32 | None) -> list[NodeProto]:
+    """Return the nodes that give NAME_int8 and NAME_scale of the activations ``name``; add their constants.
+
+    Without a scale that all tokens share, NAME_scale is computed per token.
+    """
     divisor, zero_point, least_scale = rounding
 
     def constant(kind: str, value) -> str:
@@ -148,23 +207,29 @@ def quantized_input(graph, name: str, rounding: Rounding) -> list[NodeProto]:
     nodes = []
     smooth = sized = name
     if zero_point == MIDDLE:
-        smooth, sized = f"{name}_smooth", f"{name}_size"
-        nodes += [make("Mul", [name, constant("factor", 1 / divisor)], [smooth]), make("Abs", [smooth], [sized])]
+        smooth = f"{name}_smooth"
+        nodes.append(make("Mul", [name, constant("factor", 1 / divisor)], [smooth]))
+    if shared_scale is not None:
+        scale, zero = constant("scale", shared_scale), constant("zero", np.uint8(zero_point))
+        return [*nodes, make("QuantizeLinear", [smooth, scale, zero], [f"{name}_int8"])]
+    if zero_point == MIDDLE:
+        sized = f"{name}_size"
+        nodes.append(make("Abs", [smooth], [sized]))
     top = 255 - zero_point
     peak, needed, scale, shape, zeros = (f"{name}_{kind}" for kind in ("peak", "needed", "scale", "shape", "zeros"))
-    zero = helper.make_tensor("zero_point", onnx.TensorProto.UINT8, [1], [zero_point])
+    zero_value = helper.make_tensor("zero_point", onnx.TensorProto.UINT8, [1], [zero_point])
     return [
         *nodes,
         make("ReduceMax", [sized, constant("axes", np.array([-1]))], [peak]),
         make("Mul", [peak, constant("step", np.float32(1 / top))], [needed]),
         make("Max", [needed, constant("least", np.float32(least_scale))], [scale]),
         make("Shape", [scale], [shape]),
-        make("ConstantOfShape", [shape], [zeros], value=zero),
+        make("ConstantOfShape", [shape], [zeros], value=zero_value),
         make("QuantizeLinear", [smooth, scale, zeros], [f"{name}_int8"], axis=-1, block_size=len(divisor)),
     ]
 
 
-# What int8_product takes of a matrix, each under the matrix's name and one of these endings.
+# What a product takes of a matrix, each under the matrix's name and one of these endings.
 MATRIX_PARTS = ("product_int8", "product_scales", "product_one", "product_zero_point")
 
 
@@ -175,8 +240,20 @@ def add_int8_matrix(graph, name: str, matrix: np.ndarray, zero_point: int) -> No
         graph.initializer.append(numpy_helper.from_array(np.asarray(value), f"{name}_{part}"))
 
 
-def int8_product(node: NodeProto) -> list[NodeProto]:
-    """Return the nodes in place of ``node``, the product of its quantized input with its int8 matrix."""
+def shared_scale_product(node: NodeProto, addition: NodeProto | None) -> list[NodeProto]:
+    """Return what takes the place of ``node``, a product, and of the ``addition`` of its bias, if there is one."""
+    name, matrix = node.input
+    weights, scales, _, zero = (f"{matrix}_{part}" for part in MATRIX_PARTS)
+    inputs = [f"{name}_int8", weights, f"{name}_scale", scales, zero]
+    if addition:
+        (bias,) = (other for other in addition.input if other != node.output[0])
+        inputs += ["", bias]
+    output = (addition or node).output[0]
+    return [helper.make_node("MatMulIntegerToFloat", inputs, [output], domain="com.microsoft")]
+
+
+def token_scale_product(node: NodeProto) -> list[NodeProto]:
+    """Return what takes the place of ``node``, a product of an input with one scale per token."""
     (name, matrix), output = node.input, node.output[0]
     weights, scales, one, zero = (f"{matrix}_{part}" for part in MATRIX_PARTS)
     inputs = [f"{name}_int8", weights, one, scales, zero]

@@ -17,6 +17,6 @@ def quantize(folder: Path, output: Path, calibration: Part) -> None:
     tagger = Tagger(folder, "model.onnx")
     encodings = tagger.model.encode(calibration.titles, calibration.descriptions)
     model = onnx.version_converter.convert_version(onnx.load(folder / "model.onnx"), OPSET)
-    quantize_matrices(model, (tagger.inputs([encoding]) for encoding in encodings))
+    quantize_matrices(model, [tagger.inputs([encoding]) for encoding in encodings])
     quantize_tables(model)
     onnx.save(model, output)

@@ -12,6 +12,7 @@ from benchmarks import (
     doubt,
     dump,
     fine_tuning,
+    frontier,
     int8_recipes,
     session,
     tfidf,

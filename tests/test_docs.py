@@ -122,7 +122,7 @@ def test_the_pages_install_from_files_that_are_there():
 @pytest.mark.parametrize(
     ("lock", "files"),
     [
-        ("requirements.lock", ["requirements.txt"]),
+        ("requirements.lock", ["requirements-stages.txt", "requirements.txt"]),
         ("requirements-serve.lock", ["deployment/requirements.txt", "webapp/requirements.txt"]),
     ],
 )

@@ -55,6 +55,29 @@ def random_head(trainer) -> None:
     torch.nn.init.normal_(trainer.model.classifier.weight, std=trainer.model.config.initializer_range)
 
 
+def head_fitted_first(trainer) -> None:
+    """Start from the head that fits the vectors of the pretrained encoder best (Kumar et al. 2022, "Fine-tuning can
+    distort pretrained features and underperform out-of-distribution")."""
+    import torch
+    from transformers import Trainer
+
+    from training.frozen import Embedder, embed
+    from training.heads import fit_heads
+
+    model, grouped = trainer.model, trainer.args.group_by_length
+    questions = [
+        {name: values for name, values in question.items() if name not in FIELDS} for question in trainer.train_dataset
+    ]
+    targets = np.array([question["labels"] for question in questions], dtype=bool)
+    embedder = Trainer(Embedder(model), trainer.args, trainer.data_collator, eval_dataset=trainer.eval_dataset)
+    fitted = fit_heads(embed(embedder, questions), targets)
+    trainer.args.group_by_length = grouped
+    bias = fitted(np.zeros((1, model.config.hidden_size)))
+    weights = fitted(np.eye(model.config.hidden_size)) - bias
+    model.classifier.weight.data = torch.tensor(np.ascontiguousarray(weights.T), dtype=torch.float32)
+    model.classifier.bias.data = torch.tensor(bias[0], dtype=torch.float32)
+
+
 def bias_at_zero(trainer) -> None:
     trainer.model.classifier.bias.data.zero_()
 
@@ -121,6 +144,7 @@ VARIANTS: dict[str, tuple[dict, str | None, Callable | None]] = {
     "no consistency term": ({}, None, no_consistency),
     "no field dropout": ({}, None, both_fields_alone),
     "random head": ({}, None, random_head),
+    "head fitted first": ({}, None, head_fitted_first),
     "bias at zero": ({}, None, bias_at_zero),
     "head at the encoder's rate": ({}, None, one_learning_rate),
     "first token, not the mean": ({}, None, first_token),

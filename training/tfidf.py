@@ -27,7 +27,8 @@ class TfidfTagger:
 
         self._vectorizer = TfidfVectorizer(vocabulary={term: i for i, term in enumerate(arrays["terms"])}, **ANALYZER)
         self._vectorizer.idf_ = arrays["idf"]
-        self._coefficients, self._intercepts = arrays["coefficients"], arrays["intercepts"]
+        # In the order and precision in which a product needs no copy of them.
+        self._coefficients, self._intercepts = np.ascontiguousarray(arrays["coefficients"].T), arrays["intercepts"]
 
     @classmethod
     def load(cls, folder: Path) -> "TfidfTagger":
@@ -45,7 +46,7 @@ class TfidfTagger:
     def raw_probabilities(self, titles: Sequence[str], descriptions: Sequence[str]) -> np.ndarray:
         """Return the regressions' own probabilities, on which thresholds are tuned, shape (n, num_labels)."""
         features = self._vectorizer.transform(_texts(titles, descriptions))
-        return sigmoid(features @ self._coefficients.T + self._intercepts)
+        return sigmoid(features.astype(np.float32) @ self._coefficients + self._intercepts)
 
 
 def _texts(titles: Sequence[str], descriptions: Sequence[str]) -> list[str]:
