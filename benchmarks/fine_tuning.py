@@ -29,7 +29,8 @@ from training.backbones import find_backbone
 from training.dataset import Part, read_part
 from training.options import add_backbone_option
 from training.recipes import Settings
-from training.trainers import longest_input, make_dataset
+from training.tokenized import TokenizedQuestions
+from training.trainers import longest_input
 from training.trainers import make_trainer as recipe_trainer
 
 ROUNDS = 2
@@ -146,7 +147,7 @@ def main(argv: list[str] | None = None) -> None:
         taken: dict[str, float] = {}
         for _ in range(ROUNDS):
             ours, defaults = (make_trainer(args, Path(folder), train, defaults=way) for way in (False, True))
-            tokenizing = seconds(partial(make_dataset, ours.processing_class, train, FIELDS))
+            tokenizing = seconds(partial(TokenizedQuestions, ours.processing_class, train, FIELDS, FIELDS))
             methods = {"bare loop": bare_loop(ours), "finetune.py": ours.train, "Trainer's defaults": defaults.train}
             taken = {name: min(seconds(run), taken.get(name, math.inf)) for name, run in methods.items()}
     lines = report(args, len(train), taken, tokenizing, {"finetune.py": ours, "Trainer's defaults": defaults})

@@ -12,7 +12,6 @@ with the threads that are served with; the models take turns in every round, so 
 import argparse
 import sys
 import tempfile
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +20,7 @@ import psutil
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "deployment"))  # where the package tagging is
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this folder's modules, whatever is installed
 from benchmarks.measure import add_output_option, feed_of, seconds, write_report
+from benchmarks.rivals import Recipe, library_recipe, reference_recipe
 from data.files import require
 from data.markdown import markdown_table
 from data.options import add_folder_options, add_trained_model_option
@@ -40,31 +40,6 @@ LENGTHS = (64, 125)  # tokens, beside the median length of a title
 BATCH = 32
 ROUNDS = 20
 REPETITIONS = 5  # in each round, after one that is not counted
-
-Recipe = Callable[[Path, Path], object]  # takes the folder of model.onnx and the file to write
-
-
-def library_recipe(**options: bool) -> Recipe:
-    """Return onnxruntime's ``quantize_dynamic`` with ``options``."""
-
-    def recipe(folder: Path, output: Path) -> None:
-        import_onnxruntime()
-        from onnxruntime.quantization import quantize_dynamic
-
-        quantize_dynamic(folder / "model.onnx", output, **options)
-
-    return recipe
-
-
-def reference_recipe(folder: Path, output: Path) -> None:
-    """Quantize as the reference project does: optimum's configuration for AVX2, with unsigned weights per tensor."""
-    import_onnxruntime()
-    from optimum.onnxruntime import AutoQuantizationConfig, ORTQuantizer
-
-    configuration = AutoQuantizationConfig.avx2(is_static=False, per_channel=False)
-    with tempfile.TemporaryDirectory(dir=output.parent) as temporary:
-        ORTQuantizer(folder / "model.onnx").quantize(configuration, temporary, file_suffix="")
-        Path(temporary, "model.onnx").replace(output)
 
 
 def recipes(calibration: Part) -> dict[str, Recipe]:

@@ -1,4 +1,5 @@
-"""The taggers that benchmarks/frontier.py measures: each made of the same questions, or of the same trained model."""
+"""The taggers that benchmarks/frontier.py measures, each made of the same questions or of the same trained model, and
+the recipes of int8 that benchmarks/int8_recipes.py compares."""
 
 import os
 import re
@@ -9,16 +10,17 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.int8_recipes import library_recipe, reference_recipe
 from onnx_export.model_files import copy_settings
 from onnx_export.quantization import CALIBRATION, quantize
 from tagging.cpus import usable_cpus
 from tagging.decision import sigmoid
-from tagging.tagger import Tagger
+from tagging.tagger import Tagger, import_onnxruntime
 from training.dataset import Part
 from training.heads import fit_heads
 from training.tfidf import TfidfTagger, fit
 from training.thresholds import best_f1_threshold
+
+OURS, FP32, PYTORCH = "int8.py, as served", "onnxruntime fp32", "PyTorch fp32"
 
 Scorer = Callable[[Sequence[str], Sequence[str]], np.ndarray]  # titles, descriptions -> raw probabilities
 
@@ -153,6 +155,34 @@ def static(material: Material) -> Rival:
     )
 
 
+# --- recipes of int8 --------------------------------------------------------------------------------------------------
+
+Recipe = Callable[[Path, Path], object]  # takes the folder of model.onnx and the file to write
+
+
+def library_recipe(**options: bool) -> Recipe:
+    """Return onnxruntime's ``quantize_dynamic`` with ``options``."""
+
+    def recipe(folder: Path, output: Path) -> None:
+        import_onnxruntime()
+        from onnxruntime.quantization import quantize_dynamic
+
+        quantize_dynamic(folder / "model.onnx", output, **options)
+
+    return recipe
+
+
+def reference_recipe(folder: Path, output: Path) -> None:
+    """Quantize as the reference project does: optimum's configuration for AVX2, with unsigned weights per tensor."""
+    import_onnxruntime()
+    from optimum.onnxruntime import AutoQuantizationConfig, ORTQuantizer
+
+    configuration = AutoQuantizationConfig.avx2(is_static=False, per_channel=False)
+    with tempfile.TemporaryDirectory(dir=output.parent) as temporary:
+        ORTQuantizer(folder / "model.onnx").quantize(configuration, temporary, file_suffix="")
+        Path(temporary, "model.onnx").replace(output)
+
+
 # --- the trained model, by different engines and in different precisions ---------------------------------------------
 
 
@@ -168,20 +198,17 @@ def pytorch(material: Material) -> Rival:
     def score(titles: Sequence[str], descriptions: Sequence[str]) -> np.ndarray:
         return sigmoid(np.stack([one(*question) for question in zip(titles, descriptions, strict=True)]))
 
-    return Rival("PyTorch fp32", score, megabytes(material.model / "model.safetensors"))
+    return Rival(PYTORCH, score, megabytes(material.model / "model.safetensors"))
 
 
 def onnxruntime_fp32(material: Material) -> Rival:
-    return of_tagger("onnxruntime fp32", Tagger(material.model / "onnx", "model.onnx"))
+    return of_tagger(FP32, Tagger(material.model / "onnx", "model.onnx"))
 
 
 def ours(material: Material) -> Rival:
     folder = material.folder("ours")
     quantize(material.model / "onnx", folder / "model_quantized.onnx", material.calibration)
     return of_tagger(OURS, Tagger(folder))
-
-
-OURS = "int8.py, as served"
 
 
 def dynamic(name: str, **options: bool) -> Callable[[Material], Rival]:

@@ -1,7 +1,9 @@
 """Each benchmark that needs no browser, server or cluster runs at toy size; what it measures there means nothing."""
 
 import contextlib
+import json
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -14,6 +16,7 @@ from benchmarks import (
     fine_tuning,
     frontier,
     int8_recipes,
+    rivals,
     session,
     tfidf,
     thresholds,
@@ -71,6 +74,42 @@ def test_a_benchmark_writes_its_report(benchmark, options, inputs, tmp_path, mon
     with contextlib.suppress(SystemExit):  # a target that is missed at this size; then the report is there, too
         benchmark.main([*options.format(**inputs).split(), "--output", str(report)])
     assert report.read_text(encoding="utf-8").startswith("# ")
+
+
+def test_the_frontier_leaves_out_a_rival_that_is_not_installed(inputs, tmp_path, monkeypatch, capsys):
+    def fasttext(material):
+        raise ModuleNotFoundError(name="fasttext")
+
+    makers = (rivals.tfidf, fasttext, rivals.onnxruntime_fp32, rivals.ours)
+    monkeypatch.setattr(frontier, "MAKERS", makers)
+    monkeypatch.setattr(frontier, "LENGTHS", (4, 8))
+    models = inputs["data_dir"] / "models"
+    (models / "tiny" / "run.json").write_text(json.dumps({"arguments": {"model": str(inputs["backbone"])}}))
+    report = tmp_path / "frontier.md"
+    places = ["--data-dir", str(inputs["data_dir"]), "--models-dir", str(models), "--output", str(report)]
+    with contextlib.suppress(SystemExit):  # a target that is missed at this size
+        frontier.main(["--model", "tiny", "--rounds", "1", *places])
+    assert "left out: fasttext needs fasttext; python -m pip install '.[bench]'" in capsys.readouterr().out
+    rows = [line.split("|")[1].strip() for line in report.read_text(encoding="utf-8").splitlines() if "|" in line]
+    assert rows[2:] == ["TF-IDF, logistic regression", frontier.FP32, rivals.OURS]
+    assert report.with_suffix(".png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_frontier_names_what_is_ahead_of_the_served_tagger():
+    def rival(name, **of):
+        return rivals.Rival(name, score=None, size=of.pop("size", 24.0), **of)
+
+    compared = [rival(frontier.FP32, size=90.0), rival(rivals.OURS), rival("faster"), rival("worse")]
+    compared.append(rival("words", size=1.0, is_transformer=False))
+    f1 = {frontier.FP32: 0.5, rivals.OURS: 0.5, "faster": 0.496, "worse": 0.49, "words": 0.51}
+    figures = {name: {"f1_micro": value, "same_tags": 0.98} for name, value in f1.items()}
+    ms = {frontier.FP32: 9.0, rivals.OURS: 3.0, "faster": 2.0, "worse": 1.0, "words": 0.1}
+    times = {length: {name: np.full(10, value) for name, value in ms.items()} for length in (12, 125)}
+    assert frontier.missed_targets(compared, figures, times) == [
+        "faster takes 0.67 of its time at 12 tokens",
+        "faster takes 0.67 of its time at 125 tokens",
+        "words is better, faster and smaller",
+    ]
 
 
 def test_every_int8_recipe_is_compared_with_fp32(inputs, tmp_path):

@@ -1,5 +1,7 @@
 """Train the head alone, on the vectors of the questions, which the frozen encoder computes once."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from torch import nn
@@ -42,14 +44,14 @@ def use_vectors(trainer) -> None:
     trainer.data_collator = default_data_collator
 
 
-def _with_vectors(embedder, questions: list[dict]) -> list[dict]:
+def _with_vectors(embedder, questions: Sequence[dict]) -> list[dict]:
     """Return the vector of each question, in their order, with its labels and its weight."""
     kept = [{name: question[name] for name in KEPT if name in question} for question in questions]
     vectors = embed(embedder, questions)
     return [{"vectors": vector, **rest} for vector, rest in zip(vectors, kept, strict=True)]
 
 
-def embed(embedder, questions: list[dict]) -> np.ndarray:
+def embed(embedder, questions: Sequence[dict]) -> np.ndarray:
     """Return the vectors of questions by a Trainer of an :class:`Embedder`, shape (n, hidden_size), in their order."""
     inputs = [{name: values for name, values in question.items() if name not in KEPT} for question in questions]
     return predict_by_length(embedder, inputs)

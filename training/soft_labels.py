@@ -52,10 +52,11 @@ def _logits(folder: Path, part: Part, fields: Sequence[str], batch_size: int) ->
 
     from training.model import load_trained
     from training.recipes import Settings
-    from training.trainers import load_backbone_tokenizer, make_dataset, training_arguments
+    from training.tokenized import TokenizedQuestions
+    from training.trainers import load_backbone_tokenizer, training_arguments
 
     tokenizer = load_backbone_tokenizer(folder, read_settings(folder).max_length)
-    questions = make_dataset(tokenizer, replace(part, weights=None), fields)
+    questions = TokenizedQuestions(tokenizer, replace(part, weights=None), fields)
     inputs = [{name: values for name, values in question.items() if name != "labels"} for question in questions]
     with tempfile.TemporaryDirectory(prefix="teacher-") as unused:
         arguments = training_arguments(Settings(batch_size=batch_size), 0, Path(unused))

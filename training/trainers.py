@@ -1,17 +1,14 @@
 """Trainers of transformers for each phase of a recipe, and the training with them: seeds, resuming, averaging."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 from operator import itemgetter
 from pathlib import Path
 
-import numpy as np
-
 from data.files import write_json
 from tagging.cpus import usable_cpus
 from tagging.decision import sigmoid, suggest
-from tagging.encoding import encode
 from tagging.settings import FIELDS
 from training.backbones import BackboneError
 from training.checkpoints import newest_checkpoint, remove_checkpoints, remove_half_written
@@ -20,6 +17,7 @@ from training.metrics import tagging_metrics
 from training.processor import choose_precision
 from training.recipes import FROZEN, FROZEN_ENCODER, RECIPES, WHOLE, Settings, learning_rates
 from training.thresholds import ONE_HALF, best_f1_threshold
+from training.tokenized import TokenizedQuestions
 
 
 def load_backbone_tokenizer(backbone: Path, max_length: int):
@@ -64,37 +62,6 @@ def longest_input(settings: Settings, backbone: Path) -> int:
     tokenizer = load_backbone_tokenizer(backbone, settings.max_length)
     build = untrained_reference_model if RECIPES[settings.recipe].reference else QuestionTagger
     return trial.longest_input(backbone, tokenizer, min(settings.max_length, tokenizer.model_max_length), build)
-
-
-def make_dataset(tokenizer, part: Part, fields: Sequence[str], field_dropout: bool = False) -> list[dict]:
-    """Return one dict of model inputs and float labels per question, tokenized as for serving, unpadded.
-
-    With ``field_dropout``, a question with a title and a description has further inputs for :class:`FieldDropout`:
-    those of each field alone, under the field's name. With weights in ``part``, it has its weight.
-    """
-    typed = "token_type_ids" in tokenizer.model_input_names
-
-    def inputs(*fields: str) -> list[dict]:
-        return [
-            {
-                "input_ids": encoding.ids,
-                "attention_mask": encoding.attention_mask,
-                **({"token_type_ids": encoding.type_ids} if typed else {}),
-            }
-            for encoding in encode(tokenizer.backend_tokenizer, part.titles, part.descriptions, fields)
-        ]
-
-    dataset = inputs(*fields)
-    for row, (question, labels) in enumerate(zip(dataset, part.targets.astype(np.float32), strict=True)):
-        question["labels"] = labels
-        if part.weights is not None:
-            question["weights"] = np.float32(part.weights[row])
-    if field_dropout and len(fields) > 1:
-        alone = {field: inputs(field) for field in fields}
-        for row, (title, description) in enumerate(zip(part.titles, part.descriptions, strict=True)):
-            if title.strip() and description.strip():
-                dataset[row] |= {field: alone[field][row] for field in fields}
-    return dataset
 
 
 class FieldDropout:
@@ -231,11 +198,12 @@ def make_trainer(
     tokenizer = load_backbone_tokenizer(backbone, settings.max_length)
     trainer_class, model, rates = build(settings, backbone, tokenizer, train, phase, rate or settings.learning_rate)
     collate: Callable = DataCollatorWithPadding(tokenizer)
+    alone = recipe.fields if recipe.field_dropout else ()
     trainer = trainer_class(
         model=model,
         args=training_arguments(settings, seed, checkpoints, precision),
-        train_dataset=make_dataset(tokenizer, train, recipe.fields, recipe.field_dropout),
-        eval_dataset=make_dataset(tokenizer, validation, recipe.fields),
+        train_dataset=TokenizedQuestions(tokenizer, train, recipe.fields, alone),
+        eval_dataset=TokenizedQuestions(tokenizer, validation, recipe.fields),
         data_collator=FieldDropout(collate) if recipe.field_dropout else collate,
         processing_class=tokenizer,
         compute_metrics=partial(validation_metrics, recipe.tuning),

@@ -12,7 +12,8 @@ from training.backbones import find_backbone
 from training.dataset import Part
 from training.provenance import describe_backbone
 from training.recipes import Settings
-from training.trainers import load_backbone_tokenizer, make_dataset, training_arguments
+from training.tokenized import TokenizedQuestions
+from training.trainers import load_backbone_tokenizer, training_arguments
 
 
 def question_vectors(model: str, questions: Part) -> np.ndarray:
@@ -45,7 +46,7 @@ def _compute(backbone: Path, max_length: int, questions: Part) -> np.ndarray:
     logging.set_verbosity_error()
     tokenizer = load_backbone_tokenizer(backbone, max_length)
     model = build_model(backbone, tokenizer, questions)
-    dataset = make_dataset(tokenizer, questions, FIELDS)
+    dataset = TokenizedQuestions(tokenizer, questions, FIELDS)
     with tempfile.TemporaryDirectory() as unused:
         arguments = training_arguments(Settings(), Settings.seed, Path(unused))
         embedder = Trainer(Embedder(model), arguments, DataCollatorWithPadding(tokenizer), eval_dataset=dataset)

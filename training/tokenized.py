@@ -1,0 +1,63 @@
+"""Tokenized questions in little memory: a million of them, with titles and descriptions, take about 1 GB."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from tagging.encoding import encode
+from training.dataset import Part
+
+CHUNK = 10_000  # texts that are tokenized at once; the tokenizer's own results are ten times as large as what is kept
+
+
+class Tokens:
+    """The token ids of texts, and their token types if the encoder reads some, one after the other in flat arrays."""
+
+    def __init__(self, tokenizer, part: Part, fields: Sequence[str]):
+        self.typed = "token_type_ids" in tokenizer.model_input_names
+        ids, types, lengths = [], [], []
+        for start in range(0, len(part), CHUNK):
+            rows = slice(start, start + CHUNK)
+            encodings = encode(tokenizer.backend_tokenizer, part.titles[rows], part.descriptions[rows], fields)
+            lengths += [len(encoding.ids) for encoding in encodings]
+            ids += [np.array(encoding.ids, dtype=np.int32) for encoding in encodings]
+            types += [np.array(encoding.type_ids, dtype=np.int8) for encoding in encodings] if self.typed else []
+        self.ends = np.cumsum(lengths)
+        self.ids, self.types = (np.concatenate(values) if values else np.empty(0) for values in (ids, types))
+
+    def __getitem__(self, row: int) -> dict[str, np.ndarray]:
+        """Return the model's inputs of a text, without padding."""
+        where = slice(self.ends[row - 1] if row else 0, self.ends[row])
+        inputs = {"input_ids": self.ids[where], "attention_mask": np.ones(where.stop - where.start, dtype=np.int8)}
+        return inputs | ({"token_type_ids": self.types[where]} if self.typed else {})
+
+
+class TokenizedQuestions(Sequence):
+    """The questions of a part, for a Trainer: one dict each of model inputs and float ``labels``.
+
+    With weights in the part, a question has its own in ``weights``. With fields in ``alone``, a question that has a
+    title and a description has further inputs, those of each field by itself, under the field's name.
+    """
+
+    def __init__(self, tokenizer, part: Part, fields: Sequence[str], alone: Sequence[str] = ()):
+        self.targets, self.weights = part.targets, part.weights
+        self.tokens = Tokens(tokenizer, part, fields)
+        self.alone = {field: Tokens(tokenizer, part, [field]) for field in alone}
+        texts = zip(part.titles, part.descriptions, strict=True)
+        self.has_both = np.array([bool(title.strip() and description.strip()) for title, description in texts])
+
+    def __len__(self) -> int:
+        return len(self.targets)
+
+    def __getitem__(self, row):
+        if isinstance(row, slice):
+            return [self[each] for each in range(*row.indices(len(self)))]
+        if not -len(self) <= row < len(self):
+            raise IndexError(row)
+        row %= len(self)
+        question = self.tokens[row] | {"labels": self.targets[row].astype(np.float32)}
+        if self.weights is not None:
+            question["weights"] = np.float32(self.weights[row])
+        if self.has_both[row]:
+            question |= {field: tokens[row] for field, tokens in self.alone.items()}
+        return question
