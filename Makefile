@@ -119,6 +119,7 @@ bench: $(REPORTS)/comparison.json .venv/ray .venv/rivals .venv-serve/installed c
 	run fine_tuning --data-dir $(DATA) --model $(MODEL); \
 	run bulk --questions $(DATA)/ques_details.csv; \
 	run growth --questions $(DATA)/ques_details.csv; \
+	run scale --questions $(DATA)/ques_details.csv; \
 	run scraping; \
 	run dump; \
 	run load --python $(SERVE_PY); \

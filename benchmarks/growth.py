@@ -9,7 +9,6 @@ more workers.
 
 import argparse
 import os
-import random
 import secrets
 import subprocess
 import sys
@@ -21,6 +20,7 @@ from typing import TYPE_CHECKING
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "deployment"))  # where the package tagging is
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this folder's modules, whatever is installed
+from benchmarks.generated_rows import make_rows
 from benchmarks.measure import add_output_option, peak_memory, proportional, resident, write_report
 from data.files import read_questions, write_questions
 from data.markdown import markdown_table
@@ -39,23 +39,6 @@ ROOT = Path(__file__).parents[1]
 MAX_GROWTH = 1.2  # of the cost per row, and of the scraper's memory, between the last two sizes
 SHARDS = 8
 RAY_PORT = 6399
-DESCRIPTION_WORDS = 80
-
-
-def make_rows(questions: "pd.DataFrame", rows: int) -> "pd.DataFrame":
-    """Return ``rows`` questions with the tags of real questions, and texts of random words of real questions.
-
-    Every second one has a title only, because filter_tags.py compares short texts in a different way.
-    """
-    import pandas as pd
-
-    rng = random.Random(0)
-    words = " ".join(questions["title"] + " " + questions["description"]).split()
-    titles = [" ".join(rng.choices(words, k=9)) for _ in range(rows)]
-    descriptions = [" ".join(rng.choices(words, k=DESCRIPTION_WORDS)) if row % 2 else "" for row in range(rows)]
-    tags = rng.choices(questions["tags"].tolist(), k=rows)
-    urls = [STACK_EXCHANGE.question_url("https://site.example", row) for row in range(rows)]
-    return pd.DataFrame({"title": titles, "description": descriptions, "tags": tags, "url": urls})
 
 
 def seconds(command: Sequence[str | Path]) -> float:

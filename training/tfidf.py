@@ -12,6 +12,7 @@ from training.dataset import Part
 NAME = "tfidf-baseline"
 ANALYZER = {"ngram_range": (1, 2), "sublinear_tf": True, "token_pattern": r"(?u)\b\w[\w+#.-]*\b"}  # keeps c++, k-means
 MAX_FEATURES = 100_000
+MAX_QUESTIONS = 200_000  # to fit on: with more, the pairs of words and the solver's copies fill the memory
 # Weak regularization suits short, sparse texts; the dual form is the fast one with fewer questions than terms.
 CLASSIFIER = {"C": 10, "solver": "liblinear", "dual": True, "tol": 0.1, "max_iter": 1000, "random_state": 0}
 
@@ -56,13 +57,17 @@ def _texts(titles: Sequence[str], descriptions: Sequence[str]) -> list[str]:
 def fit(train: Part, **settings) -> dict[str, np.ndarray]:
     """Fit terms and idf (num_terms,), coefficients (num_labels, num_terms) and intercepts (num_labels,).
 
-    A tag that none or all of the training questions carry gets its prior odds, by Laplace's rule. ``settings`` of
-    scikit-learn's LogisticRegression take the place of ``CLASSIFIER``'s.
+    A tag that none or all of the training questions carry gets its prior odds, by Laplace's rule. Of more than
+    MAX_QUESTIONS, as many are drawn at random. ``settings`` of scikit-learn's LogisticRegression take the place of
+    ``CLASSIFIER``'s.
     """
     from sklearn.feature_extraction.text import TfidfVectorizer
     from sklearn.linear_model import LogisticRegression
     from tqdm import tqdm
 
+    if len(train) > MAX_QUESTIONS:
+        print(f"baseline: fitted on {MAX_QUESTIONS:,} of {len(train):,} questions, drawn at random")
+        train = train.take(np.sort(np.random.default_rng(0).choice(len(train), MAX_QUESTIONS, replace=False)))
     vectorizer = TfidfVectorizer(max_features=MAX_FEATURES, **ANALYZER)
     features = vectorizer.fit_transform(_texts(train.titles, train.descriptions))
     coefficients = np.zeros((len(train.tags), features.shape[1]), dtype=np.float32)
