@@ -2,9 +2,11 @@
 
 Starts deployment/app.py and the form under gunicorn as `make serve` does, then sends distinct questions to the form's
 POST /api/tags from --clients concurrent clients, each sending the next one as soon as it gets a response. Fails if a
-response has an error status other than a deliberate 503, if an answer differs from the model's, or if memory grows.
+response has an error status other than a deliberate 503, if a question gets no response, if an answer differs from the
+model's, or if memory grows. With --restarts, the Space is killed and started anew so many times in each run.
 
     python benchmarks/load.py       # -> reports/load.md
+    python benchmarks/load.py --clients 200 --seconds 600 --restarts 3
 """
 
 import argparse
@@ -17,8 +19,7 @@ import threading
 import time
 import uuid
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -32,7 +33,7 @@ from data.markdown import markdown_table
 from tagging.console import run_script
 from tagging.cpus import usable_cpus
 from tagging.model_folder import add_model_folder_option
-from tagging.options import at_least_one, positive, script_parser
+from tagging.options import at_least_one, positive, script_parser, whole_number
 from tagging.tagger import Tagger
 
 ROOT = Path(__file__).parents[1]
@@ -58,6 +59,7 @@ class Run:
     memory: list[float] = field(default_factory=list)  # MB of Space and form together, one sample per second
     answers: dict[str, list[str]] = field(default_factory=dict)  # title: suggested tags
     wrong: int = 0
+    unanswered: int = 0
 
     def growth(self) -> float:
         """Return the ratio of the median memory in the last sixth of the run to that in the first sixth."""
@@ -72,6 +74,8 @@ class Run:
         """Return a message for each error of the run."""
         found = [f"{count} responses with status {status}" for status, count in self.statuses.items() if status >= 500]
         found = [line for line in found if not line.endswith("503")]
+        if self.unanswered:
+            found.append(f"{self.unanswered} questions without a response")
         if self.wrong:
             found.append(f"{self.wrong} of {CHECKED} answers differ from the model's")
         if self.growth() > MAX_GROWTH:
@@ -79,27 +83,47 @@ class Run:
         return [f"{self.clients} clients: {line}" for line in found]
 
 
-@contextmanager
-def server(command: list, is_ready: Callable[[], bool], **settings: str) -> Iterator[psutil.Process]:
-    """Run a server for the ``with`` block.
+class Server:
+    """A server, which runs for the ``with`` block.
 
     Raises
     ------
     SystemExit
         The server exits, or is not ready within START_LIMIT seconds.
     """
-    environment = os.environ | {"PYTHONPATH": str(ROOT)} | settings
-    quiet = subprocess.DEVNULL
-    with subprocess.Popen(command, cwd=ROOT, env=environment, stdout=quiet, stderr=quiet) as process:
+
+    def __init__(self, command: list, is_ready: Callable[[], bool], **settings: str):
+        self.command, self.is_ready = command, is_ready
+        self.environment = os.environ | {"PYTHONPATH": str(ROOT)} | settings
+
+    def __enter__(self) -> "Server":
+        quiet = subprocess.DEVNULL
+        self.process = subprocess.Popen(self.command, cwd=ROOT, env=self.environment, stdout=quiet, stderr=quiet)
+        deadline = time.monotonic() + START_LIMIT
+        while not self.is_ready():
+            if self.process.poll() is not None or time.monotonic() > deadline:
+                self.process.terminate()
+                sys.exit(f"{' '.join(map(str, self.command))}: not ready after {START_LIMIT} s, or ended")
+            time.sleep(0.05)
+        return self
+
+    def __exit__(self, *reason: object) -> None:
+        self.process.terminate()
+        self.process.wait()
+
+    def restart(self) -> None:
+        """Kill the server, as a crash does, and start it anew."""
+        self.process.kill()
+        self.process.wait()
+        self.__enter__()
+
+    def memory(self) -> float:
+        """Return the resident memory of the server and its children in MB."""
         try:
-            deadline = time.monotonic() + START_LIMIT
-            while not is_ready():
-                if process.poll() is not None or time.monotonic() > deadline:
-                    sys.exit(f"{' '.join(map(str, command))}: not ready after {START_LIMIT} s, or ended")
-                time.sleep(0.05)
-            yield psutil.Process(process.pid)
-        finally:
-            process.terminate()
+            process = psutil.Process(self.process.pid)
+            return sum(member.memory_info().rss for member in (process, *process.children(recursive=True))) / 1e6
+        except psutil.NoSuchProcess:  # it is being restarted
+            return 0.0
 
 
 def space_answers(url: str) -> bool:
@@ -119,19 +143,17 @@ def form_is_ready(url: str) -> bool:
         return False
 
 
-def memory_of(processes: list[psutil.Process]) -> float:
-    """Return the resident memory of processes and their children in MB."""
-    family = [member for process in processes for member in (process, *process.children(recursive=True))]
-    return sum(member.memory_info().rss for member in family) / 1e6
-
-
 def ask(run: Run, until: float) -> None:
     """Send distinct questions one after the other until the time ``until`` (time.monotonic)."""
     with httpx.Client(timeout=60, trust_env=False) as client:
         while time.monotonic() < until:
             title = f"{' '.join(random.choices(WORDS, k=9))} {uuid.uuid4()}"  # unique, to bypass the form's cache
             start = time.monotonic()
-            response = client.post(f"http://127.0.0.1:{FORM_PORT}/api/tags", json={"title": title})
+            try:
+                response = client.post(f"http://127.0.0.1:{FORM_PORT}/api/tags", json={"title": title})
+            except httpx.HTTPError:
+                run.unanswered += 1
+                continue
             run.statuses[response.status_code] += 1
             if response.status_code == 200:
                 run.seconds.append(time.monotonic() - start)
@@ -141,21 +163,25 @@ def ask(run: Run, until: float) -> None:
                 time.sleep(0.2)  # much less than the Retry-After header says
 
 
-def load(clients: int, seconds: float, processes: list[psutil.Process], tagger: Tagger) -> Run:
-    """Run ``clients`` concurrent clients for ``seconds`` and return the measurements."""
+def load(clients: int, seconds: float, space: Server, form: Server, tagger: Tagger, restarts: int = 0) -> Run:
+    """Run ``clients`` concurrent clients for ``seconds``, in which the Space restarts; return the measurements."""
     run = Run(clients)
-    until = time.monotonic() + seconds
-    threads = [threading.Thread(target=ask, args=(run, until)) for _ in range(clients)]
+    started = time.monotonic()
+    threads = [threading.Thread(target=ask, args=(run, started + seconds)) for _ in range(clients)]
     for thread in threads:
         thread.start()
+    at = [started + seconds * number / (restarts + 1) for number in range(1, restarts + 1)]
     while any(thread.is_alive() for thread in threads):
-        run.memory.append(memory_of(processes))
+        run.memory.append(space.memory() + form.memory())
+        if at and time.monotonic() >= at[0]:
+            at.pop(0)
+            space.restart()
         time.sleep(1)
     run.wrong = sum([tag for tag, _ in tagger.tag(title, "")] != tags for title, tags in run.answers.items())
     return run
 
 
-def report(runs: list[Run], start_up: float, seconds: float) -> list[str]:
+def report(runs: list[Run], start_up: float, seconds: float, restarts: int) -> list[str]:
     """Return the lines of the report: one row per run, with the latency relative to the run of a single client."""
     alone = runs[0].percentile(0.5)
     rows = []
@@ -169,7 +195,7 @@ def report(runs: list[Run], start_up: float, seconds: float) -> list[str]:
                 f"{run.percentile(0.99):.0f} ms",
                 f"{run.percentile(0.5) / alone:.1f}",
                 f"{busy / total:.1%}",
-                total - good - busy,
+                total - good - busy + run.unanswered,
                 f"{run.wrong} of {len(run.answers)}",
                 f"{run.growth():.3f}",
             )
@@ -179,7 +205,8 @@ def report(runs: list[Run], start_up: float, seconds: float) -> list[str]:
         "# The form and its Space under load",
         "",
         f"{seconds:.0f} s per row, distinct questions, POST /api/tags; gunicorn with 16 threads and the Space on the "
-        f"same {usable_cpus()} cores as the clients. From the Space's exec to its first answer: {start_up:.1f} s.",
+        f"same {usable_cpus()} cores as the clients. From the Space's exec to its first answer: {start_up:.1f} s. "
+        f"Restarts of the Space in each run: {restarts}.",
         "",
         markdown_table([*headings, "memory, end / start"], rows, num_text=0),
     ]
@@ -195,6 +222,9 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         help="numbers of concurrent clients, one run for each",
     )
     parser.add_argument("--seconds", type=positive, default=60, help="duration of a run in seconds")
+    parser.add_argument(
+        "--restarts", type=whole_number(0), default=0, help="times that the Space is killed and restarted in a run"
+    )
     parser.add_argument("--python", default=sys.executable, help="interpreter that runs the servers")
     add_model_folder_option(parser)
     add_output_option(parser, "load")
@@ -212,12 +242,12 @@ def main(argv: list[str] | None = None) -> None:
     except ValueError as error:
         sys.exit(f"cannot benchmark: {error}")
     begun = time.monotonic()
-    with server(space, lambda: space_answers(space_url)) as first:
+    with Server(space, lambda: space_answers(space_url)) as first:
         start_up = time.monotonic() - begun
-        with server([*gunicorn, "webapp.app:create_app()"], lambda: form_is_ready(form_url), **settings) as second:
-            load(16, WARM_UP, [first, second], tagger)
-            runs = [load(clients, args.seconds, [first, second], tagger) for clients in (1, *args.clients)]
-    write_report("load", args.output, report(runs, start_up, args.seconds))
+        with Server([*gunicorn, "webapp.app:create_app()"], lambda: form_is_ready(form_url), **settings) as second:
+            load(16, WARM_UP, first, second, tagger)
+            runs = [load(clients, args.seconds, first, second, tagger, args.restarts) for clients in (1, *args.clients)]
+    write_report("load", args.output, report(runs, start_up, args.seconds, args.restarts))
     if failures := [line for run in runs for line in run.failures()]:
         sys.exit("\n".join(failures))
 
