@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pandas as pd
+import psutil
 import pytest
 import requests
 import torch
@@ -596,13 +597,24 @@ def test_runs_are_averaged(data_dir, backbones, tmp_path):
     assert (both - (first + second) / 2).abs().max() < 1e-5
 
 
-def test_two_processes_train_the_model_that_one_trains(easy_data_dir, easy_backbone):
+def test_two_processes_train_the_model_that_one_trains_and_resume_when_they_are_lost(easy_data_dir, easy_backbone):
     long = ["--epochs", "8", "--learning-rate", "0.003", "--max-length", "64"]
     folders = [easy_data_dir / "one", easy_data_dir / "two"]
     one, two = (["--model", str(easy_backbone), *where(easy_data_dir, folder), *long] for folder in folders)
     finetune.main([*one, "--batch-size", "8"])
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "training/finetune.py"]
-    done = subprocess.run([*torchrun, *two, "--batch-size", "4"], capture_output=True, text=True)
+    lost = subprocess.Popen(
+        [*torchrun, *two, "--batch-size", "4"],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    saved = folders[1] / "bert-base-uncased" / "checkpoints" / "seed-42"
+    while not list(saved.glob("checkpoint-*/trainer_state.json")):
+        assert lost.poll() is None
+        time.sleep(0.02)
+    for process in [*psutil.Process(lost.pid).children(recursive=True), lost]:
+        process.kill()
+    done = subprocess.run([*torchrun, *two, "--batch-size", "4", "--resume"], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("written:") == 1
     runs = [json.loads((folder / "bert-base-uncased/run.json").read_text()) for folder in folders]

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable
-from functools import partial
+from functools import cache, partial
 from operator import itemgetter
 from pathlib import Path
 
@@ -215,6 +215,16 @@ def make_trainer(
     return trainer
 
 
+@cache
+def accept_numbered_cpus() -> None:
+    """Let torch.load put tensors on "cpu:0", the device on which transformers resumes one of several CPU processes."""
+    import torch
+
+    torch.serialization.register_package(
+        0, lambda storage: None, lambda storage, location: storage if location.startswith("cpu:") else None
+    )
+
+
 def last_checkpoint(trainer, folder: Path) -> str | None:
     """Return the newest complete checkpoint in ``folder``, if any, and remove incomplete ones."""
     newest = newest_checkpoint(folder)
@@ -234,6 +244,7 @@ def train_or_load(trainer, resume: bool) -> list[dict]:
     if resume and weights_file.is_file():
         trainer.model.load_state_dict(load_file(weights_file))
     else:
+        accept_numbered_cpus()
         trainer.train(resume_from_checkpoint=last_checkpoint(trainer, folder) if resume else None)
         if trainer.is_world_process_zero():
             write_json(history_file, trainer.state.log_history)
