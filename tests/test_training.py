@@ -13,7 +13,10 @@ from safetensors.torch import save_file
 from transformers import BertConfig, Trainer, TrainingArguments
 
 from tagging.decision import DecisionRule, sigmoid, suggest
-from training import processor
+from tagging.encoding import encode
+from tagging.settings import FIELDS
+from tests.tiny_backbones import save_other
+from training import processor, tfidf, tokenized
 from training.calibration import expected_calibration_error
 from training.checkpoints import newest_checkpoint, remove_half_written
 from training.dataset import Part, check_fields
@@ -26,7 +29,8 @@ from training.recipes import Settings
 from training.reference import OneCycleTrainer, rates_by_depth
 from training.results import plot_log
 from training.thresholds import FAVOURED, PER_TAG, TUNINGS, best_f1_threshold, tune_thresholds
-from training.trainers import make_optimizer, training_arguments
+from training.tokenized import TokenizedQuestions
+from training.trainers import load_backbone_tokenizer, make_optimizer, training_arguments
 
 
 def test_the_best_threshold_has_the_highest_f1():
@@ -329,3 +333,41 @@ def test_a_training_longer_than_its_time_is_rejected_with_the_shortest_time():
     ):
         fit(Settings(), speed, 10.9)
     assert fit(Settings(), speed, 11) == (0.1, 1)
+
+
+def some_questions(titles: list[str], descriptions: list[str]) -> Part:
+    targets = np.arange(2 * len(titles)).reshape(-1, 2) % 3 == 0
+    return Part(titles, descriptions, targets, ["a", "b"], [f"u{row}" for row in range(len(titles))])
+
+
+def test_a_question_keeps_its_tokens_in_whatever_chunk_it_is_tokenized(tmp_path, monkeypatch):
+    titles = ["python", "", "why is my loss nan", "pandas join", "csv"]
+    part = some_questions(titles, ["read csv", "layers", "", "by date", " "])
+    tokenizer = load_backbone_tokenizer(save_other("bert", titles, tmp_path), 16)
+    monkeypatch.setattr(tokenized, "CHUNK", 2)
+    questions = TokenizedQuestions(tokenizer, part, FIELDS, alone=FIELDS)
+    assert len(questions) == len(list(questions)) == 5
+    for title, description, targets, question in zip(titles, part.descriptions, part.targets, questions, strict=True):
+        read = {"both": (title, description), "title": (title, ""), "description": ("", description)}
+        pair, *alone = (
+            encode(tokenizer.backend_tokenizer, [one], [other])[0] if one.strip() or other.strip() else None
+            for one, other in read.values()
+        )
+        assert question["input_ids"].tolist() == pair.ids and question["token_type_ids"].tolist() == pair.type_ids
+        assert question["attention_mask"].tolist() == pair.attention_mask
+        assert question["labels"].tolist() == targets.tolist()
+        both = bool(title.strip() and description.strip())
+        assert {"title", "description"} & set(question) == ({"title", "description"} if both else set())
+        if both:
+            assert [question[field]["input_ids"].tolist() for field in FIELDS] == [encoding.ids for encoding in alone]
+    with pytest.raises(IndexError):
+        questions[5]
+
+
+def test_the_baseline_is_fitted_on_a_limited_number_of_questions(monkeypatch, capsys):
+    part = some_questions([f"word{row}" for row in range(30)], [""] * 30)
+    monkeypatch.setattr(tfidf, "MAX_QUESTIONS", 12)
+    assert len(tfidf.fit(part)["terms"]) == 12
+    assert "baseline: fitted on 12 of 30 questions, drawn at random" in capsys.readouterr().out
+    monkeypatch.setattr(tfidf, "MAX_QUESTIONS", 30)
+    assert len(tfidf.fit(part)["terms"]) == 30
