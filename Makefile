@@ -230,7 +230,7 @@ $(MODELS)/$(MODEL)/onnx/model_quantized.onnx: $(MODELS)/$(MODEL)/onnx/model.onnx
 	$(call STAGE,6,quantize to int8)
 	$(PY) onnx_export/quantize.py --model $(MODEL) $(WHERE) --force
 
-$(REPORTS)/comparison.json: $(MODELS)/$(MODEL)/onnx/model_quantized.onnx $(MODELS)/tfidf-baseline/thresholds.json \
+$(REPORTS)/comparison.json: $(MODELS)/tfidf-baseline/thresholds.json $(MODELS)/$(MODEL)/onnx/model_quantized.onnx \
 		$(COMPARING)
 	$(call STAGE,7,compare the models on the test questions)
 	$(PY) onnx_export/compare.py $(WHERE) --reports-dir $(REPORTS) --force

@@ -57,7 +57,7 @@ def as_part(questions, tags: list[str]) -> Part:
 def read_part(data_dir: Path, split: str) -> Part:
     """Read the questions of ``split`` from the outputs of training/filter_tags.py.
 
-    ``split="test"`` is for onnx_export/compare.py alone: nothing is tuned or trained on the test part.
+    ``split="test"`` is for onnx_export/compare.py and benchmarks/frontier.py: nothing is tuned or trained on it.
 
     Raises
     ------
