@@ -56,7 +56,7 @@ demo: announcement $(REPORTS)/comparison.json ## run every stage on the embedded
 	@echo "  make site SITE=cooking CONTACT=you@example.org   a tagger for a site of your choice; QUICK=1: in minutes"
 
 announcement:
-	@echo "8 stages on the embedded sample site, about 4 minutes on 2 idle cores; before them, once, the installation."
+	@echo "8 stages on the embedded sample site: 4 to 12 minutes on 2 idle cores, by processor. Stage 4 says how long it takes."
 	@echo "A stage is left out if its input has not changed since the last demo."
 
 site: .venv/installed $(if $(filter pages,$(SOURCE)),chromium) ## from the name of a site to a tagger: SITE=cooking CONTACT=you@example.org (QUICK=1, SOURCE=dump FILE=...)
