@@ -214,7 +214,7 @@ $(MODELS)/tfidf-baseline/thresholds.json: $(DATA)/split.csv $(addprefix training
 	$(PY) training/baseline.py $(WHERE) --force
 
 TRAINING := $(addprefix training/,finetune.py trainers.py results.py recipes.py model.py losses.py dataset.py \
-	checkpoints.py thresholds.py backbones.py duration.py frozen.py)
+	checkpoints.py thresholds.py backbones.py duration.py frozen.py tokenized.py)
 COMPARING := data/markdown.py onnx_export/compare.py $(wildcard onnx_export/evaluation/*.py)
 COMPARING += $(addprefix training/,metrics.py calibration.py)
 $(MODELS)/$(MODEL)/run.json: $(DATA)/split.csv $(TRAINING) $(wildcard deployment/tagging/*.py)

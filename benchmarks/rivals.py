@@ -105,6 +105,7 @@ def fasttext(material: Material) -> Rival:
     lines.write_text(
         "".join(f"{' '.join(labels[row])} {text}\n" for row, text in zip(train.targets, texts, strict=True)),
         encoding="utf-8",
+        newline="\n",
     )
 
     def scorer(model) -> Scorer:

@@ -29,6 +29,7 @@ from tagging.console import run_script
 from tagging.cpus import usable_cpus
 from tagging.model_folder import add_model_folder_option
 from tagging.options import at_least_one, script_parser
+from tagging.stack_exchange import STACK_EXCHANGE
 from training.processor import cpu_name
 
 if TYPE_CHECKING:
@@ -42,13 +43,15 @@ TRAINING = ["--epochs", "1", "--batch-size", "16", "--max-length", "128", "--con
 
 def write_dump(rows: "pd.DataFrame", path: Path) -> None:
     """Write a Posts.xml of the questions."""
+    date = "2020-01-01T00:00:00.000"
+    licence = STACK_EXCHANGE.licence_of(date)
     with path.open("w", encoding="utf-8", newline="\n") as file:
         file.write('<?xml version="1.0" encoding="utf-8"?>\n<posts>\n')
         for number, row in enumerate(rows.itertuples(), start=1):
             body, tags = quoteattr(f"<p>{row.description or row.title}</p>"), quoteattr(f"|{'|'.join(row.tags)}|")
             file.write(
-                f'  <row Id="{number}" PostTypeId="1" CreationDate="2020-01-01T00:00:00.000" Score="1" Body={body} '
-                f'Title={quoteattr(row.title)} Tags={tags} ContentLicense="CC BY-SA 4.0" />\n'
+                f'  <row Id="{number}" PostTypeId="1" CreationDate="{date}" Score="1" Body={body} '
+                f'Title={quoteattr(row.title)} Tags={tags} ContentLicense="{licence}" />\n'
             )
         file.write("</posts>\n")
 

@@ -11,7 +11,7 @@ multiplied, such that activations and weights are equally hard to round (Xiao et
 
 Why not onnxruntime's ``quantize_dynamic``: it has one scale per tensor of activations, so a question's tags depend on
 those beside it in a batch, and fewer questions keep the tags of fp32. It is one call instead of this module, and takes
-about the same time. benchmarks/int8_recipes.py compares them; README.md has the figures.
+somewhat less time with VNNI. benchmarks/int8_recipes.py and frontier.py compare them; README.md has the figures.
 """
 
 from collections import Counter

@@ -313,7 +313,7 @@ def test_corrupt_model_and_other_tags_stop_the_comparison(data_dir):
     assert not (data_dir / "reports").exists()
 
 
-def test_only_the_comparison_reads_the_test_part(data_dir, monkeypatch):
+def test_only_the_comparison_and_the_frontier_read_the_test_part(data_dir, monkeypatch):
     read = []
     monkeypatch.setattr(tfidf, "read_part", lambda folder, part: read.append(part) or read_part(folder, part))
     monkeypatch.setattr(tfidf, "MAX_LOSS", 1)
@@ -322,8 +322,10 @@ def test_only_the_comparison_reads_the_test_part(data_dir, monkeypatch):
     sources = {
         path: path.read_text(encoding="utf-8") for path in ROOT.glob("*/*.*") if path.suffix in (".py", ".ipynb")
     }
-    readers = {path.parent.name for path, text in sources.items() if re.search(r"""\bread_part\(.*\\?["']test""", text)}
-    assert readers == {"onnx_export", "tests"}
+    readers = {path for path, text in sources.items() if re.search(r"""\bread_part\(.*\\?["']test""", text)}
+    frontier = ROOT / "benchmarks" / "frontier.py"
+    assert frontier in readers
+    assert {path.parent.name for path in readers - {frontier}} == {"onnx_export", "tests"}
 
 
 def test_a_report_replaces_its_predecessor_and_nothing_else(data_dir, monkeypatch, capsys):
