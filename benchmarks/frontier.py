@@ -22,22 +22,19 @@ import psutil
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "deployment"))  # where the package tagging is
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this folder's modules, whatever is installed
-from benchmarks.measure import add_output_option, seconds, write_report
+from benchmarks.measure import add_output_option, machine, seconds, write_report
 from benchmarks.rivals import FP32, MAKERS, OURS, PYTORCH, Material, Rival
 from data.files import require
 from data.markdown import markdown_table
 from data.options import add_folder_options, add_trained_model_option
 from tagging.console import run_script
-from tagging.cpus import usable_cpus
 from tagging.decision import DecisionRule
 from tagging.files import atomic_path
 from tagging.model_folder import ModelFolder, read_json
 from tagging.options import at_least_one, script_parser
-from tagging.tagger import import_onnxruntime
 from training.backbones import find_backbone, short_name
 from training.dataset import Part, read_part
 from training.metrics import interval, resample, tagging_metrics
-from training.processor import cpu_flags, cpu_name
 from training.thresholds import tune_thresholds
 
 LENGTHS = (12, 125)  # tokens: of a title, and of a title with a short description
@@ -216,17 +213,15 @@ def main(argv: list[str] | None = None) -> None:
         texts = {length: texts_of(length, model, test) for length in LENGTHS}
         figures = quality(rivals, validation, test)
         times = {length: latencies(rivals, texts[length], args.rounds) for length in LENGTHS}
-    vnni = ", ".join(sorted(flag for flag in cpu_flags() if "vnni" in flag)) or "without VNNI"
-    machine = f"{cpu_name()} ({vnni}), {usable_cpus()} cores"
     missed = "; ".join(missed_targets(rivals, figures, times))
     image = args.output.with_suffix(".png")
     with atomic_path(image) as temporary_image:
-        plot(rivals, figures, times, f"{len(test)} test questions, {len(test.tags)} tags. {machine}").savefig(
+        plot(rivals, figures, times, f"{len(test)} test questions, {len(test.tags)} tags. {machine()}").savefig(
             temporary_image, format="png", dpi=100
         )
     lines = [
         f"# {folder.name} and its rivals: {len(test)} test questions, {len(test.tags)} tags\n",
-        f"{machine}, onnxruntime {import_onnxruntime().__version__}. In brackets after F1, 95 % bootstrap intervals "
+        f"{machine()}. In brackets after F1, 95 % bootstrap intervals "
         f"over questions; after the median ms of {args.rounds * TEXTS} runs, p99 / median. Load of the machine, over "
         f"15 minutes: {psutil.getloadavg()[2]:.1f}.\n",
         table(rivals, figures, times),

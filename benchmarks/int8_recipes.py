@@ -19,21 +19,20 @@ import psutil
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "deployment"))  # where the package tagging is
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this folder's modules, whatever is installed
-from benchmarks.measure import add_output_option, feed_of, seconds, write_report
+from benchmarks.measure import add_output_option, feed_of, machine, seconds, write_report
 from benchmarks.rivals import Recipe, library_recipe, reference_recipe
 from data.files import require
 from data.markdown import markdown_table
 from data.options import add_folder_options, add_trained_model_option
 from onnx_export.model_files import copy_settings
-from onnx_export.quantization import CALIBRATION, quantize
+from onnx_export.quantization import quantize
 from tagging.console import run_script
 from tagging.decision import DecisionRule
 from tagging.options import at_least_one, script_parser
-from tagging.tagger import Tagger, import_onnxruntime
+from tagging.tagger import Tagger
 from training.backbones import short_name
 from training.dataset import Part, read_part
 from training.metrics import tagging_metrics
-from training.processor import cpu_flags, cpu_name
 from training.thresholds import suggest_by_folds, tune_thresholds
 
 LENGTHS = (64, 125)  # tokens, beside the median length of a title
@@ -42,10 +41,10 @@ ROUNDS = 20
 REPETITIONS = 5  # in each round, after one that is not counted
 
 
-def recipes(calibration: Part) -> dict[str, Recipe]:
-    """Return {name: recipe}; int8.py learns the ranges of activations from the questions ``calibration``."""
+def recipes(validation: Part) -> dict[str, Recipe]:
+    """Return {name: recipe}; int8.py learns the ranges of activations from validation questions."""
     return {
-        "int8.py": lambda folder, output: quantize(folder, output, calibration),
+        "int8.py": lambda folder, output: quantize(folder, output, validation),
         "`quantize_dynamic`, per tensor": library_recipe(),
         "`quantize_dynamic`, per channel": library_recipe(per_channel=True),
         "`quantize_dynamic`, per channel, reduced range": library_recipe(per_channel=True, reduce_range=True),
@@ -53,11 +52,11 @@ def recipes(calibration: Part) -> dict[str, Recipe]:
     }
 
 
-def make_taggers(folder: Path, calibration: Part, temporary: Path) -> dict[str, Tagger]:
+def make_taggers(folder: Path, validation: Part, temporary: Path) -> dict[str, Tagger]:
     """Return the tagger of fp32 and of each recipe, whose models are written to ``temporary``."""
     copy_settings(folder, temporary)
     taggers = {"fp32": Tagger(folder, "model.onnx")}
-    for number, (name, recipe) in enumerate(recipes(calibration).items()):
+    for number, (name, recipe) in enumerate(recipes(validation).items()):
         recipe(folder, temporary / f"{number}.onnx")
         taggers[name] = Tagger(temporary, f"{number}.onnx")
     return taggers
@@ -111,7 +110,7 @@ def main(argv: list[str] | None = None) -> None:
     with tempfile.TemporaryDirectory() as temporary:
         try:
             validation = read_part(args.data_dir, "validation")
-            taggers = make_taggers(folder, validation.take(np.arange(len(validation))[:CALIBRATION]), Path(temporary))
+            taggers = make_taggers(folder, validation, Path(temporary))
         except ValueError as error:
             sys.exit(f"cannot benchmark: {error}")
         cells = quality(taggers, validation)
@@ -122,11 +121,10 @@ def main(argv: list[str] | None = None) -> None:
                 cells[name].append(f"{np.median(taken):.1f} ({taken.min():.1f})")
         for name, tagger in taggers.items():
             cells[name].append(f"{tagger.model.model_path.stat().st_size / 1e6:.1f}")
-    vnni = ", ".join(sorted(flag for flag in cpu_flags() if "vnni" in flag)) or "without VNNI"
     headings = ["", "micro F1", "macro F1", "same tags as fp32", f"same in batches of {BATCH}"]
     lines = [
         f"# int8 of {args.model}: {len(validation)} validation questions, {len(validation.tags)} tags\n",
-        f"{cpu_name()} ({vnni}), {psutil.cpu_count()} logical cores, onnxruntime {import_onnxruntime().__version__}. "
+        f"{machine()}. "
         f"Latency in ms at batch 1: median (minimum) of {args.rounds * REPETITIONS} runs. Load of the machine, over "
         f"15 minutes: {psutil.getloadavg()[2]:.1f}.\n",
         markdown_table([*headings, *(f"{n} tokens" for n in lengths), "MB"], [(n, *row) for n, row in cells.items()]),

@@ -13,7 +13,9 @@ import psutil
 
 from data import files
 from data.files import refuse_foreign
-from tagging.tagger import Tagger
+from tagging.cpus import usable_cpus
+from tagging.tagger import Tagger, import_onnxruntime
+from training.processor import cpu_flags, cpu_name
 
 
 def feed_of(tagger: Tagger, length: int, rows: int) -> dict[str, np.ndarray]:
@@ -77,6 +79,12 @@ def peak_memory(command: Sequence[str | Path], memory: Callable[[psutil.Process]
             said.seek(0)
             sys.exit(f"{' '.join(map(str, command))}: {said.read()[-500:]}")
     return peak
+
+
+def machine() -> str:
+    """Return the processor, whether it has VNNI, the cores that this process may use, and onnxruntime's version."""
+    vnni = ", ".join(sorted(flag for flag in cpu_flags() if "vnni" in flag)) or "without VNNI"
+    return f"{cpu_name()} ({vnni}), {usable_cpus()} logical cores, onnxruntime {import_onnxruntime().__version__}"
 
 
 def add_output_option(parser: argparse.ArgumentParser, name: str) -> None:

@@ -11,9 +11,10 @@ from pathlib import Path
 import numpy as np
 
 from onnx_export.model_files import copy_settings
-from onnx_export.quantization import CALIBRATION, quantize
+from onnx_export.quantization import calibration_questions, quantize
 from tagging.cpus import usable_cpus
 from tagging.decision import sigmoid
+from tagging.model_folder import ModelFolder
 from tagging.tagger import Tagger, import_onnxruntime
 from training.dataset import Part
 from training.heads import fit_heads
@@ -58,11 +59,6 @@ class Material:
     train: Part
     validation: Part
     temporary: Path
-
-    @property
-    def calibration(self) -> Part:
-        """The questions from which the int8 models learn the ranges of their activations."""
-        return self.validation.take(np.arange(min(CALIBRATION, len(self.validation))))
 
     def folder(self, name: str) -> Path:
         """Return a new folder with tags, tokenizer and settings of the model."""
@@ -208,7 +204,7 @@ def onnxruntime_fp32(material: Material) -> Rival:
 
 def ours(material: Material) -> Rival:
     folder = material.folder("ours")
-    quantize(material.model / "onnx", folder / "model_quantized.onnx", material.calibration)
+    quantize(material.model / "onnx", folder / "model_quantized.onnx", material.validation)
     return of_tagger(OURS, Tagger(folder))
 
 
@@ -230,7 +226,7 @@ def openvino(material: Material) -> Rival:
     import openvino
 
     tagger = Tagger(material.model / "onnx", "model.onnx")  # for its tokenizer
-    calibration = material.calibration
+    calibration = calibration_questions(material.validation)
 
     def inputs(title: str, description: str) -> dict[str, np.ndarray]:
         return tagger.inputs(tagger.model.encode([title], [description]))
@@ -270,7 +266,8 @@ def ctranslate2(material: Material) -> Rival:
     TransformersConverter(str(plain)).convert(str(converted), quantization="int8")
     encoder = engine.Encoder(str(converted), compute_type="int8", intra_threads=usable_cpus())
     weights, bias = (model.get_parameter(f"classifier.{name}").detach().numpy() for name in ("weight", "bias"))
-    tokenizer, typed = Tagger(material.model / "onnx", "model.onnx").model, takes_token_types(model.config)
+    tokenizer = ModelFolder.read(material.model / "onnx", "model.onnx", index=False)
+    typed = takes_token_types(model.config)
 
     def score(titles: Sequence[str], descriptions: Sequence[str]) -> np.ndarray:
         rows = []

@@ -17,20 +17,17 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
-from xml.sax.saxutils import quoteattr
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "deployment"))  # where the package tagging is
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this folder's modules, whatever is installed
+from benchmarks.generated_dump import question_row
 from benchmarks.generated_rows import make_rows
-from benchmarks.measure import add_output_option, peak_memory, proportional, resident, write_report
+from benchmarks.measure import add_output_option, machine, peak_memory, proportional, resident, write_report
 from data.files import read_questions
 from data.markdown import markdown_table
 from tagging.console import run_script
-from tagging.cpus import usable_cpus
 from tagging.model_folder import add_model_folder_option
 from tagging.options import at_least_one, script_parser
-from tagging.stack_exchange import STACK_EXCHANGE
-from training.processor import cpu_name
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -43,16 +40,11 @@ TRAINING = ["--epochs", "1", "--batch-size", "16", "--max-length", "128", "--con
 
 def write_dump(rows: "pd.DataFrame", path: Path) -> None:
     """Write a Posts.xml of the questions."""
-    date = "2020-01-01T00:00:00.000"
-    licence = STACK_EXCHANGE.licence_of(date)
     with path.open("w", encoding="utf-8", newline="\n") as file:
         file.write('<?xml version="1.0" encoding="utf-8"?>\n<posts>\n')
         for number, row in enumerate(rows.itertuples(), start=1):
-            body, tags = quoteattr(f"<p>{row.description or row.title}</p>"), quoteattr(f"|{'|'.join(row.tags)}|")
-            file.write(
-                f'  <row Id="{number}" PostTypeId="1" CreationDate="{date}" Score="1" Body={body} '
-                f'Title={quoteattr(row.title)} Tags={tags} ContentLicense="{licence}" />\n'
-            )
+            body_html = f"<p>{row.description or row.title}</p>"
+            file.write(question_row(str(number), row.title, body_html, row.tags, "2020-01-01T00:00:00.000"))
         file.write("</posts>\n")
 
 
@@ -126,7 +118,7 @@ def main(argv: list[str] | None = None) -> None:
         missed += [f"{stage}: {peak:.0f} MB"] if peak > MAX_MEMORY else []
     lines = [
         f"# From a dump of {largest:,} questions to their tags\n",
-        f"{cpu_name()}, {usable_cpus()} cores.\n",
+        f"{machine()}.\n",
         markdown_table(
             ["", *(f"s, {size:,} questions" for size in args.sizes), "growth over n log n", f"MB at {largest:,}"], rows
         ),

@@ -2,19 +2,26 @@
 
 from pathlib import Path
 
+import numpy as np
+
 from tagging.tagger import Tagger
 from training.dataset import Part
 
 CALIBRATION = 200  # questions from which the ranges of the activations are learned
 
 
-def quantize(folder: Path, output: Path, calibration: Part) -> None:
+def calibration_questions(validation: Part) -> Part:
+    """Return the questions from which the ranges of the activations are learned."""
+    return validation.take(np.arange(len(validation))[:CALIBRATION])
+
+
+def quantize(folder: Path, output: Path, validation: Part) -> None:
     """Quantize the matrices and the word vectors of ``folder``'s model.onnx; the small linear head stays as it is."""
     import onnx
 
     from onnx_export.int8 import OPSET, quantize_matrices, quantize_tables
 
-    tagger = Tagger(folder, "model.onnx")
+    tagger, calibration = Tagger(folder, "model.onnx"), calibration_questions(validation)
     encodings = tagger.model.encode(calibration.titles, calibration.descriptions)
     model = onnx.version_converter.convert_version(onnx.load(folder / "model.onnx"), OPSET)
     quantize_matrices(model, [tagger.inputs([encoding]) for encoding in encodings])

@@ -24,7 +24,7 @@ from data.files import refuse_overwrite, require, write_json
 from data.options import add_folder_options, add_trained_model_option
 from onnx_export.evaluation.evaluate import MAX_DROP
 from onnx_export.model_files import copy_settings
-from onnx_export.quantization import CALIBRATION, quantize
+from onnx_export.quantization import quantize
 from tagging.console import run_script
 from tagging.decision import DecisionRule, Thresholds
 from tagging.model_folder import read_settings, read_thresholds
@@ -94,9 +94,7 @@ def main(argv: list[str] | None = None) -> None:
         try:
             validation = read_part(args.data_dir, "validation")
             check_fields(validation, read_settings(folder).fields, str(folder.parent))
-            quantize(
-                folder, staging / "model_quantized.onnx", validation.take(np.arange(len(validation))[:CALIBRATION])
-            )
+            quantize(folder, staging / "model_quantized.onnx", validation)
             copy_settings(folder, staging)
             thresholds, settings, report = assess(folder, staging, validation, args.favour)
         except ValueError as error:

@@ -68,9 +68,8 @@ def head_fitted_first(trainer) -> None:
     questions = [
         {name: values for name, values in question.items() if name not in FIELDS} for question in trainer.train_dataset
     ]
-    targets = np.array([question["labels"] for question in questions], dtype=bool)
     embedder = Trainer(Embedder(model), trainer.args, trainer.data_collator, eval_dataset=trainer.eval_dataset)
-    fitted = fit_heads(embed(embedder, questions), targets)
+    fitted = fit_heads(embed(embedder, questions), trainer.train_dataset.targets)
     trainer.args.group_by_length = grouped
     bias = fitted(np.zeros((1, model.config.hidden_size)))
     weights = fitted(np.eye(model.config.hidden_size)) - bias
