@@ -1,5 +1,6 @@
 """What this machine's processor is, and what it can do."""
 
+import os
 import platform
 import time
 from pathlib import Path
@@ -28,6 +29,14 @@ def cpu_flags(cpuinfo: Path = CPUINFO) -> set[str]:
 def cpu_name() -> str:
     """Return the name of the processor, as the system reports it."""
     return cpu_field("model name") or platform.processor() or platform.machine()
+
+
+def wait_passively() -> None:
+    """Let PyTorch's idle threads sleep, unless the user's environment says otherwise; call it before torch is imported.
+
+    By default they spin, which takes the cores from whatever runs beside a training, such as a second one.
+    """
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
 def choose_precision() -> str:
