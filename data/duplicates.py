@@ -1,7 +1,8 @@
 """Find questions with equal or nearly equal texts. Pure functions."""
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import lru_cache
 from itertools import combinations
 
 import numpy as np
@@ -31,6 +32,7 @@ STOP_WORDS = {
 # section 3.4).
 BANDS = (42, 3)
 BANDS_OF_WORDS = (30, 8)
+RECENT_SETS = 10_000  # sets of candidates that are kept
 
 
 def normalize_text(text: str) -> str:
@@ -87,9 +89,10 @@ def long_duplicate_groups(titles: Sequence[str], descriptions: Sequence[str]) ->
     -------
     int array of shape (n,), the group of each question
     """
-    keys = [(normalize_text(title), normalize_text(text)) for title, text in zip(titles, descriptions, strict=True)]
+    fields = zip(titles, descriptions, strict=True)
+    keys = ["\0".join(map(normalize_text, both)) for both in fields]  # sorted by title first
     unique = sorted(set(keys))
-    groups = join_groups(np.arange(len(unique)), near_duplicates([" ".join(key) for key in unique]))
+    groups = join_groups(np.arange(len(unique)), near_duplicates(unique))
     group = dict(zip(unique, groups, strict=True))
     return np.array([group[key] for key in keys], dtype=int)
 
@@ -121,7 +124,11 @@ def join_groups(groups: np.ndarray, pairs: Iterable[tuple[int, int]]) -> np.ndar
 def near_duplicates(texts: Sequence[str]) -> Iterator[tuple[int, int]]:
     """Yield pairs of row numbers of nearly equal texts; texts shorter than MIN_WORDS are ignored."""
     rows = [row for row, text in enumerate(texts) if len(WORDS.findall(text)) >= MIN_WORDS]
-    for one, other in similar_pairs([shingles(texts[row]) for row in rows], MIN_JACCARD, BANDS):
+
+    def shingles_of(index: int) -> set[bytes]:
+        return shingles(texts[rows[index]])
+
+    for one, other in similar_pairs(shingles_of, len(rows), MIN_JACCARD, BANDS):
         yield rows[one], rows[other]
 
 
@@ -130,34 +137,45 @@ def short_near_duplicates(titles: Sequence[str], descriptions: Sequence[str]) ->
 
     At least one text of each pair is shorter than MIN_WORDS.
     """
-    texts = [normalize_text(f"{title} {text}") for title, text in zip(titles, descriptions, strict=True)]
-    lengths = [len(WORDS.findall(text)) for text in texts]
-    rows = [row for row, length in enumerate(lengths) if 0 < length < MIN_WORDS / MIN_JACCARD_OF_WORDS]
-    for pair in similar_pairs([content_words(texts[row]) for row in rows], MIN_JACCARD_OF_WORDS, BANDS_OF_WORDS):
-        one, other = (rows[index] for index in pair)
-        if min(lengths[one], lengths[other]) < MIN_WORDS:
+    short = []  # (row, text, length)
+    for row, fields in enumerate(zip(titles, descriptions, strict=True)):
+        text = normalize_text(" ".join(fields))
+        length = len(WORDS.findall(text))
+        if 0 < length < MIN_WORDS / MIN_JACCARD_OF_WORDS:
+            short.append((row, text, length))
+
+    def words_of(index: int) -> set[bytes]:
+        return content_words(short[index][1])
+
+    for pair in similar_pairs(words_of, len(short), MIN_JACCARD_OF_WORDS, BANDS_OF_WORDS):
+        (one, _, length), (other, _, other_length) = (short[index] for index in pair)
+        if min(length, other_length) < MIN_WORDS:
             yield one, other
 
 
-def similar_pairs(sets: Sequence[set[bytes]], min_jaccard: float, bands: tuple[int, int]) -> Iterator[tuple[int, int]]:
-    """Yield pairs of row numbers of non-empty sets whose Jaccard similarity is at least ``min_jaccard``.
+def similar_pairs(
+    set_of: Callable[[int], set[bytes]], size: int, min_jaccard: float, bands: tuple[int, int]
+) -> Iterator[tuple[int, int]]:
+    """Yield pairs of numbers below ``size`` whose sets, none of them empty, are similar.
 
-    MinHash LSH (Broder 1997) finds candidate pairs; the exact similarity of the sets decides. Each band is sorted to
-    find its buckets: hash tables of all bands, as libraries keep them, exceed the memory at a million questions.
+    MinHash LSH (Broder 1997) finds candidate pairs; those whose Jaccard similarity is at least ``min_jaccard`` are
+    yielded. Each band is sorted to find its buckets. Neither hash tables of all bands, as libraries keep them, nor all
+    sets would fit into the memory at a million questions, so the sets of candidates are made again.
     """
     from datasketch import MinHash
 
     number, rows = bands
-    signatures = np.empty((len(sets), number * rows), dtype=np.uint32)
-    for row, minhash in enumerate(MinHash.generator(iter(sets), num_perm=number * rows)):
+    signatures = np.empty((size, number * rows), dtype=np.uint32)
+    for row, minhash in enumerate(MinHash.generator(map(set_of, range(size)), num_perm=number * rows)):
         signatures[row] = minhash.hashvalues
+    recent = lru_cache(RECENT_SETS)(set_of)
     tested = set()
     for band in np.split(signatures, number, axis=1):
         for pair in pairs_of_equal_rows(band):
             if pair not in tested:
                 tested.add(pair)
                 one, other = pair
-                if jaccard(sets[one], sets[other]) >= min_jaccard:
+                if jaccard(recent(one), recent(other)) >= min_jaccard:
                     yield one, other
 
 

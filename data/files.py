@@ -165,13 +165,16 @@ def read_table(path: str | Path, columns: Sequence[str], optional: Sequence[str]
     """
     import pandas as pd
 
-    rows = list(iter_rows(path, [*columns, *optional]))
-    if not rows:
+    cells: dict[str, list[str]] = {}
+    for row in iter_rows(path, [*columns, *optional]):
+        for column, cell in row.items():
+            cells.setdefault(column, []).append(cell)
+    if not cells:
         raise ValueError(f"{path}: no rows; run the stage before this one again")
-    missing = [column for column in columns if column not in rows[0]]
+    missing = [column for column in columns if column not in cells]
     if missing:
-        raise ValueError(f"{path}: column {', '.join(missing)} missing; found {', '.join(rows[0])}")
-    return pd.DataFrame({column: [row[column] for row in rows] for column in rows[0]}, dtype=str)
+        raise ValueError(f"{path}: column {', '.join(missing)} missing; found {', '.join(cells)}")
+    return pd.DataFrame(cells, dtype=str)
 
 
 def read_questions(path: str | Path, further: Sequence[str] = ()):
@@ -248,7 +251,7 @@ def parse_tags(cell: str, where: str) -> list[str]:
     for tag in tags:
         if tag != tag.lower() or TAG_ENDS.search(tag):
             raise ValueError(f"{where}: {tag[:60]!r} is not a tag: use lower case, no blanks, commas or brackets")
-    return tags
+    return list(map(sys.intern, tags))  # one string per tag, not one per question
 
 
 def parse_dates(cells, path: str | Path):

@@ -9,8 +9,8 @@ al. 2021, "Understanding and overcoming the challenges of efficient transformer 
 them, the others are all but zero. Each channel is therefore divided by a factor of its own, with which its weights are
 multiplied, such that activations and weights are equally hard to round (Xiao et al. 2023, "SmoothQuant").
 
-Why not onnxruntime's ``quantize_dynamic``, which is one call and takes somewhat less time with VNNI: it has one scale per
-tensor of activations. With a base-size encoder, such as all-mpnet-base-v2, it loses more micro F1 than quantize.py
+Why not onnxruntime's ``quantize_dynamic``, which is one call and takes somewhat less time with VNNI: it has one scale
+per tensor of activations. With a base-size encoder, such as all-mpnet-base-v2, it loses more micro F1 than quantize.py
 allows; with a small one, fewer questions keep the tags of fp32; and a question's tags depend on those beside it in a
 batch. benchmarks/int8_recipes.py and frontier.py compare them; README.md has the figures.
 """

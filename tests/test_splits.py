@@ -2,6 +2,7 @@
 
 import json
 import random
+import tracemalloc
 
 import numpy as np
 import pandas as pd
@@ -318,6 +319,17 @@ def test_data_of_nearly_equal_questions_only_is_rejected(tmp_path):
 def test_nearly_equal_begins_where_half_of_the_shingles_are_shared(changed, pairs):
     # 32 words are 30 shingles; 20 shared of 40 are exactly half, 19 of 41 less.
     assert list(near_duplicates(with_another_end(32, changed))) == pairs
+
+
+def test_a_search_for_duplicates_keeps_little_more_than_the_texts():
+    rng = np.random.default_rng(0)
+    texts = [" ".join(f"{number:x}" for number in rng.integers(2**40, size=150)) for _ in range(300)]
+    long_duplicate_groups(texts[:2], ["", ""])  # what it imports
+    tracemalloc.start()
+    long_duplicate_groups(texts, [""] * len(texts))
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 3 * sum(map(len, texts))  # the shingles of all texts at once take 10 times the texts
 
 
 def test_the_default_seed_is_42():

@@ -30,6 +30,7 @@ from training.options import (
     add_training_options,
     check_training_options,
 )
+from training.processor import wait_passively
 from training.provenance import describe_run
 from training.recipes import DISTILLED, FROZEN, FROZEN_ENCODER, RATES, RECIPES, WHOLE, Settings, folder_name
 
@@ -79,6 +80,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
 
 def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
+    wait_passively()
     settings, recipe = settings_of(args), RECIPES[args.recipe]
     folder = args.models_dir / folder_name(short_name(settings.model), settings.recipe)
     check_result_folder(args, settings.model, folder)

@@ -12,7 +12,7 @@ from training.dataset import Part
 NAME = "tfidf-baseline"
 ANALYZER = {"ngram_range": (1, 2), "sublinear_tf": True, "token_pattern": r"(?u)\b\w[\w+#.-]*\b"}  # keeps c++, k-means
 MAX_FEATURES = 100_000
-MAX_QUESTIONS = 200_000  # to fit on: with more, the pairs of words and the solver's copies fill the memory
+MAX_QUESTIONS = 100_000  # to fit on: with more, the pairs of words and the solver's copies fill the memory
 # Weak regularization suits short, sparse texts; the dual form is the fast one with fewer questions than terms.
 CLASSIFIER = {"C": 10, "solver": "liblinear", "dual": True, "tol": 0.1, "max_iter": 1000, "random_state": 0}
 
