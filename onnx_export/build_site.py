@@ -39,7 +39,7 @@ from tagging.console import run_script
 from tagging.files import atomic_path
 from tagging.locks import sole_writer
 from tagging.model_folder import RULES, SETTINGS, read_json
-from tagging.options import number_from, positive, script_parser
+from tagging.options import number_from, positive, promised_precision, script_parser
 from tagging.stack_exchange import STACK_EXCHANGE, site_url
 from training.dataset import data_hash
 
@@ -254,7 +254,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     add("--delay", type=number_from(0), help="minimum delay between two requests, in seconds")
     add("--backbone", help=f"encoder to train, as --model of finetune.py, by default {BACKBONE}")
     add("--minutes", type=positive, help="time for the training of the encoder")
-    add("--precision", type=number_from(0.01, 0.99), help="share of the tags ticked by default that is right")
+    add("--precision", type=promised_precision, help="share of the tags ticked by default that is right")
     add("--quick", action="store_true", help="train only the head, in minutes")
     add("--refresh", action="store_true", help="fetch what is new, and train again if tag_watch.py says so")
     add("--sites-dir", type=Path, default=Path("sites"), help="folder of the sites' folders")

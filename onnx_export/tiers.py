@@ -25,7 +25,7 @@ from data.options import add_folder_options, add_trained_model_option
 from tagging.console import run_script
 from tagging.files import atomic_path
 from tagging.model_folder import THRESHOLDS, read_thresholds
-from tagging.options import add_force_option, script_parser, share
+from tagging.options import add_force_option, promised_precision, script_parser, share
 from tagging.tagger import Tagger
 from tagging.tiers import TIERS
 from training.backbones import short_name
@@ -79,14 +79,6 @@ def plot(kept: dict[float, dict[str, float]]):
     return axes.figure
 
 
-def promised_share(text: str) -> float:
-    """Convert the text of ``--precision``."""
-    value = share(text)
-    if not 0 < value < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} must lie between 0 and 1")
-    return value
-
-
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser = script_parser(__doc__)
     add_trained_model_option(parser, "onnx_export/quantize.py")
@@ -96,7 +88,9 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         models_dir="folder of the trained models",
         reports_dir="folder of the report",
     )
-    parser.add_argument("--precision", type=promised_share, default=0.8, help="share of the ticked tags that is right")
+    parser.add_argument(
+        "--precision", type=promised_precision, default=0.8, help="share of the ticked tags that is right"
+    )
     parser.add_argument("--shown", type=share, default=0.05, help="probability below which a tag is hidden")
     add_force_option(parser)
     return parser.parse_args(argv)

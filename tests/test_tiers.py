@@ -169,4 +169,4 @@ def test_the_stage_writes_what_it_promises(tmp_path, monkeypatch, capsys):
         tiers_stage.main(command)
     with pytest.raises(SystemExit):
         tiers_stage.main([*command, "--force", "--precision", "1"])
-    assert "must lie between 0 and 1" in capsys.readouterr().err
+    assert "is not a number from 0.01 to 0.99" in capsys.readouterr().err

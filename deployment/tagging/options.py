@@ -68,6 +68,7 @@ at_least_one = whole_number(1)
 learning_rate = number_from(1e-12, 1)
 loss_weight = number_from(0, 100)  # of a further term; float32 has an end
 port = whole_number(0, 65535)
+promised_precision = number_from(0.01, 0.99)  # 0 would tick all tags, 1 none
 seed_number = whole_number(0, 2**32 - 1)  # what NumPy takes
 share = number_from(0, 1)
 text_length = whole_number(8)  # in tokens, of which the tokenizer's own are up to four
