@@ -28,7 +28,7 @@ from tagging.settings import FIELDS
 from training.backbones import find_backbone
 from training.dataset import Part, read_part
 from training.options import add_backbone_option
-from training.recipes import Settings
+from training.recipes import TrainingSettings
 from training.tokenized import TokenizedQuestions
 from training.trainers import longest_input
 from training.trainers import make_trainer as recipe_trainer
@@ -42,7 +42,7 @@ def make_trainer(args: argparse.Namespace, folder: Path, train: Part, defaults: 
     """Return finetune.py's Trainer without evaluation and checkpoints, or one with Trainer's default settings."""
     from transformers import EarlyStoppingCallback, TrainingArguments
 
-    settings = Settings(
+    settings = TrainingSettings(
         args.model, max_length=args.max_length, batch_size=args.batch_size, epochs=1, consistency=0, learning_rate=1e-5
     )
     trainer = recipe_trainer(settings, settings.seed, folder, find_backbone(args.model), train, train)
@@ -139,7 +139,9 @@ def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
     try:
         train = read_part(args.data_dir, "train")
-        args.max_length = longest_input(Settings(args.model, max_length=args.max_length), find_backbone(args.model))
+        args.max_length = longest_input(
+            TrainingSettings(args.model, max_length=args.max_length), find_backbone(args.model)
+        )
     except ValueError as error:
         sys.exit(str(error))
     train = train.take(np.arange(min(len(train), args.num_questions)))

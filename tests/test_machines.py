@@ -22,7 +22,7 @@ from tagging.locks import sole_writer
 from tagging.stack_exchange import STACK_EXCHANGE
 from tests.tiny_model import build_model_folder
 from training import trainers
-from training.recipes import Settings
+from training.recipes import TrainingSettings
 
 MANY = 64
 
@@ -110,7 +110,7 @@ def test_training_uses_only_the_usable_cores(monkeypatch, tmp_path):
     before = torch.get_num_threads()
     torch.set_num_threads(2)
     monkeypatch.setattr(trainers, "usable_cpus", lambda: 1)
-    trainers.training_arguments(Settings(), 0, tmp_path)
+    trainers.training_arguments(TrainingSettings(), 0, tmp_path)
     threads = torch.get_num_threads()
     torch.set_num_threads(before)
     assert threads == 1

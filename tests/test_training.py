@@ -25,7 +25,7 @@ from training.losses import LOSSES, divergence
 from training.metrics import tagging_metrics
 from training.model import QuestionTagger, layer_depths
 from training.provenance import commit, describe_backbone
-from training.recipes import Settings
+from training.recipes import TrainingSettings
 from training.reference import OneCycleTrainer, rates_by_depth
 from training.results import plot_log
 from training.thresholds import FAVOURED, PER_TAG, TUNINGS, best_f1_threshold, tune_thresholds
@@ -206,10 +206,10 @@ def test_training_on_a_cpu_is_in_bf16_only_where_it_is_faster(flags, fp32, bf16,
     monkeypatch.setattr(processor, "cpu_flags", lambda: flags)
     monkeypatch.setattr(processor, "seconds_per_product", lambda: (fp32, bf16))
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    arguments = training_arguments(Settings(), 0, tmp_path)
+    arguments = training_arguments(TrainingSettings(), 0, tmp_path)
     assert (arguments.bf16, arguments.fp16) == (expected, False)
     recorded = "fp32" if expected else "bf16"
-    assert training_arguments(Settings(), 0, tmp_path, recorded).bf16 != expected
+    assert training_arguments(TrainingSettings(), 0, tmp_path, recorded).bf16 != expected
 
 
 def part(titles, descriptions):
@@ -323,7 +323,7 @@ def test_a_backbone_is_described_by_its_hash_and_its_revision(tmp_path):
 )
 def test_fewer_runs_come_before_fewer_epochs_and_those_before_a_part_of_one(minutes, expected):
     speed = Speed(epoch=600, validation=60, vectors=60, steps=10, place="2 cores")
-    assert fit(Settings(runs=3), speed, minutes) == pytest.approx(expected)
+    assert fit(TrainingSettings(runs=3), speed, minutes) == pytest.approx(expected)
 
 
 def test_a_training_longer_than_its_time_is_rejected_with_the_shortest_time():
@@ -331,8 +331,8 @@ def test_a_training_longer_than_its_time_is_rejected_with_the_shortest_time():
     with pytest.raises(
         ValueError, match="at least 11 minutes; --freeze-encoder trains only the head in about 2 minutes"
     ):
-        fit(Settings(), speed, 10.9)
-    assert fit(Settings(), speed, 11) == (0.1, 1)
+        fit(TrainingSettings(), speed, 10.9)
+    assert fit(TrainingSettings(), speed, 11) == (0.1, 1)
 
 
 def some_questions(titles: list[str], descriptions: list[str]) -> Part:

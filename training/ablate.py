@@ -36,7 +36,7 @@ from training.dataset import Part, check_fields, data_hash, read_part
 from training.metrics import MAIN_FIGURES, interval, resample, tagging_metrics
 from training.options import add_backbone_option, add_training_options
 from training.processor import choose_precision, wait_passively
-from training.recipes import FROZEN_ENCODER, HEAD_FACTOR, OURS, RECIPES, Recipe, Settings
+from training.recipes import FROZEN_ENCODER, HEAD_FACTOR, OURS, RECIPES, Recipe, TrainingSettings
 from training.tfidf import TfidfTagger, fit
 from training.thresholds import TUNINGS, one_half, one_threshold, suggest_by_folds
 from training.trainers import longest_input, make_optimizer, train_seed
@@ -160,10 +160,10 @@ VARIANTS: dict[str, tuple[dict, str | None, Callable | None]] = {
 }
 
 
-def settings_of(args: argparse.Namespace) -> Settings:
+def settings_of(args: argparse.Namespace) -> TrainingSettings:
     """Return the settings of the recipe itself."""
     options = {name: getattr(args, name) for name in ("model", *OPTIONS)}
-    return Settings(**options, head_learning_rate=HEAD_FACTOR * args.learning_rate)
+    return TrainingSettings(**options, head_learning_rate=HEAD_FACTOR * args.learning_rate)
 
 
 def recipe_of(name: str) -> Recipe:

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from training.dataset import Part
-from training.recipes import RECIPES, Settings, learning_rates
+from training.recipes import RECIPES, TrainingSettings, learning_rates
 from training.trainers import make_trainer
 
 STEPS = 12  # measured in each phase, the first of which is slower and does not count
@@ -30,7 +30,7 @@ class Speed:
     place: str
 
 
-def measure(settings: Settings, precision: str, backbone: Path, train: Part, validation: Part) -> Speed:
+def measure(settings: TrainingSettings, precision: str, backbone: Path, train: Part, validation: Part) -> Speed:
     """Measure a few steps of each phase. Every process of a distributed training gets the figures of the first one."""
     from accelerate.utils import broadcast_object_list
 
@@ -93,7 +93,7 @@ def _place(trainer) -> str:
     return f"{number} {unit}{'s' if number > 1 else ''}"
 
 
-def fit(settings: Settings, speed: Speed, minutes: float) -> tuple[float, int]:
+def fit(settings: TrainingSettings, speed: Speed, minutes: float) -> tuple[float, int]:
     """Return the numbers of epochs and runs, at most those of ``settings``, that take at most ``minutes``.
 
     There are fewer runs before there are fewer epochs, and whole epochs where one fits.
@@ -137,7 +137,7 @@ def spoken(seconds: float) -> str:
 
 
 def plan(
-    settings: Settings, precision: str, backbone: Path, train: Part, validation: Part, minutes: float | None
+    settings: TrainingSettings, precision: str, backbone: Path, train: Part, validation: Part, minutes: float | None
 ) -> dict[str, float | int]:
     """Print how long the training takes, and return the epochs and runs to train: those that fit into ``minutes``.
 

@@ -32,7 +32,7 @@ from training.options import (
 )
 from training.processor import wait_passively
 from training.provenance import describe_run
-from training.recipes import DISTILLED, FROZEN, FROZEN_ENCODER, RATES, RECIPES, WHOLE, Settings, folder_name
+from training.recipes import DISTILLED, FROZEN, FROZEN_ENCODER, RATES, RECIPES, WHOLE, TrainingSettings, folder_name
 
 
 def add_recipe_options(parser: argparse.ArgumentParser) -> None:
@@ -40,7 +40,7 @@ def add_recipe_options(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("recipe")
     recipe = group.add_mutually_exclusive_group()
     recipe.add_argument(
-        "--recipe", choices=[name for name in RECIPES if name != DISTILLED], default=Settings.recipe,
+        "--recipe", choices=[name for name in RECIPES if name != DISTILLED], default=TrainingSettings.recipe,
         help="tagger: ours; frozen-encoder: only the head of ours is trained; reference: description only, random "
         "head, encoder frozen at first, threshold 0.5; reference-tuned: the same network for title and description "
         "with one tuned threshold. Each has a folder of its own, such as NAME-reference")  # fmt: skip

@@ -12,24 +12,24 @@ import numpy as np
 from data.files import ONNX_FILES, refuse_overwrite
 from tagging.decision import sigmoid
 from tagging.model_folder import ModelFolderError, read_json
-from tagging.settings import Settings as ModelSettings
+from tagging.settings import Settings
 from training.backbones import BackboneError
 from training.checkpoints import is_interrupted
 from training.dataset import Part, joined, read_extra, read_part, site_of
 from training.duration import plan
 from training.processor import can_train_in, choose_precision
-from training.recipes import FROZEN_ENCODER, RECIPES, Settings
+from training.recipes import FROZEN_ENCODER, RECIPES, TrainingSettings
 from training.results import save_result
 from training.thresholds import TUNINGS, min_confidence
 from training.trainers import longest_input, train_runs
 
 
-def settings_of(args: argparse.Namespace) -> Settings:
+def settings_of(args: argparse.Namespace) -> TrainingSettings:
     """Return the settings that the options of a script give."""
-    return Settings(**{field.name: getattr(args, field.name) for field in fields(Settings)})
+    return TrainingSettings(**{field.name: getattr(args, field.name) for field in fields(TrainingSettings)})
 
 
-def read_training_parts(settings: Settings, data_dir: Path, untagged: bool = False) -> tuple[Part, Part]:
+def read_training_parts(settings: TrainingSettings, data_dir: Path, untagged: bool = False) -> tuple[Part, Part]:
     """Return train, with the extra questions if the settings want them, and validation.
 
     Of the extra questions, those without tags are only there if ``untagged`` is true.
@@ -60,7 +60,7 @@ def check_result_folder(args: argparse.Namespace, model: str, folder: Path) -> N
     refuse_overwrite(*outputs, force=args.force or interrupted)
 
 
-def readable(settings: Settings, backbone: Path) -> Settings:
+def readable(settings: TrainingSettings, backbone: Path) -> TrainingSettings:
     """Return the settings with a maximum length that the backbone reads.
 
     Raises
@@ -111,7 +111,13 @@ def check_resume(args: argparse.Namespace, run: dict, checkpoints: Path) -> None
 
 
 def fit_tagger(
-    args: argparse.Namespace, settings: Settings, folder: Path, run: dict, backbone: Path, train: Part, validation: Part
+    args: argparse.Namespace,
+    settings: TrainingSettings,
+    folder: Path,
+    run: dict,
+    backbone: Path,
+    train: Part,
+    validation: Part,
 ) -> None:
     """Train, or resume a training, tune thresholds, and write the model folder; exit with one line where it cannot.
 
@@ -153,7 +159,7 @@ def fit_tagger(
 
         logits, run["calibration"] = calibrate_head(trainer.model, targets, logits)
     probabilities = sigmoid(logits)
-    served = ModelSettings(
+    served = Settings(
         site=site_of(validation.urls),
         fields=recipe.fields,
         max_length=settings.max_length,

@@ -10,12 +10,12 @@ from pathlib import Path
 
 from tagging.model_folder import read_json
 from training.dataset import EXTRA, EXTRA_RECORD, data_hash
-from training.recipes import Settings
+from training.recipes import TrainingSettings
 
 ROOT = Path(__file__).parents[1]
 
 
-def describe_run(settings: Settings, data_dir: Path, backbone: Path) -> dict:
+def describe_run(settings: TrainingSettings, data_dir: Path, backbone: Path) -> dict:
     """Return what determines the result of a training. run.json records it."""
     return {
         "arguments": asdict(settings),

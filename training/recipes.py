@@ -16,7 +16,7 @@ RATES = {FROZEN: (1e-3, 3e-3), WHOLE: (3e-5, 1e-4, 3e-4)}  # what --sweep tries 
 class Recipe:
     """The fields of a question that are read, the phases in their order, the key of thresholds.TUNINGS, whether the
     network is the reference's, whether a question is read by each of its fields alone, too, and defaults of options
-    that differ from those of Settings."""
+    that differ from those of TrainingSettings."""
 
     fields: tuple[str, ...]
     phases: tuple[str, ...]
@@ -43,7 +43,7 @@ HEAD_FACTOR = 10  # the head's learning rate over the encoder's: its weights hav
 
 
 @dataclass(frozen=True)
-class Settings:
+class TrainingSettings:
     """The settings of a training, named as the options of finetune.py, which describe them. run.json records them."""
 
     model: str = DEFAULT_BACKBONE
@@ -64,7 +64,7 @@ class Settings:
     extra_questions: bool = False
 
 
-def learning_rates(settings: Settings, phase: str) -> tuple[float, ...]:
+def learning_rates(settings: TrainingSettings, phase: str) -> tuple[float, ...]:
     """Return the peak learning rates to try in ``phase``."""
     if settings.sweep:
         return RATES[phase]

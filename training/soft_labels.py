@@ -51,7 +51,7 @@ def _logits(folder: Path, part: Part, fields: Sequence[str], batch_size: int) ->
     from transformers import DataCollatorWithPadding, Trainer
 
     from training.model import load_trained
-    from training.recipes import Settings
+    from training.recipes import TrainingSettings
     from training.tokenized import TokenizedQuestions
     from training.trainers import load_backbone_tokenizer, training_arguments
 
@@ -59,7 +59,7 @@ def _logits(folder: Path, part: Part, fields: Sequence[str], batch_size: int) ->
     questions = TokenizedQuestions(tokenizer, replace(part, weights=None), fields)
     inputs = [{name: values for name, values in question.items() if name != "labels"} for question in questions]
     with tempfile.TemporaryDirectory(prefix="teacher-") as unused:
-        arguments = training_arguments(Settings(batch_size=batch_size), 0, Path(unused))
+        arguments = training_arguments(TrainingSettings(batch_size=batch_size), 0, Path(unused))
         trainer = Trainer(load_trained(folder), arguments, DataCollatorWithPadding(tokenizer), eval_dataset=inputs)
         return predict_by_length(trainer, inputs)
 

@@ -15,7 +15,7 @@ from training.checkpoints import newest_checkpoint, remove_checkpoints, remove_h
 from training.dataset import Part
 from training.metrics import tagging_metrics
 from training.processor import choose_precision
-from training.recipes import FROZEN, FROZEN_ENCODER, RECIPES, WHOLE, Settings, learning_rates
+from training.recipes import FROZEN, FROZEN_ENCODER, RECIPES, WHOLE, TrainingSettings, learning_rates
 from training.thresholds import ONE_HALF, best_f1_threshold
 from training.tokenized import TokenizedQuestions
 
@@ -45,7 +45,7 @@ def load_backbone_tokenizer(backbone: Path, max_length: int):
     return tokenizer
 
 
-def longest_input(settings: Settings, backbone: Path) -> int:
+def longest_input(settings: TrainingSettings, backbone: Path) -> int:
     """Check that the backbone can be trained, and return the number of tokens it reads: ``max_length`` or fewer.
 
     Raises
@@ -99,7 +99,7 @@ def validation_metrics(tuning: str, prediction) -> dict[str, float]:
     return {"f1_micro": f1_micro, "threshold": threshold}
 
 
-def training_arguments(settings: Settings, seed: int, checkpoints: Path, precision: str | None = None):
+def training_arguments(settings: TrainingSettings, seed: int, checkpoints: Path, precision: str | None = None):
     """Return the arguments of transformers' Trainer.
 
     ``precision`` is "bf16", "fp16" or "fp32"; without it, the one in which this machine trains fastest.
@@ -153,7 +153,7 @@ def make_optimizer(trainer, rates: dict[str, float], weight_decay: float):
     )
 
 
-def build(settings: Settings, backbone: Path, tokenizer, train: Part, phase: str, rate: float) -> tuple:
+def build(settings: TrainingSettings, backbone: Path, tokenizer, train: Part, phase: str, rate: float) -> tuple:
     """Return the class of the Trainer, the model, and each parameter's learning rate, of one phase of the recipe."""
     from transformers import Trainer
 
@@ -174,7 +174,7 @@ def build(settings: Settings, backbone: Path, tokenizer, train: Part, phase: str
 
 
 def make_trainer(
-    settings: Settings,
+    settings: TrainingSettings,
     seed: int,
     checkpoints: Path,
     backbone: Path,
@@ -255,7 +255,7 @@ def train_or_load(trainer, resume: bool) -> list[dict]:
 
 
 def train_seed(
-    settings: Settings,
+    settings: TrainingSettings,
     seed: int,
     folder: Path,
     backbone: Path,
@@ -297,7 +297,13 @@ def train_seed(
 
 
 def train_runs(
-    settings: Settings, checkpoints: Path, run: dict, backbone: Path, train: Part, validation: Part, resume: bool
+    settings: TrainingSettings,
+    checkpoints: Path,
+    run: dict,
+    backbone: Path,
+    train: Part,
+    validation: Part,
+    resume: bool,
 ):
     """Train once per seed and average the weights.
 

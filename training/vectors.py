@@ -11,7 +11,7 @@ from training.array_cache import cached_array
 from training.backbones import find_backbone
 from training.dataset import Part
 from training.provenance import describe_backbone
-from training.recipes import Settings
+from training.recipes import TrainingSettings
 from training.tokenized import TokenizedQuestions
 from training.trainers import load_backbone_tokenizer, training_arguments
 
@@ -30,7 +30,7 @@ def question_vectors(model: str, questions: Part) -> np.ndarray:
     ------
     BackboneError : the encoder cannot be had or loaded
     """
-    backbone, max_length = find_backbone(model), Settings.max_length
+    backbone, max_length = find_backbone(model), TrainingSettings.max_length
     key = hashlib.sha256(f"{describe_backbone(backbone)['sha256']} {max_length}".encode())
     for title, description in zip(questions.titles, questions.descriptions, strict=True):
         key.update(f"{len(title)} {len(description)} {title}{description}".encode(errors="surrogatepass"))
@@ -48,7 +48,7 @@ def _compute(backbone: Path, max_length: int, questions: Part) -> np.ndarray:
     model = build_model(backbone, tokenizer, questions)
     dataset = TokenizedQuestions(tokenizer, questions, FIELDS)
     with tempfile.TemporaryDirectory() as unused:
-        arguments = training_arguments(Settings(), Settings.seed, Path(unused))
+        arguments = training_arguments(TrainingSettings(), TrainingSettings.seed, Path(unused))
         embedder = Trainer(Embedder(model), arguments, DataCollatorWithPadding(tokenizer), eval_dataset=dataset)
         print(f"computing the vectors of {len(questions)} questions")
         return embed(embedder, dataset)
