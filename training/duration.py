@@ -13,6 +13,7 @@ from training.recipes import RECIPES, TrainingSettings, learning_rates
 from training.trainers import make_trainer
 
 STEPS = 12  # measured in each phase, the first of which is slower and does not count
+SAMPLE = 2000  # questions, of which the steps are taken; a million would be tokenized for minutes
 LONGEST_MEASUREMENT = 60.0  # seconds, after which no further step is measured
 SHORTEST_TRAINING = 0.1  # epochs
 
@@ -31,16 +32,18 @@ class Speed:
 
 
 def measure(settings: TrainingSettings, precision: str, backbone: Path, train: Part, validation: Part) -> Speed:
-    """Measure a few steps of each phase. Every process of a distributed training gets the figures of the first one."""
+    """Measure a few steps of each phase, on a random sample of the questions.
+
+    Every process of a distributed training gets the figures of the first one.
+    """
     from accelerate.utils import broadcast_object_list
 
+    few, fewer = (part.take(np.random.default_rng(0).permutation(len(part))[:SAMPLE]) for part in (train, validation))
     epoch = answer = 0.0
     for phase in RECIPES[settings.recipe].phases:
         with tempfile.TemporaryDirectory(prefix="measured-") as folder:
             place = Path(folder)
-            trainer = make_trainer(
-                settings, settings.seed, place, backbone, train, validation, phase, precision=precision
-            )
+            trainer = make_trainer(settings, settings.seed, place, backbone, few, fewer, phase, precision=precision)
             steps = math.ceil(len(train) / (trainer.args.train_batch_size * trainer.args.world_size))
             step, answer = _seconds(trainer)
         epoch += len(learning_rates(settings, phase)) * (steps * step + len(validation) * answer)
@@ -73,9 +76,8 @@ def _seconds(trainer) -> tuple[float, float]:
     trainer.remove_callback(EarlyStoppingCallback)
     trainer.remove_callback(ProgressCallback)
     trainer.add_callback(clock)
-    # A random sample, of which questions of similar length share a batch, as in the training itself.
-    drawn = np.random.default_rng(0).permutation(len(trainer.train_dataset))
-    sample = [trainer.train_dataset[i] for i in drawn[: STEPS * arguments.train_batch_size * arguments.world_size]]
+    # Questions of similar length share a batch, as in the training itself.
+    sample = trainer.train_dataset[: STEPS * arguments.train_batch_size * arguments.world_size]
     trainer.train_dataset = sample
     trainer.train()
     started, answered = time.monotonic(), sample[::4]

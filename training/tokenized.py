@@ -1,5 +1,6 @@
 """Tokenized questions in little memory: five bytes per token, so that a million of them fit."""
 
+from array import array
 from collections.abc import Sequence
 
 import numpy as np
@@ -15,15 +16,16 @@ class Tokens:
 
     def __init__(self, tokenizer, part: Part, fields: Sequence[str]):
         self.typed = "token_type_ids" in tokenizer.model_input_names
-        ids, types, lengths = [], [], []
+        ids, types, lengths = array("i"), array("b"), array("q")
         for start in range(0, len(part), CHUNK):
             rows = slice(start, start + CHUNK)
-            encodings = encode(tokenizer.backend_tokenizer, part.titles[rows], part.descriptions[rows], fields)
-            lengths += [len(encoding.ids) for encoding in encodings]
-            ids += [np.array(encoding.ids, dtype=np.int32) for encoding in encodings]
-            types += [np.array(encoding.type_ids, dtype=np.int8) for encoding in encodings] if self.typed else []
+            for encoding in encode(tokenizer.backend_tokenizer, part.titles[rows], part.descriptions[rows], fields):
+                lengths.append(len(encoding.ids))
+                ids.extend(encoding.ids)
+                if self.typed:
+                    types.extend(encoding.type_ids)
         self.ends = np.cumsum(lengths)
-        self.ids, self.types = (np.concatenate(values) if values else np.empty(0) for values in (ids, types))
+        self.ids, self.types = np.asarray(ids), np.asarray(types)  # of the same memory
 
     def __getitem__(self, row: int) -> dict[str, np.ndarray]:
         """Return the model's inputs of a text, without padding."""
