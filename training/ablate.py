@@ -35,7 +35,7 @@ from training.backbones import BackboneError, find_backbone
 from training.dataset import Part, check_fields, data_hash, read_part
 from training.metrics import MAIN_FIGURES, interval, resample, tagging_metrics
 from training.options import add_backbone_option, add_training_options
-from training.processor import choose_precision, wait_passively
+from training.processor import choose_precision, spin_briefly
 from training.recipes import FROZEN_ENCODER, HEAD_FACTOR, OURS, RECIPES, Recipe, TrainingSettings
 from training.tfidf import TfidfTagger, fit
 from training.thresholds import TUNINGS, one_half, one_threshold, suggest_by_folds
@@ -316,7 +316,7 @@ def without_training(logits: np.ndarray, train: Part, validation: Part) -> dict:
 
 def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
-    wait_passively()
+    spin_briefly()
     kept = args.reports_dir / "ablation"
     refuse_foreign(args.reports_dir / "ablation.md", "training/ablate.py")
     try:

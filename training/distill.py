@@ -35,7 +35,7 @@ from training.options import (
     add_training_options,
     check_training_options,
 )
-from training.processor import wait_passively
+from training.processor import spin_briefly
 from training.provenance import describe_run, describe_teacher
 from training.recipes import DISTILLED, RECIPES, folder_name
 from training.soft_labels import check_teacher, soft_labels, teacher_probabilities
@@ -75,7 +75,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
 
 def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
-    wait_passively()
+    spin_briefly()
     settings = settings_of(args)
     folder = args.models_dir / folder_name(short_name(settings.model), settings.recipe)
     check_result_folder(args, settings.model, folder)

@@ -30,7 +30,7 @@ from training.options import (
     add_training_options,
     check_training_options,
 )
-from training.processor import wait_passively
+from training.processor import spin_briefly
 from training.provenance import describe_run
 from training.recipes import DISTILLED, FROZEN, FROZEN_ENCODER, RATES, RECIPES, WHOLE, TrainingSettings, folder_name
 
@@ -80,7 +80,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
 
 def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
-    wait_passively()
+    spin_briefly()
     settings, recipe = settings_of(args), RECIPES[args.recipe]
     folder = args.models_dir / folder_name(short_name(settings.model), settings.recipe)
     check_result_folder(args, settings.model, folder)

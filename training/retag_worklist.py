@@ -38,7 +38,7 @@ from training.moderation.worklist import (
     worklist,
 )
 from training.options import add_backbone_option
-from training.processor import wait_passively
+from training.processor import spin_briefly
 from training.vectors import question_vectors
 
 
@@ -90,7 +90,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
 
 def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
-    wait_passively()
+    spin_briefly()
     outputs = [args.reports_dir / f"retag_worklist.{ending}" for ending in ("csv", "html", "jsonl")]
     refuse_overwrite(*outputs, force=args.force)
     try:

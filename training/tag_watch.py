@@ -27,7 +27,7 @@ from tagging.tagger import Tagger
 from training.dataset import as_part
 from training.moderation.drift import must_retrain, report, split_off_recent, watch
 from training.moderation.gaps import describe, find_pairs, find_topics
-from training.processor import wait_passively
+from training.processor import spin_briefly
 from training.vectors import question_vectors
 
 SCRIPT = "training/tag_watch.py"
@@ -71,7 +71,7 @@ def find_gaps(folder: Path, backbone: str, recent) -> str:
 
 def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
-    wait_passively()
+    spin_briefly()
     output = args.reports_dir / "tag_watch.md"
     try:
         details = require(args.data_dir / "ques_details.csv", "python scraper/question_details_scraper.py")
