@@ -46,6 +46,7 @@ MAX_GROWTH = 1.05  # ratio of the memory in the last sixth of a run to the first
 CHECKED = 100  # answers per run that are compared to the model's
 START_LIMIT = 120  # seconds
 DIRECTLY: dict = {"timeout": 5, "trust_env": False}  # without a proxy: both servers run on this machine
+ALONE = 60  # seconds of the run of a single client, to which the others' latency is compared
 WARM_UP = 20  # seconds before memory is measured, so that threads and caches exist
 
 
@@ -54,6 +55,7 @@ class Run:
     """The measurements of one run."""
 
     clients: int
+    duration: float  # in seconds
     statuses: Counter = field(default_factory=Counter)
     seconds: list[float] = field(default_factory=list)  # latencies of the responses with status 200
     memory: list[float] = field(default_factory=list)  # MB of Space and form together, one sample per second
@@ -165,7 +167,7 @@ def ask(run: Run, until: float) -> None:
 
 def load(clients: int, seconds: float, space: Server, form: Server, tagger: Tagger, restarts: int = 0) -> Run:
     """Run ``clients`` concurrent clients for ``seconds``, in which the Space restarts; return the measurements."""
-    run = Run(clients)
+    run = Run(clients, seconds)
     started = time.monotonic()
     threads = [threading.Thread(target=ask, args=(run, started + seconds)) for _ in range(clients)]
     for thread in threads:
@@ -181,7 +183,7 @@ def load(clients: int, seconds: float, space: Server, form: Server, tagger: Tagg
     return run
 
 
-def report(runs: list[Run], start_up: float, seconds: float, restarts: int) -> list[str]:
+def report(runs: list[Run], start_up: float, restarts: int) -> list[str]:
     """Return the lines of the report: one row per run, with the latency relative to the run of a single client."""
     alone = runs[0].percentile(0.5)
     rows = []
@@ -190,7 +192,8 @@ def report(runs: list[Run], start_up: float, seconds: float, restarts: int) -> l
         rows.append(
             (
                 run.clients,
-                f"{good / seconds:.1f}",
+                f"{run.duration:.0f}",
+                f"{good / run.duration:.1f}",
                 f"{run.percentile(0.5):.0f} ms",
                 f"{run.percentile(0.99):.0f} ms",
                 f"{run.percentile(0.5) / alone:.1f}",
@@ -200,13 +203,13 @@ def report(runs: list[Run], start_up: float, seconds: float, restarts: int) -> l
                 f"{run.growth():.3f}",
             )
         )
-    headings = ["clients", "answers/s", "p50", "p99", "p50 / one client's", "503", "other errors", "wrong"]
+    headings = ["clients", "s", "answers/s", "p50", "p99", "p50 / one client's", "503", "other errors", "wrong"]
     return [
         "# The form and its Space under load",
         "",
-        f"{seconds:.0f} s per row, distinct questions, POST /api/tags; gunicorn with 16 threads and the Space on the "
+        "Distinct questions, POST /api/tags; gunicorn with 16 threads and the Space on the "
         f"same {usable_cpus()} cores as the clients. From the Space's exec to its first answer: {start_up:.1f} s. "
-        f"Restarts of the Space in each run: {restarts}.",
+        f"Restarts of the Space in each run, but the first: {restarts}.",
         "",
         markdown_table([*headings, "memory, end / start"], rows, num_text=0),
     ]
@@ -246,8 +249,9 @@ def main(argv: list[str] | None = None) -> None:
         start_up = time.monotonic() - begun
         with Server([*gunicorn, "webapp.app:create_app()"], lambda: form_is_ready(form_url), **settings) as second:
             load(16, WARM_UP, first, second, tagger)
-            runs = [load(clients, args.seconds, first, second, tagger, args.restarts) for clients in (1, *args.clients)]
-    write_report("load", args.output, report(runs, start_up, args.seconds, args.restarts))
+            runs = [load(1, min(args.seconds, ALONE), first, second, tagger)]
+            runs += [load(clients, args.seconds, first, second, tagger, args.restarts) for clients in args.clients]
+    write_report("load", args.output, report(runs, start_up, args.restarts))
     if failures := [line for run in runs for line in run.failures()]:
         sys.exit("\n".join(failures))
 
