@@ -3,7 +3,8 @@
 Starts deployment/app.py and the form under gunicorn as `make serve` does, then sends distinct questions to the form's
 POST /api/tags from --clients concurrent clients, each sending the next one as soon as it gets a response. Fails if a
 response has an error status other than a deliberate 503, if a question gets no response, if an answer differs from the
-model's, or if memory grows. With --restarts, the Space is killed and started anew so many times in each run.
+model's, or if memory grows. With --restarts, the Space is killed and started anew so many times in each run. A single
+client comes first, for a minute at most and without restarts: the others' latency is compared to its own.
 
     python benchmarks/load.py       # -> reports/load.md
     python benchmarks/load.py --clients 200 --seconds 600 --restarts 3

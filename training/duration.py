@@ -38,12 +38,12 @@ def measure(settings: TrainingSettings, precision: str, backbone: Path, train: P
     """
     from accelerate.utils import broadcast_object_list
 
-    few, fewer = (part.take(np.random.default_rng(0).permutation(len(part))[:SAMPLE]) for part in (train, validation))
+    sample = train.take(np.random.default_rng(0).permutation(len(train))[:SAMPLE])
     epoch = answer = 0.0
     for phase in RECIPES[settings.recipe].phases:
         with tempfile.TemporaryDirectory(prefix="measured-") as folder:
             place = Path(folder)
-            trainer = make_trainer(settings, settings.seed, place, backbone, few, fewer, phase, precision=precision)
+            trainer = make_trainer(settings, settings.seed, place, backbone, sample, sample, phase, precision=precision)
             steps = math.ceil(len(train) / (trainer.args.train_batch_size * trainer.args.world_size))
             step, answer = _seconds(trainer)
         epoch += len(learning_rates(settings, phase)) * (steps * step + len(validation) * answer)

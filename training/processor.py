@@ -7,7 +7,7 @@ from pathlib import Path
 
 BF16_FLAGS = {"avx512_bf16", "amx_bf16"}
 ROUNDS = 5  # the fastest counts, which other load affects least
-SPINS = "10000"  # in place of 300,000; sleeping at once would make a training that runs alone slower
+SPINS = "10000"  # rounds of waiting, for libgomp's 300,000; with none, a training that runs alone would be slower
 MAX_RATIO = 0.8  # of the times of bf16 and fp32; the rest of a training gains nothing from bf16
 
 
@@ -35,8 +35,8 @@ def cpu_name() -> str:
 def spin_briefly() -> None:
     """Let PyTorch's idle threads sleep soon, unless the user's environment says otherwise; call it before the import.
 
-    By default, libgomp, the OpenMP of PyTorch on Linux, lets them spin for milliseconds, which takes the cores from
-    whatever runs beside a training, such as a second one.
+    By default, libgomp, the OpenMP of PyTorch on Linux, lets them spin much longer, which takes the cores from whatever
+    runs beside a training, such as a second one.
     """
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ.setdefault("GOMP_SPINCOUNT", SPINS)
