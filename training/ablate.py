@@ -30,11 +30,11 @@ from tagging.decision import sigmoid
 from tagging.files import atomic_path
 from tagging.model_folder import read_json
 from tagging.options import add_force_option, script_parser
-from tagging.settings import FIELDS
 from training.backbones import BackboneError, find_backbone
 from training.dataset import Part, check_fields, data_hash, read_part
 from training.metrics import MAIN_FIGURES, interval, resample, tagging_metrics
 from training.options import add_backbone_option, add_training_options
+from training.predictions import predict_by_length
 from training.processor import choose_precision, spin_briefly
 from training.recipes import FROZEN_ENCODER, HEAD_FACTOR, OURS, RECIPES, Recipe, TrainingSettings
 from training.tfidf import TfidfTagger, fit
@@ -61,15 +61,13 @@ def head_fitted_first(trainer) -> None:
     import torch
     from transformers import Trainer
 
-    from training.frozen import Embedder, embed
+    from training.frozen import Embedder
     from training.heads import fit_heads
 
     model, grouped = trainer.model, trainer.args.group_by_length
-    questions = [
-        {name: values for name, values in question.items() if name not in FIELDS} for question in trainer.train_dataset
-    ]
     embedder = Trainer(Embedder(model), trainer.args, trainer.data_collator, eval_dataset=trainer.eval_dataset)
-    fitted = fit_heads(embed(embedder, questions), trainer.train_dataset.targets)
+    questions = trainer.train_dataset
+    fitted = fit_heads(predict_by_length(embedder, questions.tokens), questions.targets)
     trainer.args.group_by_length = grouped
     bias = fitted(np.zeros((1, model.config.hidden_size)))
     weights = fitted(np.eye(model.config.hidden_size)) - bias

@@ -1,19 +1,16 @@
 """Train the head alone, on the vectors of the questions, which the frozen encoder computes once."""
 
-from collections.abc import Sequence
-
 import numpy as np
 import torch
 from torch import nn
+from torch.utils.data import StackDataset
 from transformers import Trainer, default_data_collator
 
 from training.model import QuestionTagger
 from training.predictions import predict_by_length
+from training.tokenized import TokenizedQuestions
 
 DROPOUT = 0.3  # of the vectors' components: without dropout of its own, the encoder does not regularize the head
-
-
-KEPT = ("labels", "weights")  # of a question, beside its vector
 
 
 class Embedder(nn.Module):
@@ -44,14 +41,10 @@ def use_vectors(trainer) -> None:
     trainer.data_collator = default_data_collator
 
 
-def _with_vectors(embedder, questions: Sequence[dict]) -> list[dict]:
+def _with_vectors(embedder, questions: TokenizedQuestions) -> StackDataset:
     """Return the vector of each question, in their order, with its labels and its weight."""
-    kept = [{name: question[name] for name in KEPT if name in question} for question in questions]
-    vectors = embed(embedder, questions)
-    return [{"vectors": vector, **rest} for vector, rest in zip(vectors, kept, strict=True)]
-
-
-def embed(embedder, questions: Sequence[dict]) -> np.ndarray:
-    """Return the vectors of questions by a Trainer of an :class:`Embedder`, shape (n, hidden_size), in their order."""
-    inputs = [{name: values for name, values in question.items() if name not in KEPT} for question in questions]
-    return predict_by_length(embedder, inputs)
+    vectors = predict_by_length(embedder, questions.tokens)
+    columns: dict = {"vectors": vectors, "labels": questions.targets.astype(np.float32)}
+    if questions.weights is not None:
+        columns["weights"] = questions.weights.astype(np.float32)
+    return StackDataset(**columns)

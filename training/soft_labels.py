@@ -52,16 +52,15 @@ def _logits(folder: Path, part: Part, fields: Sequence[str], batch_size: int) ->
 
     from training.model import load_trained
     from training.recipes import TrainingSettings
-    from training.tokenized import TokenizedQuestions
+    from training.tokenized import Tokens
     from training.trainers import load_backbone_tokenizer, training_arguments
 
     tokenizer = load_backbone_tokenizer(folder, read_settings(folder).max_length)
-    questions = TokenizedQuestions(tokenizer, replace(part, weights=None), fields)
-    inputs = [{name: values for name, values in question.items() if name != "labels"} for question in questions]
+    questions = Tokens(tokenizer, part, fields)
     with tempfile.TemporaryDirectory(prefix="teacher-") as unused:
         arguments = training_arguments(TrainingSettings(batch_size=batch_size), 0, Path(unused))
-        trainer = Trainer(load_trained(folder), arguments, DataCollatorWithPadding(tokenizer), eval_dataset=inputs)
-        return predict_by_length(trainer, inputs)
+        trainer = Trainer(load_trained(folder), arguments, DataCollatorWithPadding(tokenizer), eval_dataset=questions)
+        return predict_by_length(trainer, questions)
 
 
 def soft_labels(part: Part, probabilities: np.ndarray, fields: Sequence[str], teacher_weight: float) -> Part:

@@ -11,8 +11,11 @@ from training.dataset import Part
 CHUNK = 10_000  # texts that are tokenized at once; the tokenizer's own results are ten times as large as what is kept
 
 
-class Tokens:
-    """The token ids of texts, and their token types if the encoder reads some, one after the other in flat arrays."""
+class Tokens(Sequence):
+    """The token ids of texts, and their token types if the encoder reads some, one after the other in flat arrays.
+
+    For a Trainer that predicts: a text is a dict of model inputs, without padding. ``lengths`` are in tokens.
+    """
 
     def __init__(self, tokenizer, part: Part, fields: Sequence[str]):
         self.typed = "token_type_ids" in tokenizer.model_input_names
@@ -24,13 +27,16 @@ class Tokens:
                 ids.extend(encoding.ids)
                 if self.typed:
                     types.extend(encoding.type_ids)
-        self.ends = np.cumsum(lengths)
+        self.lengths = np.asarray(lengths)
+        self.ends = np.cumsum(self.lengths)
         self.ids, self.types = np.asarray(ids), np.asarray(types)  # of the same memory
 
-    def __getitem__(self, row: int) -> dict[str, np.ndarray]:
-        """Return the model's inputs of a text, without padding."""
-        where = slice(self.ends[row - 1] if row else 0, self.ends[row])
-        inputs = {"input_ids": self.ids[where], "attention_mask": np.ones(where.stop - where.start, dtype=np.int8)}
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+    def __getitem__(self, row):
+        where = slice(self.ends[row] - self.lengths[row], self.ends[row])
+        inputs = {"input_ids": self.ids[where], "attention_mask": np.ones(self.lengths[row], dtype=np.int8)}
         return inputs | ({"token_type_ids": self.types[where]} if self.typed else {})
 
 

@@ -10,9 +10,10 @@ from tagging.settings import FIELDS
 from training.array_cache import cached_array
 from training.backbones import find_backbone
 from training.dataset import Part
+from training.predictions import predict_by_length
 from training.provenance import describe_backbone
 from training.recipes import TrainingSettings
-from training.tokenized import TokenizedQuestions
+from training.tokenized import Tokens
 from training.trainers import load_backbone_tokenizer, training_arguments
 
 
@@ -40,15 +41,15 @@ def question_vectors(model: str, questions: Part) -> np.ndarray:
 def _compute(backbone: Path, max_length: int, questions: Part) -> np.ndarray:
     from transformers import DataCollatorWithPadding, Trainer, logging
 
-    from training.frozen import Embedder, embed
+    from training.frozen import Embedder
     from training.model import build_model
 
     logging.set_verbosity_error()
     tokenizer = load_backbone_tokenizer(backbone, max_length)
     model = build_model(backbone, tokenizer, questions)
-    dataset = TokenizedQuestions(tokenizer, questions, FIELDS)
+    tokens = Tokens(tokenizer, questions, FIELDS)
     with tempfile.TemporaryDirectory() as unused:
         arguments = training_arguments(TrainingSettings(), TrainingSettings.seed, Path(unused))
-        embedder = Trainer(Embedder(model), arguments, DataCollatorWithPadding(tokenizer), eval_dataset=dataset)
+        embedder = Trainer(Embedder(model), arguments, DataCollatorWithPadding(tokenizer), eval_dataset=tokens)
         print(f"computing the vectors of {len(questions)} questions")
-        return embed(embedder, dataset)
+        return predict_by_length(embedder, tokens)
