@@ -33,7 +33,6 @@ from onnx_export.evaluation.evaluate import (
     Evaluation,
     differences,
     evaluate,
-    inputs_of,
     most_frequent_tags,
     no_tags,
     ticked_figures,
@@ -44,7 +43,7 @@ from tagging.files import atomic_path
 from tagging.model_folder import ModelFolderError, read_settings
 from tagging.options import add_force_option, script_parser
 from tagging.tagger import Tagger
-from training.dataset import Part, check_fields, data_hash, read_part
+from training.dataset import Part, check_fields, data_hash, inputs_of, read_part
 from training.metrics import frequency_thirds
 from training.tfidf import NAME as BASELINE
 from training.tfidf import TfidfTagger

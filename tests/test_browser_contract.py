@@ -1,7 +1,9 @@
-"""The browser page and the Python package give the same tokens, probabilities and tags, with the shipped model."""
+"""The browser page and the Python package give the same tokens, probabilities and tags, with the shipped model, to
+which lines that calibrate each field alone are added."""
 
 import json
 import random
+import shutil
 
 import numpy as np
 import pytest
@@ -165,9 +167,18 @@ def texts():
 
 
 @pytest.fixture(scope="module")
-def in_the_page(texts, browser, tmp_path_factory):
+def model(tmp_path_factory):
+    folder = shutil.copytree(SHIPPED, tmp_path_factory.mktemp("model") / "model")
+    settings = json.loads((folder / "tagger.json").read_text(encoding="utf-8"))
+    lines = {"title": [0.7, -0.4], "description": [1.2, 0.3]}
+    (folder / "tagger.json").write_text(json.dumps(settings | {"alone": lines}), encoding="utf-8")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def in_the_page(model, texts, browser, tmp_path_factory):
     site = Site(tmp_path_factory.mktemp("site"))
-    result = build(SHIPPED, site.root / "page")
+    result = build(model, site.root / "page")
     assert result.returncode == 0, result.stderr
     site.start()
     try:
@@ -181,8 +192,8 @@ def in_the_page(texts, browser, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def tagger():
-    return Tagger(SHIPPED, num_threads=1)
+def tagger(model):
+    return Tagger(model, num_threads=1)
 
 
 @pytest.fixture(scope="module")
@@ -233,7 +244,7 @@ def test_the_suggested_tags_are_the_same_for_99_of_100_questions(in_the_page, in
     assert np.mean(fits) >= MIN_EQUAL
 
 
-def test_settings_of_the_page_are_those_of_the_model(tmp_path, tagger):
-    assert build(SHIPPED, tmp_path / "page").returncode == 0
+def test_settings_of_the_page_are_those_of_the_model(tmp_path, model, tagger):
+    assert build(model, tmp_path / "page").returncode == 0
     written = json.loads((tmp_path / "page/model/tagger.json").read_text(encoding="utf-8"))
     assert written == tagger.settings.as_json()

@@ -23,17 +23,19 @@ import torch
 from safetensors.torch import load_file
 from transformers import EarlyStoppingCallback
 
-from data.files import read_questions, write_questions
+from data.files import read_questions, write_json, write_questions
 from data.sample_site.server import SampleSite
 from onnx_export import compare, export, quality_gate, quantize, ship
 from scraper.pages import parse_question
-from tagging.decision import suggest
+from tagging.decision import sigmoid, suggest
 from tagging.tagger import Tagger
 from tests.tiny_backbones import save_backbone, save_other
 from training import ablate, baseline, duration, filter_tags, finetune, fitting, recipes, trainers
+from training.calibration import expected_calibration_error
 from training.checkpoints import newest_checkpoint
 from training.dataset import read_part
 from training.metrics import tagging_metrics
+from training.model import pytorch_scorer
 from training.trainers import make_trainer
 
 ARCHITECTURES = ["distilroberta-base", "roberta-base", "bert-base-uncased"]
@@ -399,6 +401,26 @@ def test_a_frozen_encoder_stays_as_it_is_and_its_head_learns(easy_data_dir, easy
         probabilities = tagger.probabilities(validation.titles, validation.descriptions)
         chosen = tagger.rule.suggest(tagger.rule.probabilities(probabilities))
         assert tagging_metrics(validation.targets, chosen, probabilities)["f1_micro"] > prior + 0.2
+
+
+def test_a_title_alone_is_as_well_calibrated_as_a_whole_question(easy_data_dir, easy_backbone):
+    """A frozen encoder's head learns from whole questions; the vector of a single word lies far from theirs."""
+    command = ["--model", str(easy_backbone), *where(easy_data_dir, easy_data_dir / "models")]
+    finetune.main([*command, "--freeze-encoder", "--max-length", "64", "--batch-size", "32"])
+    folder = easy_data_dir / "models" / "bert-base-uncased-frozen-encoder"
+    record = json.loads((folder / "run.json").read_text())["calibration"]
+    settings = json.loads((folder / "tagger.json").read_text())
+    alone = record["title_alone"]
+    assert settings["alone"]["title"] == [alone["slope"], alone["intercept"]]
+    assert alone["error_after"] < alone["error_before"] / 2
+
+    test = read_part(easy_data_dir, "test")
+    errors = []
+    for lines in (settings["alone"], {}):
+        write_json(folder / "tagger.json", settings | {"alone": lines})
+        probabilities = sigmoid(np.array([pytorch_scorer(folder)(title, "") for title in test.titles]))
+        errors.append(expected_calibration_error(test.targets, probabilities))
+    assert errors[0] < errors[1] / 2
 
 
 def test_a_network_answers_to_the_vectors_of_questions_as_to_the_questions(easy_data_dir, easy_backbone, tmp_path):

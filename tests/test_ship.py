@@ -188,6 +188,11 @@ def test_a_shipped_model_is_a_repository_of_the_hub_whose_card_works(root, tmp_p
     expected = Tagger(tmp_path / "output").answer("How do I start?", "")["suggested"]
     shown = run_card_example(tmp_path / "output")
     assert shown == {row["tag"]: pytest.approx(row["probability"], abs=1e-3) for row in expected}
+    write_json(tmp_path / "output" / "tagger.json", settings | {"alone": {"title": [0.5, -1.0]}})
+    calibrated = Tagger(tmp_path / "output").answer("How do I start?", "")["suggested"]
+    assert calibrated[0]["probability"] < expected[0]["probability"] - 0.001
+    shown = run_card_example(tmp_path / "output")
+    assert shown == {row["tag"]: pytest.approx(row["probability"], abs=1e-3) for row in calibrated}
 
 
 def test_questions_without_ids_are_not_listed_and_an_older_list_is_removed(root, tmp_path):

@@ -97,6 +97,29 @@ def test_the_shown_probabilities_follow_the_line_of_the_folder(folder):
     assert names(tagger.tag("gradient", "csv")) == ["deep-learning", "pandas"], "the suggestions stay"
 
 
+def test_a_field_alone_has_a_calibration_of_its_own(folder):
+    write_json(folder / "tagger.json", {"alone": {"title": [0.5, -1.5], "description": [2.0, 1.0]}})
+    tagger = Tagger(folder)
+    logit = WORDS["python"]["python"]
+    expected = {("python", ""): 0.5 * logit - 1.5, (" ", "python"): 2 * logit + 1, ("python", "x"): logit}
+    for (title, description), calibrated in expected.items():
+        probability = pytest.approx(1 / (1 + np.exp(-calibrated)), abs=1e-4)
+        assert tagger.tag(title, description)[0] == ("python", probability)
+        assert tagger.answer(title, description)["suggested"][0] == {"tag": "python", "probability": probability}
+    batch = tagger.tag_batch(*zip(*expected, strict=True), batch_size=3)
+    assert batch == [tagger.tag(*question) for question in expected]
+    assert tagger.tag_batch([], []) == []
+
+
+def test_an_explanation_names_the_tags_that_the_calibrated_answer_has(folder):
+    title = "layers gradient everything"
+    assert len(Tagger(folder).tag(title, "")) == 5
+    write_json(folder / "tagger.json", {"alone": {"title": [1.0, -3.0]}})
+    tagger = Tagger(folder)
+    assert names(tagger.tag(title, "")) == ["deep-learning"]
+    assert {piece["tag"] for piece in explain_tags(tagger, title, "")["title"]} == {"deep-learning", None}
+
+
 def test_top_k_ignores_the_threshold(tagger):
     assert names(tagger.tag("gradient", "", top_k=2)) == ["deep-learning", "optimization"]
     assert len(tagger.tag("gradient", "", top_k=100)) == len(TAGS)
@@ -302,6 +325,11 @@ def test_each_setting_of_the_folder_takes_effect(folder):
         ("max_tags", True, "a whole number from 1 to 100"),
         ("min_confidence", 1.5, "a number from 0 to 1"),
         ("min_confidence", None, "a number from 0 to 1"),
+        ("alone", [1, 0], "{field: [slope above 0, intercept]}"),
+        ("alone", {"body": [1, 0]}, "{field: [slope above 0, intercept]}"),
+        ("alone", {"title": [0, 1]}, "{field: [slope above 0, intercept]}"),
+        ("alone", {"title": [1]}, "{field: [slope above 0, intercept]}"),
+        ("alone", {"title": [1, float("nan")]}, "{field: [slope above 0, intercept]}"),
         ("examples", {}, "a list of objects with the strings label, title and description"),
         ("examples", [{"label": "x", "title": "y"}], "a list of objects with the strings"),
         ("examples", [{"label": "x", "title": " ", "description": ""}], "a list of objects with the strings"),

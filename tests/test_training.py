@@ -17,10 +17,11 @@ from tagging.encoding import encode
 from tagging.settings import FIELDS
 from tests.tiny_backbones import save_other
 from training import processor, tfidf, tokenized
-from training.calibration import expected_calibration_error
+from training.calibration import expected_calibration_error, line_that_generalizes
 from training.checkpoints import newest_checkpoint, remove_half_written
 from training.dataset import Part, check_fields
 from training.duration import Speed, fit
+from training.fields import questions_with_both
 from training.losses import LOSSES, divergence
 from training.metrics import tagging_metrics
 from training.model import QuestionTagger, layer_depths
@@ -88,6 +89,26 @@ def test_tuned_thresholds_beat_one_half_on_underconfident_scores():
     chosen = rule.suggest(rule.probabilities(scores)), suggest(scores, 0.5)
     f1 = [tagging_metrics(targets, tags, scores)["f1_micro"] for tags in chosen]
     assert f1[0] > f1[1] + 0.1
+
+
+def test_logits_are_put_through_a_line_only_if_it_lowers_the_loss_of_unseen_questions():
+    rng = np.random.default_rng(0)
+    logits = rng.normal(-2, 2, size=(400, 20))
+    targets = rng.random(logits.shape) < sigmoid(logits)
+    slope, intercept = line_that_generalizes(targets, 2 * logits + 3)
+    assert (slope, intercept) == (pytest.approx(0.5, abs=0.05), pytest.approx(-1.5, abs=0.15))
+    few = [line_that_generalizes(targets[rows : rows + 10], logits[rows : rows + 10]) for rows in range(0, 400, 10)]
+    assert few.count(None) > len(few) / 2, "calibrated already"
+
+
+@pytest.mark.parametrize(("described", "read"), [(9, 0), (10, 10), (20, 20), (3000, 1000)])
+def test_questions_are_read_by_each_field_where_half_or_more_have_both(described, read):
+    """Of twice as many questions as have a description, or half as many more."""
+    for others, expected in ((described, read), (described + 1, 0)):
+        titles, texts = ["a title"] * (described + others), ["text"] * described + [" "] * others
+        part = Part(titles, texts, np.ones((len(titles), 2), dtype=bool), ["a", "b"], titles)
+        rows = questions_with_both(part)
+        assert len(rows) == len(set(rows)) == expected and (rows < described).all()
 
 
 def test_displayed_probabilities_are_calibrated_and_agree_with_the_thresholds():

@@ -64,6 +64,25 @@ def shown_pairs(targets: np.ndarray, probabilities: np.ndarray) -> tuple[np.ndar
     return np.take_along_axis(targets, ranked, axis=1), np.take_along_axis(probabilities, ranked, axis=1)
 
 
+def cross_entropy(targets: np.ndarray, logits: np.ndarray) -> float:
+    """Return the cross-entropy of each question's NUM_SHOWN most probable tags, in nats, summed. Shapes as below."""
+    outcomes, shown = shown_pairs(targets, logits)
+    return float(np.logaddexp(0.0, np.where(outcomes, -shown, shown)).sum())
+
+
+def line_that_generalizes(targets: np.ndarray, logits: np.ndarray) -> tuple[float, float] | None:
+    """Return :func:`fit_platt` of the questions, or None if the logits are as good without it.
+
+    They are if the line of each half does not lower the cross-entropy of the other half.
+    """
+    changed = 0.0
+    for half in range(2):
+        slope, intercept = fit_platt(targets[half::2], logits[half::2])
+        unseen, scores = targets[1 - half :: 2], logits[1 - half :: 2]
+        changed += cross_entropy(unseen, slope * scores + intercept) - cross_entropy(unseen, scores)
+    return fit_platt(targets, logits) if changed < 0 else None
+
+
 def fit_platt(targets: np.ndarray, logits: np.ndarray) -> tuple[float, float]:
     """Return (slope, intercept) that make sigmoid(slope * logits + intercept) calibrated for the tags shown.
 

@@ -18,6 +18,7 @@ from training.metrics import multi_hot
 FILES = ("ques_filtered.csv", "tag_types_encoded.json", "split.csv")
 EXTRA, EXTRA_RECORD = "extra_questions.csv", "extra_questions.json"  # of training/extra_questions.py
 MAX_BLANK = 0.05
+MIN_DESCRIBED = 10  # questions with title and description, from which on a model is judged by each field alone, too
 RECORD = "filter_tags.json"  # how training/filter_tags.py made them
 
 
@@ -189,6 +190,37 @@ def site_of(urls: Sequence[str]) -> str:
 def is_blank(text: str) -> bool:
     """Return whether ``text`` contains only whitespace and invisible characters, such as zero-width spaces."""
     return all(unicodedata.category(sign)[0] in "ZC" for sign in text)
+
+
+def by_length(part: Part) -> Part:
+    """Return the questions, the longest text first."""
+    texts = zip(part.titles, part.descriptions, strict=True)
+    return part.take(np.argsort([-sum(map(len, fields)) for fields in texts], kind="stable"))
+
+
+def described(part: Part) -> np.ndarray:
+    """Return the rows of the questions that have a title and a description, an int array."""
+    texts = zip(part.titles, part.descriptions, strict=True)
+    return np.flatnonzero([not any(map(is_blank, fields)) for fields in texts])
+
+
+def inputs_of(part: Part) -> tuple[Part, dict[str, tuple[list[str], list[str]]]]:
+    """Return the questions that have a title and a description, and the titles and descriptions to read of them.
+
+    Returns
+    -------
+    the questions, and {"title": (titles, blanks), "description": (blanks, descriptions), "both": (titles,
+    descriptions)}; no inputs where fewer than MIN_DESCRIBED questions have both fields
+    """
+    both = part.take(described(part))
+    if len(both) < MIN_DESCRIBED:
+        return both, {}
+    blank = [""] * len(both)
+    return both, {
+        "title": (both.titles, blank),
+        "description": (blank, both.descriptions),
+        "both": (both.titles, both.descriptions),
+    }
 
 
 def data_hash(data_dir: Path) -> str:

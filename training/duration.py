@@ -8,7 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
+from tagging.settings import FIELDS
 from training.dataset import Part
+from training.fields import questions_with_both
 from training.recipes import RECIPES, TrainingSettings, learning_rates
 from training.trainers import make_trainer
 
@@ -21,8 +23,8 @@ SHORTEST_TRAINING = 0.1  # epochs
 @dataclass(frozen=True)
 class Speed:
     """Seconds that a training takes: an epoch of one run, over all phases and learning rates, with its validation; the
-    answers to the validation questions; the vectors of all questions. ``steps`` is the number of steps of an epoch, and
-    ``place`` what was measured: cores or GPUs."""
+    answers to the validation questions at its end, also by each field alone; the vectors of all questions. ``steps`` is
+    the number of steps of an epoch, and ``place`` what was measured: cores or GPUs."""
 
     epoch: float
     validation: float
@@ -47,7 +49,8 @@ def measure(settings: TrainingSettings, precision: str, backbone: Path, train: P
             steps = math.ceil(len(train) / (trainer.args.train_batch_size * trainer.args.world_size))
             step, answer = _seconds(trainer)
         epoch += len(learning_rates(settings, phase)) * (steps * step + len(validation) * answer)
-    speed = Speed(epoch, len(validation) * answer, (len(train) + len(validation)) * answer, steps, _place(trainer))
+    answers = len(validation) + len(FIELDS) * len(questions_with_both(validation))
+    speed = Speed(epoch, answers * answer, (len(train) + len(validation)) * answer, steps, _place(trainer))
     return broadcast_object_list([speed])[0]
 
 

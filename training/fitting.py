@@ -15,8 +15,9 @@ from tagging.model_folder import ModelFolderError, read_json
 from tagging.settings import Settings
 from training.backbones import BackboneError
 from training.checkpoints import is_interrupted
-from training.dataset import Part, joined, read_extra, read_part, site_of
+from training.dataset import Part, by_length, joined, read_extra, read_part, site_of
 from training.duration import plan
+from training.fields import calibrate, logits_by_field
 from training.processor import can_train_in, choose_precision
 from training.recipes import FROZEN_ENCODER, RECIPES, TrainingSettings
 from training.results import save_result
@@ -128,6 +129,7 @@ def fit_tagger(
     run : from :func:`training.provenance.describe_run`; the rest of run.json is added
     """
     recipe, checkpoints = RECIPES[settings.recipe], folder / "checkpoints"
+    validation = by_length(validation)  # so that batches need little padding
     if args.minutes:
         run["budget_minutes"] = args.minutes
     check_resume(args, run, checkpoints)
@@ -146,7 +148,9 @@ def fit_tagger(
     except BackboneError as error:
         sys.exit(str(error))
     run["arguments"] |= run.pop("planned", {})  # so that the same options repeat the training, on any machine
-    prediction = trainer.predict(trainer.eval_dataset)  # grouped by length, so its rows go with its own label_ids only
+    trainer.args.group_by_length = False  # the rows stay in the order of ``validation``
+    prediction = trainer.predict(trainer.eval_dataset)
+    by_field = {} if recipe.reference else logits_by_field(trainer, settings, run["precision"], validation)
     if not trainer.is_world_process_zero():
         end_member_of_group()
         return
@@ -154,17 +158,11 @@ def fit_tagger(
     run["minutes"] = round((time.monotonic() - started) / 60, 2)
     run["f1_micro_validation"] = prediction.metrics["test_f1_micro"]
     targets, logits = prediction.label_ids.astype(bool), prediction.predictions
+    served = Settings(site=site_of(validation.urls), fields=recipe.fields, max_length=settings.max_length)
     if not recipe.reference:
-        from training.model import calibrate_head  # here, so that --help need not load torch
-
-        logits, run["calibration"] = calibrate_head(trainer.model, targets, logits)
+        logits, served, run["calibration"] = calibrate(trainer.model, validation, targets, logits, by_field, served)
     probabilities = sigmoid(logits)
-    served = Settings(
-        site=site_of(validation.urls),
-        fields=recipe.fields,
-        max_length=settings.max_length,
-        min_confidence=min_confidence(probabilities),
-    )
+    served = replace(served, min_confidence=min_confidence(probabilities))
     thresholds = TUNINGS[recipe.tuning](targets, probabilities, train.tags)
     save_result(trainer, histories, thresholds, served, run, train.tags, folder)
     print(f"validation micro F1 {run['f1_micro_validation']:.3f} after {run['minutes']} minutes")

@@ -11,7 +11,7 @@ from torch import nn
 from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassification, PretrainedConfig, PreTrainedModel
 from transformers.modeling_outputs import SequenceClassifierOutput
 
-from tagging.decision import sigmoid
+from tagging.decision import calibrate_logits, sigmoid
 from tagging.encoding import encode, load_tokenizer
 from tagging.model_folder import read_settings
 from tagging.tagger import VECTOR
@@ -140,12 +140,12 @@ def layer_depths(model: PreTrainedModel) -> dict[str, int]:
     return depths
 
 
-def calibrate_head(model, targets: np.ndarray, logits: np.ndarray) -> tuple[np.ndarray, dict]:
-    """Calibrate the probabilities on the validation set, by scaling the weights of the head.
+def calibrate_head(model, targets: np.ndarray, logits: np.ndarray) -> dict[str, float]:
+    """Calibrate the probabilities on validation questions, by scaling the weights of the head.
 
     Returns
     -------
-    the calibrated logits, and the parameters and errors for run.json
+    for run.json: slope and intercept of the line by which the logits change, and the calibration errors
     """
     slope, intercept = fit_platt(targets, logits)
     with torch.no_grad():
@@ -155,7 +155,7 @@ def calibrate_head(model, targets: np.ndarray, logits: np.ndarray) -> tuple[np.n
     before, after = (
         expected_calibration_error(*shown_pairs(targets, sigmoid(scores))) for scores in (logits, calibrated)
     )
-    return calibrated, {"slope": slope, "intercept": intercept, "error_before": before, "error_after": after}
+    return {"slope": slope, "intercept": intercept, "error_before": before, "error_after": after}
 
 
 def load_trained(folder: Path) -> PreTrainedModel:
@@ -167,7 +167,10 @@ def load_trained(folder: Path) -> PreTrainedModel:
 
 
 def pytorch_scorer(folder: Path) -> Callable[[str, str], np.ndarray]:
-    """Return a function from (title, description) to the PyTorch model's logits, an array of shape (num_labels,)."""
+    """Return a function from (title, description) to the PyTorch model's logits, an array of shape (num_labels,).
+
+    They are calibrated, as :meth:`tagging.tagger.Tagger.logits`.
+    """
     model = load_trained(folder)
     settings = read_settings(folder)
     tokenizer, _ = load_tokenizer(folder / "tokenizer.json", settings.max_length)
@@ -178,7 +181,8 @@ def pytorch_scorer(folder: Path) -> Callable[[str, str], np.ndarray]:
         inputs = {"input_ids": encoding.ids, "attention_mask": encoding.attention_mask}
         if takes_token_types(model.config):
             inputs["token_type_ids"] = encoding.type_ids
-        return model(**{name: torch.tensor([ids]) for name, ids in inputs.items()}).logits[0].numpy()
+        logits = model(**{name: torch.tensor([ids]) for name, ids in inputs.items()}).logits.numpy()
+        return calibrate_logits(logits, [title], [description], settings)[0]
 
     return score
 

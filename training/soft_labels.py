@@ -4,7 +4,6 @@ Hinton, Vinyals and Dean 2015, "Distilling the knowledge in a neural network".
 """
 
 import hashlib
-import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -16,8 +15,8 @@ from tagging.encoding import is_blank
 from tagging.model_folder import read_settings, read_tags
 from training.array_cache import cached_array
 from training.dataset import Part
-from training.predictions import predict_by_length
 from training.provenance import file_hash
+from training.trainers import load_backbone_tokenizer, question_logits
 
 
 def check_teacher(folder: Path, tags: Sequence[str]) -> None:
@@ -48,19 +47,10 @@ def teacher_probabilities(folder: Path, part: Part, fields: Sequence[str], batch
 
 
 def _logits(folder: Path, part: Part, fields: Sequence[str], batch_size: int) -> np.ndarray:
-    from transformers import DataCollatorWithPadding, Trainer
-
     from training.model import load_trained
-    from training.recipes import TrainingSettings
-    from training.tokenized import Tokens
-    from training.trainers import load_backbone_tokenizer, training_arguments
 
     tokenizer = load_backbone_tokenizer(folder, read_settings(folder).max_length)
-    questions = Tokens(tokenizer, part, fields)
-    with tempfile.TemporaryDirectory(prefix="teacher-") as unused:
-        arguments = training_arguments(TrainingSettings(batch_size=batch_size), 0, Path(unused))
-        trainer = Trainer(load_trained(folder), arguments, DataCollatorWithPadding(tokenizer), eval_dataset=questions)
-        return predict_by_length(trainer, questions)
+    return question_logits(load_trained(folder), tokenizer, part, fields, batch_size)
 
 
 def soft_labels(part: Part, probabilities: np.ndarray, fields: Sequence[str], teacher_weight: float) -> Part:

@@ -1,10 +1,13 @@
 """Trainers of transformers for each phase of a recipe, and the training with them: seeds, resuming, averaging."""
 
 import json
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Sequence
 from functools import cache, partial
 from operator import itemgetter
 from pathlib import Path
+
+import numpy as np
 
 from data.files import write_json
 from tagging.cpus import usable_cpus
@@ -17,7 +20,7 @@ from training.metrics import tagging_metrics
 from training.processor import choose_precision
 from training.recipes import FROZEN, FROZEN_ENCODER, RECIPES, WHOLE, TrainingSettings, learning_rates
 from training.thresholds import ONE_HALF, best_f1_threshold
-from training.tokenized import TokenizedQuestions
+from training.tokenized import TokenizedQuestions, Tokens
 
 
 def load_backbone_tokenizer(backbone: Path, max_length: int):
@@ -213,6 +216,24 @@ def make_trainer(
         use_vectors(trainer)
     trainer.optimizer = make_optimizer(trainer, rates, settings.weight_decay)
     return trainer
+
+
+def question_logits(
+    model, tokenizer, part: Part, fields: Sequence[str], batch_size: int, precision: str | None = None
+) -> np.ndarray:
+    """Return the logits of a network for questions by ``fields``, shape (n, num_labels), in their order.
+
+    ``precision`` is that of :func:`training_arguments`.
+    """
+    from transformers import DataCollatorWithPadding, Trainer
+
+    from training.predictions import predict_by_length
+
+    questions = Tokens(tokenizer, part, fields)
+    with tempfile.TemporaryDirectory(prefix="predictions-") as unused:
+        arguments = training_arguments(TrainingSettings(batch_size=batch_size), 0, Path(unused), precision)
+        trainer = Trainer(model, arguments, DataCollatorWithPadding(tokenizer), eval_dataset=questions)
+        return predict_by_length(trainer, questions)
 
 
 @cache

@@ -11,7 +11,7 @@ import { DecisionRule, sigmoid } from "./decision.js";
 import { QuestionTokenizer, isBlank, isFragmented } from "./encoding.js";
 import { ModelError, QuestionError } from "./errors.js";
 import { explainTags } from "./explain.js";
-import { length } from "./python_text.js";
+import { length, strip } from "./python_text.js";
 import { questionText } from "./question_text.js";
 import { Selection } from "./selection.js";
 
@@ -78,13 +78,16 @@ export class Tagger {
     return questionText(title, description, this.settings.max_length);
   }
 
-  /** Return the encoding of a question whose texts come from `read`. */
+  /** Return the encoding of a question whose texts come from `read`, with the line that calibrates its logits. */
   encode(title, description) {
-    return this.tokenizer.encode(title, description, this.settings.fields);
+    const texts = { title, description };
+    const [field, ...others] = this.settings.fields.filter((name) => strip(texts[name]));
+    const line = (others.length ? null : this.settings.alone?.[field]) ?? [1, 0];
+    return { ...this.tokenizer.encode(title, description, this.settings.fields), line };
   }
 
-  /** Return the logits of an encoding, an array of one number for each tag; tokens whose mask is 0 are hidden. */
-  async logits({ ids, typeIds }, mask = ids.map(() => 1)) {
+  /** Return the calibrated logits of an encoding, one number for each tag; tokens whose mask is 0 are hidden. */
+  async logits({ ids, typeIds, line: [slope, intercept] }, mask = ids.map(() => 1)) {
     const feeds = { input_ids: ids, attention_mask: mask, token_type_ids: typeIds };
     const inputs = Object.fromEntries(
       this.session.inputNames.map((name) => [
@@ -97,7 +100,7 @@ export class Tagger {
     if (logits.length !== this.tags.length) {
       throw new ModelError(`the model gives ${logits.length} labels, but tag_types_encoded.json names ${this.tags.length} tags`);
     }
-    return logits;
+    return logits.map((logit) => slope * logit + intercept);
   }
 
   /**

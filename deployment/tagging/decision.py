@@ -32,6 +32,18 @@ def log_odds(probabilities: np.ndarray | float) -> np.ndarray:
     return np.log(probabilities / (1 - probabilities))
 
 
+def calibrate_logits(
+    logits: np.ndarray, titles: Sequence[str], descriptions: Sequence[str], settings: Settings
+) -> np.ndarray:
+    """Return the logits of questions, shape (n, num_labels), calibrated by ``settings.alone``.
+
+    The model's own probabilities are right for questions that have all fields which it reads; a question with one
+    field alone gives it less to read than what it was calibrated on.
+    """
+    lines = np.array(list(map(settings.calibration_line, titles, descriptions)), dtype=logits.dtype).reshape(-1, 2)
+    return logits * lines[:, :1] + lines[:, 1:]
+
+
 class Calibration(NamedTuple):
     """The line of :class:`DecisionRule`. The default leaves the raw probability at a tag's threshold at 0.5."""
 

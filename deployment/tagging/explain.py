@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from tagging.decision import sigmoid
+from tagging.decision import calibrate_logits, sigmoid
 from tagging.encoding import check_question
 from tagging.settings import FIELDS
 from tagging.tagger import Tagger
@@ -81,7 +81,8 @@ def occlude(tagger: Tagger, texts: dict[str, str]) -> tuple[list[Word], np.ndarr
     encoding = tagger.model.encode([texts["title"]], [texts["description"]])[0]
     words = read_words(encoding, [name for name in FIELDS if texts[name] and name in tagger.settings.fields], texts)
     logits = tagger.run(tagger.inputs([encoding]))
-    chosen = tagger.selection.select(tagger.rule.probabilities(sigmoid(logits))[0])[0]
+    raw = sigmoid(calibrate_logits(logits, [texts["title"]], [texts["description"]], tagger.settings))
+    chosen = tagger.selection.select(tagger.rule.probabilities(raw)[0])[0]
     by_label = {choice.label: choice.tag for choice in reversed(chosen)}
     suggested = np.array(sorted(by_label))
     windows = [words[start : start + WINDOW] for start in range(0, len(words), WINDOW)]

@@ -11,12 +11,15 @@
     max_description   maximum number of characters of a description
     max_tags          maximum number of tags that are suggested; there is always at least one
     min_confidence    raw probability: if every tag of a question is below it, no tag clearly fits
+    alone             {field: [slope, intercept]}: the line that calibrates the logits of a question which has no text
+                      in the other field that the model reads
     examples          questions that the page offers: [{"label", "title", "description"}, ...]
 
 Every key is optional. Unknown keys are kept and ignored. Beside its own package, this module imports the standard
 library alone, since the form has neither NumPy nor onnxruntime.
 """
 
+import math
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
@@ -27,6 +30,7 @@ from tagging.stack_exchange import DEFAULT_SITE
 
 FORMAT = 1
 FIELDS = ("title", "description")
+UNCHANGED = (1.0, 0.0)  # the line of logits that stay as they are
 EXAMPLE_KEYS = ("label", "title", "description")
 NUMBERS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
 
@@ -55,6 +59,7 @@ class Settings:
     max_description: int = 30_000  # the limit of a Stack Exchange question
     max_tags: int = 5
     min_confidence: float = 0.0
+    alone: dict[str, tuple[float, float]] = field(default_factory=dict)
     examples: tuple[Example, ...] = ()
     unknown: dict[str, object] = field(default_factory=dict)
 
@@ -73,13 +78,28 @@ class Settings:
     @property
     def deciding(self) -> dict[str, Any]:
         """The settings on which the suggested tags depend, as tagger.json holds them."""
-        return {name: self.as_json()[name] for name in ("fields", "max_length", "max_tags")}
+        names = ["fields", "max_length", "max_tags", *(["alone"] if self.alone else [])]
+        return {name: self.as_json()[name] for name in names}
+
+    def calibration_line(self, title: str, description: str) -> tuple[float, float]:
+        """Return slope and intercept of the line that calibrates the logits of a question.
+
+        Examples
+        --------
+        >>> settings = Settings(alone={"title": (0.5, -2.0)})
+        >>> settings.calibration_line("Which metric?", " "), settings.calibration_line("Which metric?", "For images.")
+        ((0.5, -2.0), (1.0, 0.0))
+        """
+        texts = {"title": title, "description": description}
+        read = [name for name in self.fields if texts[name].strip()]
+        return self.alone.get(read[0], UNCHANGED) if len(read) == 1 else UNCHANGED
 
     def as_json(self) -> dict[str, Any]:
         """Return the content of tagger.json."""
         content = asdict(self)
         unknown = content.pop("unknown")
-        return content | {"fields": list(self.fields), "examples": list(content["examples"])} | unknown
+        lists = {"fields": list(self.fields), "examples": list(content["examples"])}
+        return content | lists | {"alone": {name: list(line) for name, line in self.alone.items()}} | unknown
 
 
 DEFAULTS = Settings()
@@ -143,6 +163,21 @@ def _are_fields(value: object) -> bool:
     return isinstance(value, list) and bool(value) and all(name in FIELDS for name in value) and _are_distinct(value)
 
 
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _are_lines(value: object) -> bool:
+    return (
+        isinstance(value, dict)
+        and set(value) <= set(FIELDS)
+        and all(
+            isinstance(line, list) and len(line) == 2 and all(map(_is_number, line)) and line[0] > 0
+            for line in value.values()
+        )
+    )
+
+
 def _are_distinct(values: list) -> bool:
     return len(set(values)) == len(values)
 
@@ -175,10 +210,12 @@ EXPECTED: dict[str, tuple[Callable[[object], bool], str]] = {
     "max_description": (_is_whole(1, 1_000_000), "a whole number of characters from 1 to 1000000"),
     "max_tags": (_is_whole(1, 100), "a whole number from 1 to 100"),
     "min_confidence": (_is_share, "a number from 0 to 1"),
+    "alone": (_are_lines, "{field: [slope above 0, intercept]}"),
     "examples": (_are_examples, "a list of objects with the strings label, title and description"),
 }
 CONVERSIONS: dict[str, Callable[[Any], object]] = {
     "site": lambda site: site.rstrip("/"),
     "fields": tuple,
+    "alone": lambda lines: {name: tuple(line) for name, line in lines.items()},
     "examples": lambda examples: tuple(Example(*(example[key] for key in EXAMPLE_KEYS)) for example in examples),
 }

@@ -8,7 +8,7 @@ from types import ModuleType
 import numpy as np
 
 from tagging.cpus import usable_cpus
-from tagging.decision import sigmoid
+from tagging.decision import calibrate_logits, sigmoid
 from tagging.encoding import check_question, is_blank, is_fragmented
 from tagging.model_folder import INT8_MODEL, ModelFolder, ModelFolderError
 from tagging.selection import Choice, Selection
@@ -111,8 +111,9 @@ class Tagger:
         return sigmoid(self.logits(titles, descriptions, batch_size))
 
     def logits(self, titles: Sequence[str], descriptions: Sequence[str], batch_size: int = 1) -> np.ndarray:
-        """Return the model's raw outputs, a float32 array of shape (n, num_labels). Batches as in probabilities."""
-        return self._output(self._logits, titles, descriptions, batch_size)
+        """Return the calibrated logits, a float32 array of shape (n, num_labels). Batches as in probabilities."""
+        logits = self._output(self._logits, titles, descriptions, batch_size)
+        return calibrate_logits(logits, titles, descriptions, self.settings)
 
     def vectors(self, titles: Sequence[str], descriptions: Sequence[str], batch_size: int = 1) -> np.ndarray:
         """Return what the head reads of questions, a float32 array of shape (n, hidden_size). Batches as above.
@@ -184,7 +185,7 @@ class Tagger:
         """
         self.check_index()
         check_question(title, description)
-        raw, similar = self._run_one(self.model.encode([title], [description])[0])
+        raw, similar = self._run_one(title, description, self.model.encode([title], [description])[0])
         return self._choose(self.rule.probabilities(raw)[0], top_k), similar
 
     def check_index(self) -> None:
@@ -197,11 +198,12 @@ class Tagger:
         chosen = select.select(probabilities)[0] if top_k is None else select.ranking(probabilities)[:top_k]
         return [(choice.tag, choice.probability) for choice in chosen]
 
-    def _run_one(self, encoding) -> tuple[np.ndarray, list[dict]]:
+    def _run_one(self, title: str, description: str, encoding) -> tuple[np.ndarray, list[dict]]:
         """Return raw probabilities of shape (1, num_labels), and similar questions, if there is an index."""
         outputs = [self._logits, *([VECTOR] if self.similar else [])]
         logits, *vectors = self._session.run(outputs, self.inputs([encoding]))
-        return sigmoid(logits), self.similar.nearest(vectors[0][0]) if self.similar else []
+        raw = sigmoid(calibrate_logits(logits, [title], [description], self.settings))
+        return raw, self.similar.nearest(vectors[0][0]) if self.similar else []
 
     def answer(self, title: str, description: str) -> dict:
         """Return what the apps show of one question.
@@ -222,7 +224,7 @@ class Tagger:
         """
         check_question(title, description)
         encoding = self.model.encode([title], [description])[0]
-        raw, similar = self._run_one(encoding)
+        raw, similar = self._run_one(title, description, encoding)
         probabilities = self.rule.probabilities(raw)
         suggested, others = self.selection.select(probabilities[0])
 

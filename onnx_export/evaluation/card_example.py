@@ -29,13 +29,17 @@ def log_odds(probability):
 
 def suggest(title, description=""):
     question = {"title": title.strip(), "description": description.strip()}
-    encoding = tokenizer.encode(*(question[field] for field in settings["fields"] if question[field]))
+    read = [field for field in settings["fields"] if question[field]]
+    encoding = tokenizer.encode(*(question[field] for field in read))
     values = {
         "input_ids": encoding.ids,
         "attention_mask": encoding.attention_mask,
         "token_type_ids": encoding.type_ids,
     }
     logits = session.run(None, {part.name: np.array([values[part.name]]) for part in session.get_inputs()})[0][0]
+    if len(read) == 1 and read[0] in settings.get("alone", {}):
+        slope_alone, intercept = settings["alone"][read[0]]
+        logits = slope_alone * logits + intercept
     calibrated = 1 / (1 + np.exp(-slope * (logits - log_odds(per_tag)) - log_odds(threshold)))
     best = np.argsort(-calibrated)[: settings["max_tags"]]
     return {tags[i]: round(float(calibrated[i]), 4) for i in best if calibrated[i] >= threshold or i == best[0]}

@@ -7,12 +7,11 @@ import numpy as np
 
 from tagging.tiers import Tiers
 from training.calibration import expected_calibration_error, shown_pairs
-from training.dataset import Part, is_blank
+from training.dataset import Part
 from training.metrics import RANKING_FIGURES, f1_by_frequency, interval, resample, tagging_metrics
 from training.tiers import promise_kept
 
 MAX_DROP = 0.005  # of validation micro F1, by quantization
-MIN_DESCRIBED = 10  # test questions with a description, from which on the inputs are compared
 # Name of a calibration error -> the pairs of a question and a tag that it is measured over.
 CALIBRATION_FIGURES: dict[str, Callable] = {
     "calibration_error_all": lambda targets, probabilities: (targets, probabilities),
@@ -65,26 +64,6 @@ def evaluate(
     for name, values in resampled.items():
         figures[f"{name}_low"], figures[f"{name}_high"] = interval(figures[name], values)
     return Evaluation(model, precision, probabilities, chosen, figures, resampled, thresholds)
-
-
-def inputs_of(test: Part) -> tuple[Part, dict[str, tuple[list[str], list[str]]]]:
-    """Return the questions that have a title and a description, and the titles and descriptions to read of them.
-
-    Returns
-    -------
-    the questions, and {"title": (titles, blanks), "description": (blanks, descriptions), "both": (titles,
-    descriptions)}; no inputs where fewer than MIN_DESCRIBED questions have both fields
-    """
-    texts = zip(test.titles, test.descriptions, strict=True)
-    both = test.take(np.flatnonzero([not any(map(is_blank, fields)) for fields in texts]))
-    if len(both) < MIN_DESCRIBED:
-        return both, {}
-    blank = [""] * len(both)
-    return both, {
-        "title": (both.titles, blank),
-        "description": (blank, both.descriptions),
-        "both": (both.titles, both.descriptions),
-    }
 
 
 def no_tags(train: Part, test: Part) -> Evaluation:
