@@ -9,13 +9,14 @@ import pandas as pd
 import pytest
 import torch
 
-from data.files import read_questions, write_questions
+from data.files import read_questions, write_json, write_questions
+from tagging.decision import sigmoid
 from tests.tiny_backbones import save_backbone
 from training import distill, extra_questions, filter_tags, finetune
 from training.dataset import read_part
 from training.model import QuestionTagger, pytorch_scorer
 from training.provenance import file_hash
-from training.soft_labels import soft_labels
+from training.soft_labels import soft_labels, teacher_probabilities
 from training.trainers import make_trainer
 
 WORDS = {"plot": "matplotlib", "tensor": "pytorch", "frame": "pandas", "query": "sql"}
@@ -203,6 +204,18 @@ def read_only_part(targets, titles):
     from training.dataset import Part
 
     return Part(titles, ["text"] * len(titles), np.array(targets, dtype=bool), ["x", "y"], titles)
+
+
+@pytest.mark.parametrize("fields", [["title"], ["title", "description"]])
+def test_a_teacher_answers_as_it_is_served(folder, fields):
+    finetune.main(["--model", str(folder / "bert-base-uncased"), *where(folder), "--freeze-encoder"])
+    teacher = folder / "models" / "bert-base-uncased-frozen-encoder"
+    settings = json.loads((teacher / "tagger.json").read_text())
+    write_json(teacher / "tagger.json", settings | {"alone": {"title": [0.5, -1.0]}})
+    part, score = read_part(folder, "validation"), pytorch_scorer(teacher)
+    descriptions = part.descriptions if "description" in fields else [""] * len(part)
+    served = sigmoid(np.array(list(map(score, part.titles, descriptions))))
+    assert teacher_probabilities(teacher, part, fields, 8) == pytest.approx(served, abs=0.02)  # bf16, then float16
 
 
 def test_a_student_learns_what_its_teacher_knows(folder, capsys):

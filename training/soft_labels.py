@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tagging.decision import sigmoid
+from tagging.decision import calibrate_logits, sigmoid
 from tagging.encoding import is_blank
 from tagging.model_folder import read_settings, read_tags
 from training.array_cache import cached_array
@@ -38,7 +38,8 @@ def teacher_probabilities(folder: Path, part: Part, fields: Sequence[str], batch
     folder : of the trained model
     fields : those of a question that it reads
     """
-    key = hashlib.sha256("\0".join([file_hash(folder / "model.safetensors"), *fields]).encode())
+    lines = str(read_settings(folder).alone)
+    key = hashlib.sha256("\0".join([file_hash(folder / "model.safetensors"), lines, *fields]).encode())
     for text in (*part.titles, *part.descriptions):
         key.update(f"{text}\0".encode(errors="replace"))
     return cached_array(
@@ -49,8 +50,10 @@ def teacher_probabilities(folder: Path, part: Part, fields: Sequence[str], batch
 def _logits(folder: Path, part: Part, fields: Sequence[str], batch_size: int) -> np.ndarray:
     from training.model import load_trained
 
-    tokenizer = load_backbone_tokenizer(folder, read_settings(folder).max_length)
-    return question_logits(load_trained(folder), tokenizer, part, fields, batch_size)
+    settings = replace(read_settings(folder), fields=tuple(fields))
+    tokenizer = load_backbone_tokenizer(folder, settings.max_length)
+    logits = question_logits(load_trained(folder), tokenizer, part, fields, batch_size)
+    return calibrate_logits(logits, part.titles, part.descriptions, settings)
 
 
 def soft_labels(part: Part, probabilities: np.ndarray, fields: Sequence[str], teacher_weight: float) -> Part:
