@@ -190,7 +190,7 @@ def test_a_shipped_model_is_a_repository_of_the_hub_whose_card_works(root, tmp_p
     assert shown == {row["tag"]: pytest.approx(row["probability"], abs=1e-3) for row in expected}
     write_json(tmp_path / "output" / "tagger.json", settings | {"alone": {"title": [0.5, -1.0]}})
     calibrated = Tagger(tmp_path / "output").answer("How do I start?", "")["suggested"]
-    assert calibrated[0]["probability"] < expected[0]["probability"] - 0.001
+    assert abs(calibrated[0]["probability"] - expected[0]["probability"]) > 0.01
     shown = run_card_example(tmp_path / "output")
     assert shown == {row["tag"]: pytest.approx(row["probability"], abs=1e-3) for row in calibrated}
 
