@@ -23,7 +23,7 @@ from data.options import add_folder_options
 from tagging.console import run_script
 from tagging.decision import sigmoid
 from tagging.options import script_parser
-from training.dataset import Part, read_part
+from training.dataset import Part, read_parts
 from training.heads import fit_heads
 from training.metrics import MAIN_FIGURES, interval, multi_hot, resample, tagging_metrics
 from training.options import add_backbone_option
@@ -52,7 +52,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
 def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
     try:
-        train, validation = (read_part(args.data_dir, part) for part in ("train", "validation"))
+        train, validation = read_parts(args.data_dir, "train", "validation")
         decided = decided_targets(train, read_decisions(args.decisions))
         changed = int((train.targets != decided).any(axis=1).sum())
         if not changed:

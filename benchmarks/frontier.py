@@ -33,7 +33,7 @@ from tagging.files import atomic_path
 from tagging.model_folder import ModelFolder, read_json
 from tagging.options import at_least_one, script_parser
 from training.backbones import find_backbone, short_name
-from training.dataset import Part, read_part
+from training.dataset import Part, read_parts
 from training.metrics import interval, resample, tagging_metrics
 from training.thresholds import tune_thresholds
 
@@ -204,7 +204,7 @@ def main(argv: list[str] | None = None) -> None:
     backbone = read_json(folder / "run.json")["arguments"]["model"]
     with tempfile.TemporaryDirectory() as temporary:
         try:
-            train, validation, test = (read_part(args.data_dir, part) for part in ("train", "validation", "test"))
+            train, validation, test = read_parts(args.data_dir, "train", "validation", "test")
             material = Material(folder, find_backbone(backbone), train, validation, Path(temporary))
             rivals = make_rivals(material)
         except ValueError as error:

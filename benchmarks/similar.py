@@ -23,7 +23,7 @@ from tagging.model_folder import add_model_folder_option
 from tagging.options import script_parser
 from tagging.similar import DUPLICATE, Index, SimilarQuestions
 from tagging.tagger import Tagger
-from training.dataset import Part, read_part
+from training.dataset import Part, read_parts
 
 SIZES = (10_000, 30_000, 100_000)  # questions
 BANDS = (0.0, 0.5, 0.6, 0.7, 0.8, 0.9, DUPLICATE, 1.01)  # of the cosine
@@ -80,7 +80,7 @@ def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
     try:
         tagger = Tagger(args.model)
-        train, validation = (read_part(args.data_dir, part) for part in ("train", "validation"))
+        train, validation = read_parts(args.data_dir, "train", "validation")
         rows = shared_tags(tagger, train, validation)
     except ValueError as error:
         sys.exit(str(error))

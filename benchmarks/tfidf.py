@@ -19,7 +19,7 @@ from data.markdown import markdown_table
 from data.options import add_folder_options
 from tagging.console import run_script
 from tagging.options import script_parser
-from training.dataset import Part, read_part
+from training.dataset import Part, read_parts
 from training.metrics import MAIN_FIGURES, tagging_metrics
 from training.tfidf import TfidfTagger, fit
 from training.thresholds import suggest_by_folds
@@ -57,7 +57,7 @@ def main(argv: list[str] | None = None) -> None:
     for module in ("sklearn.feature_extraction.text", "sklearn.linear_model"):
         importlib.import_module(module)  # so that the training time excludes it
     try:
-        train, validation = read_part(args.data_dir, "train"), read_part(args.data_dir, "validation")
+        train, validation = read_parts(args.data_dir, "train", "validation")
         took, figures = train_and_evaluate(train, validation)
         default_took, default = train_and_evaluate(train, validation, **LIBLINEAR)
     except ValueError as error:

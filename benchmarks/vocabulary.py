@@ -24,7 +24,7 @@ from tagging.decision import sigmoid
 from tagging.model_folder import add_model_folder_option
 from tagging.options import script_parser
 from tagging.tagger import Tagger
-from training.dataset import Part, as_part, read_part
+from training.dataset import Part, as_part, read_parts
 from training.metrics import MAIN_FIGURES, tagging_metrics
 
 
@@ -78,7 +78,7 @@ def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
     try:
         tagger = Tagger(args.model)
-        train, validation = read_part(args.data_dir, "train"), read_part(args.data_dir, "validation")
+        train, validation = read_parts(args.data_dir, "train", "validation")
         others = {str(path): as_part(read_questions(path), tagger.tags) for path in args.other}
     except (ValueError, OSError) as error:
         sys.exit(str(error))

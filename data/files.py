@@ -174,7 +174,7 @@ def read_table(path: str | Path, columns: Sequence[str], optional: Sequence[str]
     missing = [column for column in columns if column not in cells]
     if missing:
         raise ValueError(f"{path}: column {', '.join(missing)} missing; found {', '.join(cells)}")
-    return pd.DataFrame(cells, dtype=str)
+    return pd.DataFrame(cells, dtype=object)  # the very strings, which pandas 3 would copy to Arrow for dtype=str
 
 
 def read_questions(path: str | Path, further: Sequence[str] = ()):

@@ -43,7 +43,7 @@ from tagging.files import atomic_path
 from tagging.model_folder import ModelFolderError, read_settings
 from tagging.options import add_force_option, script_parser
 from tagging.tagger import Tagger
-from training.dataset import Part, check_fields, data_hash, inputs_of, read_part
+from training.dataset import Part, check_fields, data_hash, inputs_of, read_parts
 from training.metrics import frequency_thirds
 from training.tfidf import NAME as BASELINE
 from training.tfidf import TfidfTagger
@@ -236,7 +236,7 @@ def main(argv: list[str] | None = None) -> None:
     evaluated: dict[Path, dict[str, Evaluation]] = {}
     inputs: dict[Path, list[Evaluation]] = {}
     try:
-        train, test = read_part(args.data_dir, "train"), read_part(args.data_dir, "test")
+        train, test = read_parts(args.data_dir, "train", "test")
         for folder, files in models.items():
             baseline = evaluated.get(args.models_dir / BASELINE, {}).get("fp32")
             evaluated[folder] = evaluate_model(files, train, test, args.data_dir, baseline)

@@ -20,7 +20,7 @@ from tests.tiny_backbones import save_other
 from tests.tiny_model import build_model_folder
 from training import ablate, backbones, baseline, filter_tags, finetune, fitting
 from training.checkpoints import remove_checkpoints
-from training.dataset import read_part
+from training.dataset import read_parts
 
 ROOT = Path(__file__).parents[1]
 SCRIPTS = sorted(
@@ -79,7 +79,7 @@ def test_help_shows_defaults_and_promised_options_and_loads_nothing_heavy_or_for
     assert text.startswith("usage:")
     assert "(default:" in text
     source = (ROOT / script).read_text(encoding="utf-8")  # CONTRIBUTING.md promises these options
-    assert "--data-dir" in text or not re.search(r"args\.data_dir|read_part\(", source)
+    assert "--data-dir" in text or not re.search(r"args\.data_dir|read_parts?\(", source)
     assert "--force" in text or not re.search(r"refuse_overwrite\(|CsvStore\(", source)
     files = json.loads(imported)
     assert not HEAVY & {name.partition(".")[0] for name in files}
@@ -315,14 +315,14 @@ def test_corrupt_model_and_other_tags_stop_the_comparison(data_dir):
 
 def test_only_the_comparison_and_the_frontier_read_the_test_part(data_dir, monkeypatch):
     read = []
-    monkeypatch.setattr(tfidf, "read_part", lambda folder, part: read.append(part) or read_part(folder, part))
+    monkeypatch.setattr(tfidf, "read_parts", lambda folder, *parts: read.extend(parts) or read_parts(folder, *parts))
     monkeypatch.setattr(tfidf, "MAX_LOSS", 1)
     tfidf.main(["--data-dir", str(data_dir), "--output", str(data_dir / "tfidf.md")])
     assert set(read) == {"train", "validation"}
     sources = {
         path: path.read_text(encoding="utf-8") for path in ROOT.glob("*/*.*") if path.suffix in (".py", ".ipynb")
     }
-    readers = {path for path, text in sources.items() if re.search(r"""\bread_part\(.*\\?["']test""", text)}
+    readers = {path for path, text in sources.items() if re.search(r"""\bread_parts?\(.*\\?["']test""", text)}
     frontier = ROOT / "benchmarks" / "frontier.py"
     assert frontier in readers
     assert {path.parent.name for path in readers - {frontier}} == {"onnx_export", "tests"}

@@ -31,7 +31,7 @@ from tagging.files import atomic_path
 from tagging.model_folder import read_json
 from tagging.options import add_force_option, script_parser
 from training.backbones import BackboneError, find_backbone
-from training.dataset import Part, check_fields, data_hash, read_part
+from training.dataset import Part, check_fields, data_hash, read_parts
 from training.metrics import MAIN_FIGURES, interval, resample, tagging_metrics
 from training.options import add_backbone_option, add_training_options
 from training.predictions import predict_by_length
@@ -318,7 +318,7 @@ def main(argv: list[str] | None = None) -> None:
     kept = args.reports_dir / "ablation"
     refuse_foreign(args.reports_dir / "ablation.md", "training/ablate.py")
     try:
-        train, validation = read_part(args.data_dir, "train"), read_part(args.data_dir, "validation")
+        train, validation = read_parts(args.data_dir, "train", "validation")
         names = asked(args, train, validation)
         backbone = find_backbone(args.model)
         doubled = replace(settings_of(args), max_length=2 * args.max_length)  # a variant reads so much

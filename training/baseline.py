@@ -20,7 +20,7 @@ from data.options import add_folder_options
 from tagging.console import run_script
 from tagging.files import atomic_path
 from tagging.options import add_force_option, script_parser
-from training.dataset import read_part
+from training.dataset import read_parts
 from training.tfidf import NAME, TfidfTagger, fit
 from training.thresholds import tune_thresholds
 
@@ -39,7 +39,7 @@ def main(argv: list[str] | None = None) -> None:
     folder = args.models_dir / NAME
     refuse_overwrite(folder / "model.npz", force=args.force)
     try:
-        train, validation = read_part(args.data_dir, "train"), read_part(args.data_dir, "validation")
+        train, validation = read_parts(args.data_dir, "train", "validation")
     except ValueError as error:
         sys.exit(str(error))
 

@@ -56,9 +56,14 @@ def as_part(questions, tags: list[str]) -> Part:
 
 
 def read_part(data_dir: Path, split: str) -> Part:
-    """Read the questions of ``split`` from the outputs of training/filter_tags.py.
+    """Read the questions of one part of the split, see :func:`read_parts`."""
+    return read_parts(data_dir, split)[0]
 
-    ``split="test"`` is for onnx_export/compare.py and benchmarks/frontier.py: nothing is tuned or trained on it.
+
+def read_parts(data_dir: Path, *wanted: str) -> list[Part]:
+    """Read the questions of parts of the split from the outputs of training/filter_tags.py.
+
+    The part "test" is for onnx_export/compare.py and benchmarks/frontier.py: nothing is tuned or trained on it.
 
     Raises
     ------
@@ -85,7 +90,8 @@ def read_part(data_dir: Path, split: str) -> Part:
     ]  # of all: a later stage will want the others
     if empty:
         raise ValueError(f"{data_dir / 'split.csv'}: no question is in the part {empty[0]!r}; more are needed")
-    return as_part(questions[questions["url"].isin(splits["url"][splits["split"] == split])], tags)
+    part_of = questions["url"].map(dict(zip(splits["url"], splits["split"], strict=True)))
+    return [as_part(questions[part_of == part], tags) for part in wanted]
 
 
 def read_whole(data_dir: Path) -> tuple:

@@ -15,7 +15,7 @@ from tagging.model_folder import ModelFolderError, read_json
 from tagging.settings import Settings
 from training.backbones import BackboneError
 from training.checkpoints import is_interrupted
-from training.dataset import Part, by_length, joined, read_extra, read_part, site_of
+from training.dataset import Part, by_length, joined, read_extra, read_parts, site_of
 from training.duration import plan
 from training.fields import calibrate, logits_by_field
 from training.processor import can_train_in, choose_precision
@@ -39,7 +39,7 @@ def read_training_parts(settings: TrainingSettings, data_dir: Path, untagged: bo
     ------
     ValueError : as in :func:`training.dataset.read_part` and :func:`training.dataset.read_extra`
     """
-    train, validation = read_part(data_dir, "train"), read_part(data_dir, "validation")
+    train, validation = read_parts(data_dir, "train", "validation")
     if settings.extra_questions:
         extra = read_extra(data_dir, train.tags)
         train = joined(train, extra if untagged else extra.take(np.flatnonzero(extra.targets.any(axis=1))))
