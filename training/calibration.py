@@ -6,6 +6,7 @@ should be right.
 
 import numpy as np
 
+from tagging.decision import sigmoid
 from training.metrics import most_probable
 
 NUM_BINS = 15  # as Guo et al. 2017
@@ -62,6 +63,12 @@ def shown_pairs(targets: np.ndarray, probabilities: np.ndarray) -> tuple[np.ndar
     """
     ranked = most_probable(probabilities, NUM_SHOWN)
     return np.take_along_axis(targets, ranked, axis=1), np.take_along_axis(probabilities, ranked, axis=1)
+
+
+def shown_error(targets: np.ndarray, logits: np.ndarray) -> float:
+    """Return :func:`expected_calibration_error` over each question's NUM_SHOWN most probable tags. Shapes as below."""
+    shown, scores = shown_pairs(targets, logits)
+    return expected_calibration_error(shown, sigmoid(scores))
 
 
 def cross_entropy(targets: np.ndarray, logits: np.ndarray) -> float:

@@ -4,11 +4,11 @@ from dataclasses import replace
 
 import numpy as np
 
-from tagging.decision import calibrate_logits, sigmoid
-from tagging.settings import Settings
-from training.calibration import expected_calibration_error, line_that_generalizes, shown_pairs
+from tagging.decision import calibrate_logits
+from tagging.settings import FIELDS, UNCHANGED, Settings
+from training.calibration import line_that_generalizes, shown_error
 from training.dataset import MIN_DESCRIBED, Part, described
-from training.recipes import RECIPES, TrainingSettings
+from training.recipes import TrainingSettings
 
 MAX_QUESTIONS = 1000  # read by each field; they fix the two numbers of a line closely
 
@@ -27,7 +27,7 @@ def questions_with_both(validation: Part) -> np.ndarray:
 def logits_by_field(trainer, settings: TrainingSettings, precision: str, validation: Part) -> dict[str, np.ndarray]:
     """Return {field: the logits by this field alone, shape (n, num_labels)} of the :func:`questions_with_both`.
 
-    Empty where the recipe reads one field, or no such question is there.
+    Empty if there is no such question. The recipe is one that reads both fields.
 
     Parameters
     ----------
@@ -36,12 +36,12 @@ def logits_by_field(trainer, settings: TrainingSettings, precision: str, validat
     """
     from training.trainers import question_logits
 
-    fields, both = RECIPES[settings.recipe].fields, validation.take(questions_with_both(validation))
-    if len(fields) == 1 or not len(both):
+    both = validation.take(questions_with_both(validation))
+    if not len(both):
         return {}
     return {
         field: question_logits(trainer.model, trainer.processing_class, both, [field], settings.batch_size, precision)
-        for field in fields
+        for field in FIELDS
     }
 
 
@@ -70,17 +70,13 @@ def calibrate(
         line = line_that_generalizes(of_both, scores)
         if line:
             lines[field] = line
-        slope, intercept = line or (1.0, 0.0)
+        slope, intercept = line or UNCHANGED
         record[f"{field}_alone"] = {
             "slope": slope,
             "intercept": intercept,
-            "error_before": _error(of_both, scores),
-            "error_after": _error(of_both, slope * scores + intercept),
+            "error_before": shown_error(of_both, scores),
+            "error_after": shown_error(of_both, slope * scores + intercept),
         }
     served = replace(served, alone=lines)
     logits = record["slope"] * logits + record["intercept"]
     return calibrate_logits(logits, validation.titles, validation.descriptions, served), served, record
-
-
-def _error(targets: np.ndarray, logits: np.ndarray) -> float:
-    return expected_calibration_error(*shown_pairs(targets, sigmoid(logits)))

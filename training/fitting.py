@@ -37,7 +37,7 @@ def read_training_parts(settings: TrainingSettings, data_dir: Path, untagged: bo
 
     Raises
     ------
-    ValueError : as in :func:`training.dataset.read_part` and :func:`training.dataset.read_extra`
+    ValueError : as in :func:`training.dataset.read_parts` and :func:`training.dataset.read_extra`
     """
     train, validation = read_parts(data_dir, "train", "validation")
     if settings.extra_questions:

@@ -11,12 +11,12 @@ from torch import nn
 from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassification, PretrainedConfig, PreTrainedModel
 from transformers.modeling_outputs import SequenceClassifierOutput
 
-from tagging.decision import calibrate_logits, sigmoid
+from tagging.decision import calibrate_logits
 from tagging.encoding import encode, load_tokenizer
 from tagging.model_folder import read_settings
 from tagging.tagger import VECTOR
 from training.backbones import BackboneError, refuse_code
-from training.calibration import expected_calibration_error, fit_platt, shown_pairs
+from training.calibration import fit_platt, shown_error
 from training.dataset import Part
 from training.losses import CROSS_ENTROPY, LOSSES, divergence
 
@@ -152,9 +152,7 @@ def calibrate_head(model, targets: np.ndarray, logits: np.ndarray) -> dict[str, 
         model.classifier.weight.mul_(slope)
         model.classifier.bias.mul_(slope).add_(intercept)
     calibrated = slope * logits + intercept
-    before, after = (
-        expected_calibration_error(*shown_pairs(targets, sigmoid(scores))) for scores in (logits, calibrated)
-    )
+    before, after = (shown_error(targets, scores) for scores in (logits, calibrated))
     return {"slope": slope, "intercept": intercept, "error_before": before, "error_after": after}
 
 

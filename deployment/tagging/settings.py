@@ -19,7 +19,6 @@ Every key is optional. Unknown keys are kept and ignored. Beside its own package
 library alone, since the form has neither NumPy nor onnxruntime.
 """
 
-import math
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
@@ -139,8 +138,12 @@ def _is_whole(least: int, most: int) -> Callable[[object], bool]:
     return lambda value: isinstance(value, int) and not isinstance(value, bool) and least <= value <= most
 
 
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < float("inf")
+
+
 def _is_share(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= 1
+    return _is_number(value) and 0 <= value <= 1  # type: ignore[operator]
 
 
 def _is_line(value: object) -> bool:
@@ -161,10 +164,6 @@ def _is_address(value: object) -> bool:
 
 def _are_fields(value: object) -> bool:
     return isinstance(value, list) and bool(value) and all(name in FIELDS for name in value) and _are_distinct(value)
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def _are_lines(value: object) -> bool:
