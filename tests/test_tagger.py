@@ -351,6 +351,12 @@ def test_every_invalid_setting_is_reported(folder):
     assert "language" not in str(caught.value) and len(str(caught.value)) < 400
 
 
+@pytest.mark.parametrize("number", [10**400, float("inf"), float("nan"), True, "1"])
+def test_a_line_has_finite_numbers(number):
+    with pytest.raises(ValueError, match=r"'alone' is .*, expected \{field"):
+        parse_settings({"alone": {"title": [1, number]}})
+
+
 def test_unknown_settings_are_kept_and_ignored(folder):
     content = {"max_tags": 3, "colour": {"dark": "#000"}}
     write_json(folder / "tagger.json", content)
