@@ -361,13 +361,16 @@ def some_questions(titles: list[str], descriptions: list[str]) -> Part:
     return Part(titles, descriptions, targets, ["a", "b"], [f"u{row}" for row in range(len(titles))])
 
 
-def test_a_question_keeps_its_tokens_in_whatever_chunk_it_is_tokenized(tmp_path, monkeypatch):
+@pytest.mark.parametrize(("largest", "bytes_per_id"), [(2**16, 2), (4, 4)])
+def test_a_question_keeps_its_tokens_in_whatever_chunk_it_is_tokenized(largest, bytes_per_id, tmp_path, monkeypatch):
     titles = ["python", "", "why is my loss nan", "pandas join", "csv"]
     part = some_questions(titles, ["read csv", "layers", "", "by date", " "])
     tokenizer = load_backbone_tokenizer(save_other("bert", titles, tmp_path), 16)
     monkeypatch.setattr(tokenized, "CHUNK", 2)
+    monkeypatch.setattr(tokenized, "TWO_BYTES", largest)
     questions = TokenizedQuestions(tokenizer, part, FIELDS, alone=FIELDS)
     assert len(questions) == len(list(questions)) == 5
+    assert questions.tokens.ids.itemsize == bytes_per_id
     for title, description, targets, question in zip(titles, part.descriptions, part.targets, questions, strict=True):
         read = {"both": (title, description), "title": (title, ""), "description": ("", description)}
         pair, *alone = (

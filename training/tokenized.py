@@ -1,4 +1,4 @@
-"""Tokenized questions in little memory: five bytes per token, so that a million of them fit."""
+"""Tokenized questions in little memory: three bytes per token of most encoders, so that a million of them fit."""
 
 from array import array
 from collections.abc import Sequence
@@ -8,7 +8,8 @@ import numpy as np
 from tagging.encoding import encode
 from training.dataset import Part
 
-CHUNK = 10_000  # texts that are tokenized at once; the tokenizer's own results are ten times as large as what is kept
+TWO_BYTES = 2**16  # the largest vocabulary whose token ids fit; that of BERT has 30,522, of RoBERTa 50,265
+CHUNK = 1000  # texts that are tokenized at once; the tokenizer's own results are many times as large as what is kept
 
 
 class Tokens(Sequence):
@@ -19,7 +20,7 @@ class Tokens(Sequence):
 
     def __init__(self, tokenizer, part: Part, fields: Sequence[str]):
         self.typed = "token_type_ids" in tokenizer.model_input_names
-        ids, types, lengths = array("i"), array("b"), array("q")
+        ids, types, lengths = array("H" if len(tokenizer) <= TWO_BYTES else "i"), array("b"), array("q")
         for start in range(0, len(part), CHUNK):
             rows = slice(start, start + CHUNK)
             for encoding in encode(tokenizer.backend_tokenizer, part.titles[rows], part.descriptions[rows], fields):
@@ -36,7 +37,10 @@ class Tokens(Sequence):
 
     def __getitem__(self, row):
         where = slice(self.ends[row] - self.lengths[row], self.ends[row])
-        inputs = {"input_ids": self.ids[where], "attention_mask": np.ones(self.lengths[row], dtype=np.int8)}
+        inputs = {
+            "input_ids": self.ids[where].astype(np.int32),
+            "attention_mask": np.ones(self.lengths[row], dtype=np.int8),
+        }
         return inputs | ({"token_type_ids": self.types[where]} if self.typed else {})
 
 
