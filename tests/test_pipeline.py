@@ -34,8 +34,9 @@ from training import ablate, baseline, duration, filter_tags, finetune, fitting,
 from training.calibration import expected_calibration_error
 from training.checkpoints import newest_checkpoint
 from training.dataset import read_part
+from training.frozen import use_vectors
 from training.metrics import tagging_metrics
-from training.model import pytorch_scorer
+from training.model import load_trained, pytorch_scorer
 from training.thresholds import best_f1_threshold
 from training.trainers import make_trainer
 
@@ -429,15 +430,30 @@ def test_a_title_alone_is_as_well_calibrated_as_a_whole_question(easy_data_dir, 
 
 def test_a_network_answers_to_the_vectors_of_questions_as_to_the_questions(easy_data_dir, easy_backbone, tmp_path):
     parts = read_part(easy_data_dir, "train"), read_part(easy_data_dir, "validation")
-    scores = []
-    for recipe in ("tagger", "frozen-encoder"):
-        settings = finetune.settings_of(finetune.parse_args(["--model", str(easy_backbone), "--recipe", recipe]))
-        trainer = make_trainer(
-            settings, 42, tmp_path / recipe, easy_backbone, *parts, recipes.RECIPES[recipe].phases[0]
-        )
-        trainer.args.group_by_length = False
-        scores.append(trainer.predict(trainer.eval_dataset).predictions)
-    assert np.abs(scores[0] - scores[1]).max() < 1e-4
+    settings = finetune.settings_of(finetune.parse_args(["--model", str(easy_backbone), "--freeze-encoder"]))
+    trainer = make_trainer(settings, 42, tmp_path, easy_backbone, *parts, recipes.FROZEN)
+    trainer.args.group_by_length = False
+    of_questions = trainer.predict(trainer.eval_dataset).predictions
+    use_vectors(trainer)
+    assert np.abs(trainer.predict(trainer.eval_dataset).predictions - of_questions).max() < 1e-4
+
+
+def test_vectors_of_a_frozen_encoder_have_one_length_but_in_older_folders(easy_data_dir, easy_backbone, tmp_path):
+    parts = read_part(easy_data_dir, "train"), read_part(easy_data_dir, "validation")
+    settings = finetune.settings_of(finetune.parse_args(["--model", str(easy_backbone), "--freeze-encoder"]))
+    trainer = make_trainer(settings, 42, tmp_path / "checkpoints", easy_backbone, *parts, recipes.FROZEN)
+    trainer.save_model(str(tmp_path / "model"))
+    inputs = trainer.processing_class(["python", "python pandas " * 20], padding=True, return_tensors="pt")
+
+    def mean_squares() -> np.ndarray:
+        with torch.inference_mode():
+            return load_trained(tmp_path / "model").embed(**inputs).square().mean(dim=1).numpy()
+
+    assert mean_squares() == pytest.approx(1, abs=1e-4)
+    config = json.loads((tmp_path / "model" / "config.json").read_text())
+    del config["pooling"]
+    write_json(tmp_path / "model" / "config.json", config)
+    assert abs(mean_squares() - 1).min() > 1e-4
 
 
 def test_a_training_says_how_long_it_takes(data_dir, backbones, tmp_path, capsys):

@@ -114,6 +114,18 @@ def first_token(trainer) -> None:
     trainer.model.pool = lambda tokens, attention_mask: tokens[:, 0]
 
 
+def unscaled_mean(trainer) -> None:
+    from training.model import mean_of_tokens
+
+    trainer.model.pool = mean_of_tokens
+
+
+def scaled_mean(trainer) -> None:
+    from training.model import scaled_mean_of_tokens
+
+    trainer.model.pool = scaled_mean_of_tokens
+
+
 def no_consistency(trainer) -> None:
     trainer.model.consistency = 0.0
 
@@ -143,6 +155,7 @@ VARIANTS: dict[str, tuple[dict, str | None, Callable | None]] = {
     "bias at zero": ({}, None, bias_at_zero),
     "head at the encoder's rate": ({}, None, one_learning_rate),
     "first token, not the mean": ({}, None, first_token),
+    "vectors of one length": ({}, None, scaled_mean),
     "word vectors trained": ({}, None, trained_word_vectors),
     "slower lower layers": ({}, None, slower_lower_layers),
     "focal loss": ({}, None, with_loss("focal loss")),
@@ -153,6 +166,7 @@ VARIANTS: dict[str, tuple[dict, str | None, Callable | None]] = {
     "half the tokens": ({"max_length": 0.5}, None, None),
     "twice the tokens": ({"max_length": 2}, None, None),
     "encoder frozen": ({"recipe": FROZEN_ENCODER}, None, None),
+    "encoder frozen, vectors of any length": ({"recipe": FROZEN_ENCODER}, None, unscaled_mean),
     "the reference": ({"recipe": "reference"}, None, None),
     "the reference, title and tuned threshold": ({"recipe": "reference-tuned"}, None, None),
 }

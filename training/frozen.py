@@ -25,11 +25,10 @@ class Embedder(nn.Module):
 
 
 def use_vectors(trainer) -> None:
-    """Freeze the encoder of the Trainer's QuestionTagger, and replace its questions by their vectors.
+    """Replace the questions of a Trainer, whose QuestionTagger has a frozen encoder, by their vectors.
 
     The vectors are those of evaluation, without dropout. A bar shows the time that they take.
     """
-    trainer.model.encoder.requires_grad_(False)
     trainer.model.dropout.p = DROPOUT
     trainer.args.group_by_length = False  # vectors have no length, and those of the questions are sorted here
     embedder = Trainer(Embedder(trainer.model), trainer.args, trainer.data_collator, eval_dataset=trainer.eval_dataset)

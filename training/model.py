@@ -19,6 +19,7 @@ from training.backbones import BackboneError, refuse_code
 from training.calibration import fit_platt, shown_error
 from training.dataset import Part
 from training.losses import CROSS_ENTROPY, LOSSES, divergence
+from training.recipes import MEAN, SCALED_MEAN
 
 
 def mean_of_tokens(tokens: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
@@ -27,8 +28,21 @@ def mean_of_tokens(tokens: torch.Tensor, attention_mask: torch.Tensor) -> torch.
     return (tokens * kept).sum(dim=1) / kept.sum(dim=1)
 
 
+def scaled_mean_of_tokens(tokens: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
+    """Return :func:`mean_of_tokens`, scaled to a mean square of 1, as in RMSNorm (Zhang & Sennrich 2019).
+
+    The more tokens, the shorter is their mean, and a head over it would be the less sure, the longer the question.
+    """
+    mean = mean_of_tokens(tokens, attention_mask)
+    return mean / mean.square().mean(dim=1, keepdim=True).add(1e-12).sqrt()
+
+
+POOLS = {MEAN: mean_of_tokens, SCALED_MEAN: scaled_mean_of_tokens}
+
+
 class QuestionTagger(PreTrainedModel):
-    """A multi-label classifier over any encoder of transformers; ``config`` is the encoder's, with ``id2label`` set.
+    """A multi-label classifier over any encoder of transformers; ``config`` is the encoder's, with ``id2label`` set,
+    and ``pooling``, a key of POOLS; without it, as in older folders, MEAN.
 
     The mean over tokens, rather than the first token's vector, is what sentence encoders such as all-MiniLM-L6-v2 were
     trained with (Reimers & Gurevych 2019, "Sentence-BERT").
@@ -47,7 +61,7 @@ class QuestionTagger(PreTrainedModel):
     def __init__(self, config: PretrainedConfig):
         super().__init__(config)
         self.encoder = without_pooler(AutoModel.from_config(config))
-        self.pool = mean_of_tokens
+        self.pool = POOLS[getattr(config, "pooling", MEAN)]
         self.dropout = nn.Dropout(0.1)
         self.classifier = nn.Linear(config.hidden_size, config.num_labels)
         self.loss_name = CROSS_ENTROPY
@@ -185,12 +199,14 @@ def pytorch_scorer(folder: Path) -> Callable[[str, str], np.ndarray]:
     return score
 
 
-def build_model(backbone: Path, tokenizer, train: Part) -> QuestionTagger:
+def build_model(backbone: Path, tokenizer, train: Part, pooling: str = MEAN) -> QuestionTagger:
     """Return the pretrained encoder under a head that starts from what is known before training.
 
     The bias starts at each tag's log odds among the training questions, so that no epoch is spent on learning that tags
     are rare (Lin et al. 2017, "Focal loss for dense object detection", section 3.3). The weights start at the encoder's
     own vectors of the tags' names, so that a tag is likelier for a question that resembles it before a single example.
+
+    ``pooling`` is a key of POOLS.
 
     Raises
     ------
@@ -198,6 +214,7 @@ def build_model(backbone: Path, tokenizer, train: Part) -> QuestionTagger:
     """
     tags = dict(enumerate(train.tags))
     config = AutoConfig.from_pretrained(backbone, id2label=tags, label2id={tag: index for index, tag in tags.items()})
+    config.pooling = pooling
     encoder, loading = AutoModel.from_pretrained(backbone, output_loading_info=True, use_safetensors=True)
     missing = [name for name in loading["missing_keys"] if not name.startswith("pooler.")]
     if missing:

@@ -8,6 +8,7 @@ from data.options import DEFAULT_BACKBONE
 from tagging.settings import FIELDS
 from training.thresholds import ONE, ONE_HALF, PER_TAG
 
+MEAN, SCALED_MEAN = "mean", "scaled mean"  # the vector of a question, by its tokens'; see training/model.py
 FROZEN, WHOLE = "frozen", "whole"  # the phases: only the head is trained, or everything
 RATES = {FROZEN: (1e-3, 3e-3), WHOLE: (3e-5, 1e-4, 3e-4)}  # what --sweep tries in each phase
 
@@ -15,14 +16,15 @@ RATES = {FROZEN: (1e-3, 3e-3), WHOLE: (3e-5, 1e-4, 3e-4)}  # what --sweep tries 
 @dataclass(frozen=True)
 class Recipe:
     """The fields of a question that are read, the phases in their order, the key of thresholds.TUNINGS, whether the
-    network is the reference's, whether a question is read by each of its fields alone, too, and defaults of options
-    that differ from those of TrainingSettings."""
+    network is the reference's, whether a question is read by each of its fields alone, too, the network's pooling, and
+    defaults of options that differ from those of TrainingSettings."""
 
     fields: tuple[str, ...]
     phases: tuple[str, ...]
     tuning: str
     reference: bool = False
     field_dropout: bool = False
+    pooling: str = MEAN
     defaults: dict[str, float] = field(default_factory=dict)
 
 
@@ -33,7 +35,8 @@ RECIPES = {
     OURS: Recipe(FIELDS, (WHOLE,), PER_TAG, field_dropout=True),
     # The labels of a teacher regularize the training, as the second pass of R-Drop does at twice the time.
     DISTILLED: Recipe(FIELDS, (WHOLE,), PER_TAG, field_dropout=True, defaults={"consistency": 0.0}),
-    FROZEN_ENCODER: Recipe(FIELDS, (FROZEN,), PER_TAG, defaults=HEAD_DEFAULTS),
+    # A trained encoder learns vectors of the right length; a frozen one's get shorter with each token.
+    FROZEN_ENCODER: Recipe(FIELDS, (FROZEN,), PER_TAG, pooling=SCALED_MEAN, defaults=HEAD_DEFAULTS),
     "reference": Recipe(("description",), (FROZEN, WHOLE), ONE_HALF, reference=True),
     "reference-tuned": Recipe(FIELDS, (FROZEN, WHOLE), ONE, reference=True),
 }

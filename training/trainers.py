@@ -164,8 +164,10 @@ def build(settings: TrainingSettings, backbone: Path, tokenizer, train: Part, ph
     from training.reference import OneCycleTrainer, build_reference_model, rates_by_depth
 
     if not RECIPES[settings.recipe].reference:
-        model = build_model(backbone, tokenizer, train)
+        model = build_model(backbone, tokenizer, train, RECIPES[settings.recipe].pooling)
         model.consistency = settings.consistency
+        if phase == FROZEN:
+            model.encoder.requires_grad_(False)
         encoder = model.base_model_prefix + "."
         names = [name for name, _ in model.named_parameters()]
         head_rate = settings.head_learning_rate
@@ -194,8 +196,6 @@ def make_trainer(
     """
     from transformers import DataCollatorWithPadding, EarlyStoppingCallback, set_seed
 
-    from training.frozen import use_vectors
-
     set_seed(seed)
     recipe = RECIPES[settings.recipe]
     tokenizer = load_backbone_tokenizer(backbone, settings.max_length)
@@ -212,8 +212,6 @@ def make_trainer(
         compute_metrics=partial(validation_metrics, recipe.tuning),
         callbacks=[EarlyStoppingCallback(settings.patience)] if phase == recipe.phases[-1] else [],
     )
-    if settings.recipe == FROZEN_ENCODER:
-        use_vectors(trainer)
     trainer.optimizer = make_optimizer(trainer, rates, settings.weight_decay)
     return trainer
 
@@ -294,6 +292,8 @@ def train_seed(
     -------
     a Trainer whose model has the best weights, the log history that led to them, and {phase: {rate: best micro F1}}
     """
+    from training.frozen import use_vectors
+
     phases = RECIPES[settings.recipe].phases
     history: list[dict] = []
     scores: dict[str, dict[str, float]] = {}
@@ -306,6 +306,8 @@ def train_seed(
             if weights:
                 trainer.model.load_state_dict(weights)
             prepare(trainer)
+            if settings.recipe == FROZEN_ENCODER:
+                use_vectors(trainer)
             log = train_or_load(trainer, resume)
             score = max(entry.get("eval_f1_micro", 0.0) for entry in log)
             tried.append((score, trainer.model.state_dict(), log))

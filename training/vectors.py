@@ -20,7 +20,7 @@ from training.trainers import load_backbone_tokenizer, training_arguments
 def question_vectors(model: str, questions: Part) -> np.ndarray:
     """Return the vectors of questions, float array of shape (n, hidden_size), in their order.
 
-    They are those on which finetune.py --freeze-encoder trains: of title and description, without dropout. They are
+    They are the means of the token vectors of title and description, without dropout and not scaled. They are
     kept in the folder ``vectors`` of the cache, by the hash of the texts, of the weights and of the number of tokens.
 
     Parameters
