@@ -7,7 +7,7 @@
 
 int8.py has the arithmetic. The ranges of the activations are learned from the first CALIBRATION validation questions.
 The limit is on the loss of validation micro F1, each model at its own tuned thresholds and one question at a time as it
-is served.
+is served. A loss whose 95 % interval contains 0 is within it.
 """
 
 import argparse
@@ -22,7 +22,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "deployment"))  # w
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this folder's modules, whatever is installed
 from data.files import refuse_overwrite, require, write_json
 from data.options import add_folder_options, add_trained_model_option
-from onnx_export.evaluation.evaluate import MAX_DROP
+from onnx_export.evaluation.evaluate import MAX_DROP, loses_too_much
 from onnx_export.model_files import copy_settings
 from onnx_export.quantization import quantize
 from tagging.console import run_script
@@ -35,17 +35,19 @@ from tagging.tagger import Tagger
 from tagging.tiers import TIERS
 from training.backbones import short_name
 from training.dataset import Part, check_fields, read_part
-from training.metrics import tagging_metrics
+from training.metrics import interval, resample, tagging_metrics
 from training.thresholds import FAVOURED, PER_TAG, TUNINGS, min_confidence
 
 
-def score(tagger: Tagger, validation: Part, tuning: str) -> tuple[Thresholds, np.ndarray, dict[str, float]]:
-    """Return ``tagger``'s thresholds by one of TUNINGS, its own probabilities, and its validation metrics at those."""
+def score(tagger: Tagger, validation: Part, tuning: str) -> tuple[Thresholds, np.ndarray, dict[str, float], np.ndarray]:
+    """Return ``tagger``'s thresholds by one of TUNINGS, its own probabilities, its validation metrics at those, and its
+    micro F1 on bootstrap resamples of the questions."""
     raw = tagger.raw_probabilities(validation.titles, validation.descriptions)
     thresholds = TUNINGS[tuning](validation.targets, raw, validation.tags)
     rule = DecisionRule.of(thresholds, validation.tags, tagger.settings)
     shown = rule.probabilities(raw)
-    return thresholds, raw, tagging_metrics(validation.targets, rule.suggest(shown), shown)
+    answers = validation.targets, rule.suggest(shown), shown
+    return thresholds, raw, tagging_metrics(*answers), resample(*answers)["f1_micro"]
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
@@ -73,14 +75,21 @@ def assess(folder: Path, quantized: Path, validation: Part, favour: str | None) 
     tagger = Tagger(folder, "model.onnx")
     kept = read_thresholds(folder / "thresholds.json", tagger.tags).tuning or PER_TAG
     tuning = FAVOURED[favour] if favour else kept
-    _, fp32_raw, fp32 = score(tagger, validation, tuning)
-    thresholds, int8_raw, int8 = score(Tagger(quantized), validation, tuning)
+    _, fp32_raw, fp32, fp32_resampled = score(tagger, validation, tuning)
+    thresholds, int8_raw, int8, int8_resampled = score(Tagger(quantized), validation, tuning)
     settings = replace(tagger.settings, min_confidence=min_confidence(int8_raw))
     rule = DecisionRule.of(thresholds, validation.tags, settings)
     fp32_chosen, int8_chosen = (rule.suggest(rule.probabilities(raw)) for raw in (fp32_raw, int8_raw))
     same = (fp32_chosen == int8_chosen).all(axis=1)
     drop = {metric: fp32[metric] - int8[metric] for metric in ("f1_micro", "f1_macro")}
-    return thresholds, settings, {"drop": drop, "same_tags": float(same.mean()), "fp32": fp32, "int8": int8}
+    report = {
+        "drop": drop,
+        "drop_interval": interval(drop["f1_micro"], fp32_resampled - int8_resampled, lowest=-1.0),
+        "same_tags": float(same.mean()),
+        "fp32": fp32,
+        "int8": int8,
+    }
+    return thresholds, settings, report
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -100,10 +109,11 @@ def main(argv: list[str] | None = None) -> None:
         except ValueError as error:
             sys.exit(f"cannot quantize {folder / 'model.onnx'}: {error}")
         drop = report["drop"]
-        if drop["f1_micro"] > MAX_DROP and not args.allow_drop:
+        low, high = report["drop_interval"]
+        if loses_too_much(report) and not args.allow_drop:
             sys.exit(
-                f"{folder}: int8 loses {drop['f1_micro']:.4f} micro F1 on validation, over the limit of {MAX_DROP}; "
-                "nothing was written. Serve model.onnx, or give --allow-drop"
+                f"{folder}: int8 loses {drop['f1_micro']:.4f} [{low:+.4f}, {high:+.4f}] micro F1 on validation, over "
+                f"the limit of {MAX_DROP}; nothing was written. Serve model.onnx, or give --allow-drop"
             )
         write_json(staging / "thresholds.json", thresholds.as_json())
         write_json(staging / "tagger.json", settings.as_json())
@@ -115,7 +125,8 @@ def main(argv: list[str] | None = None) -> None:
 
     model = folder / "model_quantized.onnx"
     print(
-        f"int8: validation micro F1 {-drop['f1_micro']:+.4f}, macro F1 {-drop['f1_macro']:+.4f}; "
+        f"int8: validation micro F1 {-drop['f1_micro']:+.4f} [{-high:+.4f}, {-low:+.4f}], "
+        f"macro F1 {-drop['f1_macro']:+.4f}; "
         f"{report['same_tags']:.1%} of the questions get the same tags"
     )
     print(f"written: {model} ({model.stat().st_size / 1e6:.1f} MB)")

@@ -25,7 +25,7 @@ from data.files import read_questions, read_table, refuse_overwrite, require, wr
 from data.options import add_folder_options, add_trained_model_option
 from data.question_list import EXTRA_SPLIT, ListedQuestion, encode_question_list, list_questions
 from onnx_export.evaluation.best_shipped import BEST_SHIPPED, best_shipped, raise_bar, served_decisions
-from onnx_export.evaluation.evaluate import MAX_DROP
+from onnx_export.evaluation.evaluate import loses_too_much
 from onnx_export.evaluation.hub_files import model_config, tokenizer_config
 from onnx_export.evaluation.model_card import describe_data, model_card
 from onnx_export.evaluation.reproduction import QUESTION_LIST, describe_list, shipped_record
@@ -232,8 +232,7 @@ def main(argv: list[str] | None = None) -> None:
         data, listed = read_data(args.data_dir, run)
         question_list = encode_question_list(listed) if listed else b""
         described = describe_list(listed, hashlib.sha256(question_list).hexdigest()) if listed else None
-        dropped = quantization.get("drop", {}).get("f1_micro", 0) > MAX_DROP
-        record = shipped_record(name, run, dropped, data["record"], described)
+        record = shipped_record(name, run, loses_too_much(quantization), data["record"], described)
         examples = read_examples(args.examples) if args.examples else None
         options = {"title": args.title, "language": args.language, "examples": examples}
         settings = served_settings(folder / "onnx", str(data["address"]), decisions, args.output, options)

@@ -11,6 +11,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from data.files import write_questions
 from onnx_export import int8, quantize
+from onnx_export.evaluation.evaluate import loses_too_much
 from tagging.tagger import import_onnxruntime
 from tests.tiny_backbones import other_config
 from tests.tiny_model import TAGS, build_model_folder
@@ -60,13 +61,36 @@ def test_a_large_word_vector_does_not_affect_other_words(arguments, monkeypatch)
 
 def test_a_loss_over_the_limit_is_rejected_without_allow_drop(arguments, monkeypatch):
     command, folder = arguments
-    monkeypatch.setattr(quantize, "MAX_DROP", -0.001)
+    quantized = quantize.quantize
+
+    def spoil(folder, output, validation):
+        quantized(folder, output, validation)
+        model = onnx.load(output)
+        evidence = next(tensor for tensor in model.graph.initializer if tensor.name == "evidence")
+        evidence.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(evidence)[::-1].copy(), "evidence"))
+        onnx.save(model, output)
+
+    monkeypatch.setattr(quantize, "quantize", spoil)
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
-    with pytest.raises(SystemExit, match=r"loses 0\.\d+ micro F1 .* nothing was written.* --allow-drop"):
+    with pytest.raises(SystemExit, match=r"loses 0\.\d+ \[\+0.* micro F1 .* nothing was written.* --allow-drop"):
         quantize.main(command)
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
     quantize.main([*command, "--allow-drop"])
     assert (folder / "model_quantized.onnx").is_file()
+
+
+@pytest.mark.parametrize(
+    ("drop", "drop_interval", "rejected"),
+    [
+        (0.0059, [-0.0061, 0.0179], False),  # one tag of 44 questions
+        (0.0059, [0.0021, 0.0097], True),
+        (0.0041, [0.0021, 0.0061], False),
+        (0.0059, None, True),  # of an older quantization.json
+    ],
+)
+def test_a_loss_that_chance_explains_is_within_the_limit(drop, drop_interval, rejected):
+    report = {"drop": {"f1_micro": drop, "f1_macro": 0.0}} | ({"drop_interval": drop_interval} if drop_interval else {})
+    assert loses_too_much(report) is rejected
 
 
 def test_the_thresholds_favour_the_average_that_is_asked_for(arguments):

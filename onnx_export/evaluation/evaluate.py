@@ -1,6 +1,6 @@
 """The figures of one model's answers to the test questions, and of two models' against each other. No I/O."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -17,6 +17,19 @@ CALIBRATION_FIGURES: dict[str, Callable] = {
     "calibration_error_all": lambda targets, probabilities: (targets, probabilities),
     "calibration_error_shown": shown_pairs,
 }
+
+
+def loses_too_much(quantization: Mapping) -> bool:
+    """Return whether int8 loses more micro F1 than MAX_DROP, and more than chance explains.
+
+    A few validation questions have so few tags that one of them changes the micro F1 by more than the limit.
+
+    Parameters
+    ----------
+    quantization : a quantization.json; in an older one, which has no interval of the loss, the loss alone counts
+    """
+    lost_at_least, _ = quantization.get("drop_interval", (MAX_DROP, MAX_DROP))
+    return quantization.get("drop", {}).get("f1_micro", 0) > MAX_DROP and lost_at_least > 0
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ import numpy as np
 from data.duplicates import duplicate_groups
 from data.files import DATE_COLUMN, FRACTIONS, REPOST
 from data.markdown import markdown_table
-from onnx_export.evaluation.evaluate import MAX_DROP
+from onnx_export.evaluation.evaluate import loses_too_much
 from onnx_export.evaluation.hub_files import card_examples, card_header
 from onnx_export.evaluation.reproduction import QUESTION_LIST, is_local, option_words, stages, training_words
 from tagging.settings import Settings
@@ -279,7 +279,7 @@ def commands(model: str, run: dict, data: dict, quantization: dict, output: Path
         arguments = arguments | {"model": short_name(arguments["model"])}
     python = "python" if processes == 1 else f"torchrun --nproc-per-node {processes}"
     name = shlex.quote(model)
-    dropped = quantization.get("drop", {}).get("f1_micro", 0) > MAX_DROP
+    dropped = loses_too_much(quantization)
     trained = training_words(run | {"arguments": arguments}, Path("models"))
     lines += [
         f"{python} {shlex.join(trained)}",
