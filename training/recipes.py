@@ -35,7 +35,7 @@ RECIPES = {
     OURS: Recipe(FIELDS, (WHOLE,), PER_TAG, field_dropout=True),
     # The labels of a teacher regularize the training, as the second pass of R-Drop does at twice the time.
     DISTILLED: Recipe(FIELDS, (WHOLE,), PER_TAG, field_dropout=True, defaults={"consistency": 0.0}),
-    # A trained encoder learns vectors of the right length; a frozen one's get shorter with each token.
+    # A frozen encoder's vectors get shorter with each token; one that is trained can learn otherwise.
     FROZEN_ENCODER: Recipe(FIELDS, (FROZEN,), PER_TAG, pooling=SCALED_MEAN, defaults=HEAD_DEFAULTS),
     "reference": Recipe(("description",), (FROZEN, WHOLE), ONE_HALF, reference=True),
     "reference-tuned": Recipe(FIELDS, (FROZEN, WHOLE), ONE, reference=True),
