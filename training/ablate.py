@@ -36,7 +36,16 @@ from training.metrics import MAIN_FIGURES, interval, resample, tagging_metrics
 from training.options import add_backbone_option, add_training_options
 from training.predictions import predict_by_length
 from training.processor import choose_precision, spin_briefly
-from training.recipes import FROZEN_ENCODER, HEAD_FACTOR, OURS, RECIPES, Recipe, TrainingSettings
+from training.recipes import (
+    FROZEN_ENCODER,
+    HEAD_FACTOR,
+    MEAN,
+    OURS,
+    RECIPES,
+    SCALED_MEAN,
+    Recipe,
+    TrainingSettings,
+)
 from training.tfidf import TfidfTagger, fit
 from training.thresholds import TUNINGS, one_half, one_threshold, suggest_by_folds
 from training.trainers import longest_input, make_optimizer, train_seed
@@ -114,16 +123,15 @@ def first_token(trainer) -> None:
     trainer.model.pool = lambda tokens, attention_mask: tokens[:, 0]
 
 
-def unscaled_mean(trainer) -> None:
-    from training.model import mean_of_tokens
+def with_pooling(name: str) -> Callable:
+    """Return a change of the pooling to POOLS[name]."""
 
-    trainer.model.pool = mean_of_tokens
+    def change(trainer) -> None:
+        from training.model import POOLS
 
+        trainer.model.pool = POOLS[name]
 
-def scaled_mean(trainer) -> None:
-    from training.model import scaled_mean_of_tokens
-
-    trainer.model.pool = scaled_mean_of_tokens
+    return change
 
 
 def no_consistency(trainer) -> None:
@@ -155,7 +163,7 @@ VARIANTS: dict[str, tuple[dict, str | None, Callable | None]] = {
     "bias at zero": ({}, None, bias_at_zero),
     "head at the encoder's rate": ({}, None, one_learning_rate),
     "first token, not the mean": ({}, None, first_token),
-    "vectors of one length": ({}, None, scaled_mean),
+    "vectors of one length": ({}, None, with_pooling(SCALED_MEAN)),
     "word vectors trained": ({}, None, trained_word_vectors),
     "slower lower layers": ({}, None, slower_lower_layers),
     "focal loss": ({}, None, with_loss("focal loss")),
@@ -166,7 +174,7 @@ VARIANTS: dict[str, tuple[dict, str | None, Callable | None]] = {
     "half the tokens": ({"max_length": 0.5}, None, None),
     "twice the tokens": ({"max_length": 2}, None, None),
     "encoder frozen": ({"recipe": FROZEN_ENCODER}, None, None),
-    "encoder frozen, vectors of any length": ({"recipe": FROZEN_ENCODER}, None, unscaled_mean),
+    "encoder frozen, vectors of any length": ({"recipe": FROZEN_ENCODER}, None, with_pooling(MEAN)),
     "the reference": ({"recipe": "reference"}, None, None),
     "the reference, title and tuned threshold": ({"recipe": "reference-tuned"}, None, None),
 }

@@ -28,8 +28,9 @@ def loses_too_much(quantization: Mapping) -> bool:
     ----------
     quantization : a quantization.json; in an older one, which has no interval of the loss, the loss alone counts
     """
-    lost_at_least, _ = quantization.get("drop_interval", (MAX_DROP, MAX_DROP))
-    return quantization.get("drop", {}).get("f1_micro", 0) > MAX_DROP and lost_at_least > 0
+    drop = quantization.get("drop", {}).get("f1_micro", 0)
+    low, _ = quantization.get("drop_interval", (drop, drop))
+    return drop > MAX_DROP and low > 0
 
 
 @dataclass(frozen=True)
